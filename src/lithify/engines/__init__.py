@@ -1,0 +1,1 @@
+"""Thin layers over the programs that run containers, one Protocol for all."""

@@ -1,0 +1,115 @@
+"""The Protocol that every engine answers to; no decision is made here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from lithify.model.image import ImageFacts
+from lithify.model.mount import MountPlan
+from lithify.model.run import Target
+
+
+class Root(StrEnum):
+    """How the root filesystem of a run is set."""
+
+    AS_IS = "as-is"
+    """As the user has it: usually writable."""
+    READ_ONLY = "read-only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpperLayer:
+    """The overlay of a container, as host directories. Valid while the container exists, running or not."""
+
+    upper: Path
+    lowers: tuple[Path, ...]
+    """Top-most first."""
+    noise: frozenset[PurePosixPath] = frozenset()
+    """Paths that the engine itself makes in every container: `/.dockerenv`, mount points, `/etc/hosts`."""
+    user_xattr: bool = False
+    """Overlay marks are in `user.overlay.*` (a mount made in a user namespace) instead of `trusted.overlay.*`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a process ended."""
+
+    code: int
+    output: bytes = b""
+
+
+class Container(Protocol):
+    """A container that lithify made, or (for `attach`) found. Methods raise EngineUnreachable when the engine is gone."""
+
+    @property
+    def name(self) -> str:
+        """The engine's name for it, fit as an argument of the engine's own commands."""
+
+    @property
+    def engine(self) -> str:
+        """`bundle`, `docker` or `podman`."""
+
+    def start(self) -> None:
+        """Start it; raises EngineRefused, with the engine's words, where it can't be started."""
+
+    def pid(self) -> int | None:
+        """Return the host's pid of its first process; None while it does not run."""
+
+    def exit_code(self) -> int | None:
+        """Return its last exit code; None while it runs."""
+
+    def address(self) -> str | None:
+        """Return an IP address at which the host reaches it; None where there is none."""
+
+    def stop(self, timeout: float) -> int:
+        """Ask it to end by its stop signal, kill it after `timeout` seconds, return the exit code."""
+
+    def kill(self) -> None:
+        """End it by SIGKILL; the container itself stays and can be started again."""
+
+    def logs(self, limit: int = 1 << 20) -> bytes:
+        """Return the last `limit` bytes of its standard output and error of all its starts, in order."""
+
+    def execute(self, command: Sequence[str], *, user: str | None = None, timeout: float = 30.0) -> Exit:
+        """Run `command` inside; code 124 where it took longer than `timeout`, 127 where it could not be started."""
+
+    def upper_layer(self) -> UpperLayer | None:
+        """Return its overlay; None where its root is no overlay or is not on this host."""
+
+    def volumes(self) -> Mapping[PurePosixPath, Path]:
+        """Return the writable mounts that live on this host's disk and that the user did not ask for: image VOLUMEs."""
+
+    def diff(self) -> Sequence[tuple[str, PurePosixPath]] | None:
+        """Return what the engine itself says changed, as (`A`, `C` or `D`, path); None where it can't say."""
+
+    def remove(self) -> None:
+        """Remove it with everything that was made for it; no error where it is gone already."""
+
+
+class Engine(Protocol):
+    """Something that runs containers."""
+
+    @property
+    def name(self) -> str:
+        """`bundle`, `docker` or `podman`."""
+
+    def read_image(self, target: Target) -> ImageFacts:
+        """Return the configuration of what `target` runs, `entries` left empty."""
+
+    def create(
+        self, target: Target, *, root: Root, plan: MountPlan | None = None, purpose: str = "run"
+    ) -> Container:
+        """Make a container of `target`, not started, labelled as ours.
+
+        With `plan` its mounts, variables and arguments are added. Storage of the user's (named volumes, writable
+        binds) is never handed to it: the container gets a view or copy of its own. Named volumes of a plan are made
+        under a scratch name and go with `remove`.
+        """
+
+    def attach(self, reference: str) -> Container | None:
+        """Return a container that already exists, to be looked at and not touched; None where there is none."""
+
+    def sweep(self) -> Sequence[str]:
+        """Remove what earlier lithify processes that are gone left behind; return what it was, for a person to read."""

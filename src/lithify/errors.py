@@ -1,0 +1,69 @@
+"""Every exception lithify raises on purpose.
+
+Each class is one kind of trouble: its exit code, and the page under `docs/errors` that bears its name. Findings,
+skipped inputs and failed proofs are values in a report, not exceptions.
+"""
+
+
+class LithifyError(Exception):
+    """Something stands in the way: the message says what and where, the hint what to do."""
+
+    exit_code = 70
+    page = "internal-error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(LithifyError):
+    """The command line, a variable or the configuration file asks for something that can't be."""
+
+    exit_code = 2
+    page = "usage"
+
+
+class InvalidInput(LithifyError):
+    """A file that lithify was given can't be read as what it should be."""
+
+    exit_code = 2
+    page = "invalid-input"
+
+
+class OutputFailed(LithifyError):
+    """A result could not be written where it was asked for."""
+
+    exit_code = 2
+    page = "output-failed"
+
+
+class NothingToExamine(LithifyError):
+    """There is no container, image, file or object by that name."""
+
+    exit_code = 3
+    page = "nothing-to-examine"
+
+
+class TargetBroken(NothingToExamine):
+    """The program does not work even with a writable root filesystem, so nothing can be learnt or proved."""
+
+    page = "target-broken"
+
+
+class EngineUnreachable(LithifyError):
+    """An engine, cluster or runtime gave no answer, refused us, or is not installed."""
+
+    exit_code = 4
+    page = "engine-unreachable"
+
+
+class EngineRefused(EngineUnreachable):
+    """An engine answered, and would not do what was asked of it."""
+
+    page = "engine-refused"
+
+
+class NotPermitted(EngineUnreachable):
+    """The kernel or the engine does not let us: a right is missing."""
+
+    page = "not-permitted"

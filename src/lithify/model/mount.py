@@ -1,0 +1,154 @@
+"""A mount plan: the places a container may write once its root filesystem is read-only."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from lithify.model.image import EntryType
+from lithify.model.writes import RunKey
+
+SCHEMA = "lithify.dev/mount-plan/v1"
+
+
+class PathClass(StrEnum):
+    """What a written path is for, which decides how long it must live."""
+
+    SCRATCH = "scratch"
+    RUNTIME = "runtime"
+    """Pid files, sockets, locks: must not survive the container."""
+    CACHE = "cache"
+    LOG = "log"
+    STATE = "state"
+    """Databases, uploads, keys, queues: must survive the container."""
+    CONFIG = "config"
+    """Rewritten by the entrypoint at every start."""
+    CODE = "code"
+    """The program's own binaries, libraries and plugins."""
+    IDENTITY = "identity"
+    """/etc/passwd, hosts, resolv.conf and their like."""
+
+
+class StorageKind(StrEnum):
+    """What lies under a mount, by how long it lives."""
+
+    MEMORY = "memory"
+    """A tmpfs: gone when the container stops, counted against its memory."""
+    SCRATCH = "scratch"
+    """Disk that goes with the container: an anonymous volume, an emptyDir."""
+    VOLUME = "volume"
+    """Disk that stays: a named volume, a claim."""
+
+
+class Seed(StrEnum):
+    """How image content below a mount comes back."""
+
+    NONE = "none"
+    SKELETON = "skeleton"
+    """Directories with owner and mode, no files."""
+    CONTENT = "content"
+    """Everything the image has there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """Writable storage at one path of a container whose root filesystem is read-only."""
+
+    path: PurePosixPath
+    storage: StorageKind
+    type: EntryType = EntryType.DIRECTORY
+    """FILE for a single-file mount, which serves only writers that write in place."""
+    classes: tuple[PathClass, ...] = ()
+    size: int | None = None
+    """Limit in bytes; None leaves it to the engine or node."""
+    inodes: int | None = None
+    uid: int = 0
+    gid: int = 0
+    mode: int = 0o755
+    executable: bool = False
+    seed: Seed = Seed.NONE
+    name: str = ""
+    """What the volume is called; empty for memory and scratch."""
+    reasons: tuple[str, ...] = ()
+    """Why it is there and why as it is, in sentences."""
+    confidence: float = 1.0
+    writable_entries: int = 0
+    """Image entries that become writable here."""
+    hidden_entries: int = 0
+    """Image entries that this hides for good, the seed taken off."""
+    seed_bytes: int = 0
+
+    def covers(self, path: PurePosixPath) -> bool:
+        """Tell whether a write to `path` lands in this mount."""
+        return path == self.path or (self.type is not EntryType.FILE and path.is_relative_to(self.path))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redirect:
+    """A variable or option that moves a write into a planned mount."""
+
+    old: PurePosixPath
+    new: PurePosixPath
+    variable: str | None = None
+    """The environment variable to set to `value`; None where an argument of the command moves it."""
+    value: str = ""
+    argument: tuple[int, str] | None = None
+    """Index in the container's command and the new argument there."""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerated:
+    """A path that stays read-only although the program tried to write it."""
+
+    path: PurePosixPath
+    reason: str
+    proved: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A write that no mount should allow, with what to do instead."""
+
+    path: PurePosixPath
+    path_class: PathClass
+    reason: str
+    remedy: str
+    blocking: bool = True
+    """The program needs this write; False where it lives without it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A decision that only the user can make."""
+
+    path: PurePosixPath
+    text: str
+    option: str
+    """The option that settles it, as it is typed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountPlan:
+    """Where a container may write, and why nowhere else."""
+
+    key: RunKey
+    container: str
+    mounts: tuple[Mount, ...] = ()
+    redirects: tuple[Redirect, ...] = ()
+    tolerated: tuple[Tolerated, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    questions: tuple[Question, ...] = ()
+    unexercised: tuple[str, ...] = ()
+    """Paths or behaviour that the image hints at and the observation did not reach."""
+    confidence: float = 1.0
+    schema: str = field(default=SCHEMA)
+
+    @property
+    def memory_reserved(self) -> int:
+        """Bytes that the memory-backed mounts may use together; mounts without a limit count as nothing."""
+        return sum(m.size or 0 for m in self.mounts if m.storage is StorageKind.MEMORY)
+
+    def mount_for(self, path: PurePosixPath) -> Mount | None:
+        """Return the deepest mount that a write to `path` lands in."""
+        covering = [mount for mount in self.mounts if mount.covers(path)]
+        return max(covering, key=lambda mount: len(mount.path.parts), default=None)

@@ -1,0 +1,62 @@
+"""Container paths: normalise, contain, and name what may never be made writable."""
+
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+ROOT = PurePosixPath("/")
+
+PSEUDO = tuple(PurePosixPath(p) for p in ("/proc", "/sys", "/dev"))
+"""The kernel's own filesystems: mounted by the engine, never part of the root filesystem."""
+
+SYSTEM = tuple(
+    PurePosixPath(p)
+    for p in (
+        "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr", "/var", "/home", "/opt", "/srv",
+        "/usr/bin", "/usr/games", "/usr/include", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec",
+        "/usr/libx32", "/usr/local", "/usr/local/bin", "/usr/local/etc", "/usr/local/lib", "/usr/local/sbin",
+        "/usr/sbin", "/usr/share", "/usr/src",
+    )
+)  # fmt: skip
+"""Directories of the system itself: a mount may lie somewhere below them, never on them."""
+
+CODE = tuple(
+    PurePosixPath(p)
+    for p in (
+        "/bin", "/boot", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr/bin", "/usr/games", "/usr/include",
+        "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/libx32", "/usr/local/bin", "/usr/local/sbin", "/usr/sbin",
+    )
+)  # fmt: skip
+"""Directories that hold programs all the way down: nothing below them may be mounted either."""
+
+
+def container_path(text: str) -> PurePosixPath:
+    """Return `text` as an absolute container path; ValueError where it is relative, climbs, or holds a NUL."""
+    path = PurePosixPath(text)
+    if not path.is_absolute() or ".." in path.parts or "\0" in text:
+        raise ValueError(f"not an absolute path without '..': {printable(text)}")
+    # PurePosixPath keeps a leading '//' as POSIX allows; a container has one root.
+    return PurePosixPath("/" + str(path).lstrip("/"))
+
+
+def is_pseudo(path: PurePosixPath) -> bool:
+    """Tell whether `path` lies on a kernel filesystem and so never needs a place of its own."""
+    return any(path.is_relative_to(pseudo) for pseudo in PSEUDO)
+
+
+def is_system(path: PurePosixPath) -> bool:
+    """Tell whether `path` is a directory of the system itself, which must never be writable as a whole."""
+    return path == ROOT or path in SYSTEM or any(path.is_relative_to(code) for code in CODE)
+
+
+def outermost(paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:
+    """Return the fewest of `paths` that contain all of them, sorted."""
+    kept: list[PurePosixPath] = []
+    for path in sorted(set(paths), key=lambda p: p.parts):
+        if not (kept and path.is_relative_to(kept[-1])):
+            kept.append(path)
+    return kept
+
+
+def printable(text: object) -> str:
+    """Return `text` with control characters, line ends and undecodable bytes escaped, fit for a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

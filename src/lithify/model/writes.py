@@ -1,0 +1,168 @@
+"""The write set: which paths a container wrote, who wrote them, and how that is known."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from lithify.model.image import EntryType, ImageFacts
+
+SCHEMA = "lithify.dev/write-set/v1"
+
+
+class Change(StrEnum):
+    """What happened at a path."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    """The content of a file of the image was written."""
+    OPENED = "opened"
+    """A file of the image was opened for writing; its content stayed the same."""
+    METADATA = "metadata"
+    """Only mode, owner, times or extended attributes of an image entry were set."""
+    DELETED = "deleted"
+    REPLACED = "replaced"
+    """An image entry gave way to another: a renamed file, another type, or a directory made anew (opaque)."""
+    CAME_AND_WENT = "came-and-went"
+    """Entries were made and removed again in this directory; what is left does not show them."""
+    ATTEMPTED = "attempted"
+    """A write was tried and failed."""
+
+
+class WriterStyle(StrEnum):
+    """How a file got its new content; a single-file mount serves only the first."""
+
+    IN_PLACE = "in-place"
+    RENAME = "rename"
+    UNKNOWN = "unknown"
+
+
+class Source(StrEnum):
+    """Where evidence comes from; `BLIND_SPOTS` says what each can't see."""
+
+    LAYER = "upper-layer"
+    VOLUME = "volume"
+    PROCESSES = "process-table"
+    LIVE = "live-names"
+    TRACE = "trace"
+    LOG = "log"
+    DIFF = "engine-diff"
+    IMAGE = "image"
+    PROOF = "proof"
+
+
+BLIND_SPOTS: dict[Source, str] = {
+    Source.LAYER: "the upper layer does not name what was removed again, nor failed writes, nor writes on mounts",
+    Source.VOLUME: "volumes show what is there now, not what was removed",
+    Source.PROCESSES: "the process table shows only processes that were alive when it was read",
+    Source.LIVE: "live names show no failed writes, no sizes and no unnamed (O_TMPFILE) files",
+    Source.TRACE: "a system-call trace slows the program and can change its timing",
+    Source.LOG: "log lines are the program's own words: a hint, never proof",
+    Source.DIFF: "the engine's diff leaves out directories whose entries came and went, and files opened but unchanged",
+    Source.IMAGE: "the image says what is declared, not what happens",
+    Source.PROOF: "a failed proof shows the first obstacle, not the ones behind it",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Writer:
+    """A program that writes, as the user it runs as."""
+
+    program: str
+    uid: int | None = None
+    gid: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """One path that was written, with everything that is known of it."""
+
+    path: PurePosixPath
+    """The entry itself; for `CAME_AND_WENT` the directory in which it happened."""
+    change: Change
+    type: EntryType = EntryType.UNKNOWN
+    evidence: tuple[Source, ...] = (Source.LAYER,)
+    size: int = 0
+    """Bytes there at the end, all that is below a directory included."""
+    peak: int | None = None
+    """Most bytes seen at once, where something watched."""
+    entries: int = 1
+    """Entries that this one stands for: itself, and what is folded below it."""
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    style: WriterStyle = WriterStyle.UNKNOWN
+    executed: bool = False
+    """Code was run or mapped executable from here."""
+    content: str | None = None
+    """What the first bytes tell of a file: `sqlite`, `elf`, `script`, `text`, ..."""
+    writers: tuple[Writer, ...] = ()
+    names: tuple[str, ...] = ()
+    """Names that came and went in a directory, or some of those folded below it, relative to it."""
+
+    @property
+    def directory(self) -> PurePosixPath:
+        """The directory that must let names come and go, or that holds the file."""
+        return self.path if self.change is Change.CAME_AND_WENT else self.path.parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A process of the container, as the kernel showed it."""
+
+    program: str
+    """The path of its binary inside the container."""
+    arguments: tuple[str, ...] = ()
+    uid: int = 0
+    gid: int = 0
+    working_directory: PurePosixPath = PurePosixPath("/")
+    path_variables: tuple[tuple[str, str], ...] = ()
+    """Those variables of its environment whose value is an absolute path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """For how long, how and by what means the writes were observed."""
+
+    seconds: float
+    exercise: str = ""
+    """What drove the program, in words; nothing where it was only started."""
+    restarts: int = 0
+    from_start: bool = True
+    """False where lithify attached to a container that already ran."""
+    sources: tuple[Source, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What could not be seen this time, and why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunKey:
+    """What a write set or plan holds for; another key makes it stale."""
+
+    image: str
+    user: str = ""
+    command: tuple[str, ...] = ()
+    environment: str = ""
+    """A hash of the environment, so that no secret is kept."""
+    engine: str = ""
+
+    def differences(self, other: "RunKey") -> tuple[str, ...]:
+        """Name the parts in which `other` is not the same."""
+        parts = ("image", "user", "command", "environment", "engine")
+        return tuple(part for part in parts if getattr(self, part) != getattr(other, part))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteSet:
+    """Everything a container was seen to write, and what that is worth."""
+
+    key: RunKey
+    container: str
+    image: ImageFacts
+    writes: tuple[Write, ...]
+    observation: Observation
+    processes: tuple[Process, ...] = ()
+    memory_limit: int | None = None
+    """The container's memory limit in bytes; None where it has none."""
+    mounted: tuple[PurePosixPath, ...] = ()
+    """Places that the user already mounts writable: what is written there needs no plan."""
+    schema: str = field(default=SCHEMA)

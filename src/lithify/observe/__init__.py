@@ -1,0 +1,1 @@
+"""Sees what a container writes, from the layer, the kernel, the logs and the process table."""

@@ -1,0 +1,1 @@
+"""Turns a write set into a mount plan: pure functions on model values."""

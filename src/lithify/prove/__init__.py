@@ -1,0 +1,1 @@
+"""Runs a plan beside the original and judges both."""

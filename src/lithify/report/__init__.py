@@ -1,0 +1,1 @@
+"""Writes results as text, JSON and other formats."""
