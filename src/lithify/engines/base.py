@@ -98,9 +98,7 @@ class Engine(Protocol):
     def read_image(self, target: Target) -> ImageFacts:
         """Return the configuration of what `target` runs, `entries` left empty."""
 
-    def create(
-        self, target: Target, *, root: Root, plan: MountPlan | None = None, purpose: str = "run"
-    ) -> Container:
+    def create(self, target: Target, *, root: Root, plan: MountPlan | None = None, purpose: str = "run") -> Container:
         """Make a container of `target`, not started, labelled as ours.
 
         With `plan` its mounts, variables and arguments are added. Storage of the user's (named volumes, writable
