@@ -14,8 +14,8 @@ from lithify.model.run import Target
 class Root(StrEnum):
     """How the root filesystem of a run is set."""
 
-    AS_IS = "as-is"
-    """As the user has it: usually writable."""
+    WRITABLE = "writable"
+    """Writable, whatever the user's own flags say: to learn, and to compare with."""
     READ_ONLY = "read-only"
 
 
@@ -41,7 +41,10 @@ class Exit:
 
 
 class Container(Protocol):
-    """A container that lithify made, or (for `attach`) found. Methods raise EngineUnreachable when the engine is gone."""
+    """A container that lithify made, or (for `attach`) found.
+
+    Methods raise EngineUnreachable when the engine is gone.
+    """
 
     @property
     def name(self) -> str:

@@ -11,7 +11,8 @@ PSEUDO = tuple(PurePosixPath(p) for p in ("/proc", "/sys", "/dev"))
 SYSTEM = tuple(
     PurePosixPath(p)
     for p in (
-        "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr", "/var", "/home", "/opt", "/srv",
+        "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr", "/var", "/home", "/opt",
+        "/srv",
         "/usr/bin", "/usr/games", "/usr/include", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec",
         "/usr/libx32", "/usr/local", "/usr/local/bin", "/usr/local/etc", "/usr/local/lib", "/usr/local/sbin",
         "/usr/sbin", "/usr/share", "/usr/src",

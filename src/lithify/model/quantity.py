@@ -11,7 +11,7 @@ _ENGINE_UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 
 def parse_quantity(text: str) -> int:
-    """Return a Kubernetes quantity ("64Mi", "1e6", "0.5Gi", "100m") in whole units, rounded up; ValueError if it is none."""
+    """Return a Kubernetes quantity ("64Mi", "1e6", "100m") in whole units, rounded up; ValueError if it is none."""
     match = re.fullmatch(r"\+?(\d+(?:\.\d*)?|\.\d+)(?:([eE][+-]?\d+)|([numkMGTPE]|[KMGTPE]i)?)", text.strip())
     if not match:
         raise ValueError(f"not a quantity: {text!r}")
@@ -23,7 +23,7 @@ def parse_quantity(text: str) -> int:
 
 
 def parse_engine_size(text: str) -> int:
-    """Return a size as Docker, Podman and tmpfs options write it ("64m", "1g", "4096") in bytes; ValueError if it is none."""
+    """Return a size as engines and tmpfs options write it ("64m", "1g", "4096") in bytes; ValueError if it is none."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)b?", text.strip().lower())
     if not match:
         raise ValueError(f"not a size: {text!r}")
