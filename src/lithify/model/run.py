@@ -38,3 +38,41 @@ class Target:
     working_directory: PurePosixPath | None = None
     memory: int | None = None
     """Memory limit in bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exercise:
+    """What counts as working, and what drives the program; all empty where the user said nothing."""
+
+    check: str | None = None
+    """Host command: 0 means it works."""
+    check_inside: tuple[str, ...] = ()
+    """Command run within the container: 0 means it works."""
+    http: str | None = None
+    """URL that must answer with a status below 400."""
+    tcp: int | None = None
+    """Port of the container that must accept a connection."""
+    script: str | None = None
+    """Host command that drives the program the way its users do."""
+    seconds: float = 0.0
+    """How long to watch it after that."""
+    timeout: float = 60.0
+    """Seconds that the program has to get ready, and that each check and exercise may take."""
+
+    @property
+    def decides(self) -> bool:
+        """Tell whether the user said what working means."""
+        return bool(self.check or self.check_inside or self.http or self.tcp is not None or self.script)
+
+    @property
+    def words(self) -> str:
+        """Say in words how the program is driven and judged."""
+        parts = [
+            f"exercise {self.script!r}" if self.script else "",
+            f"check {self.check!r}" if self.check else "",
+            f"check inside {' '.join(self.check_inside)!r}" if self.check_inside else "",
+            f"HTTP {self.http}" if self.http else "",
+            f"TCP port {self.tcp}" if self.tcp is not None else "",
+            f"{self.seconds:g} s of waiting" if self.seconds else "",
+        ]
+        return ", ".join(filter(None, parts)) or "started, left alone, stopped and started again"

@@ -1,1 +1,1 @@
-"""Runs a plan beside the original and judges both."""
+"""Drives a container, tries what it refuses, and compares two runs."""

@@ -1,0 +1,1 @@
+"""Joins the stages, alone in that: the command line, the service and library users call it."""

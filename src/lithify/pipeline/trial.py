@@ -1,0 +1,316 @@
+"""Runs one container through its life and writes down how it behaved.
+
+A life: start, get ready, be exercised, be killed and started again in place, stop when asked; with `recreate` a second
+container takes over the volumes of the first. A trial that is held against an original ends at the first difference.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from lithify.engines.base import Container, Engine, Root
+from lithify.errors import EngineRefused
+from lithify.model.behaviour import Answer, Behaviour, Phase
+from lithify.model.log import LogEvent
+from lithify.model.mount import MountPlan
+from lithify.model.run import Exercise, Target
+from lithify.model.verdict import Start
+from lithify.observe.erofs import read_log
+from lithify.observe.processes import read_listeners, read_processes
+from lithify.observe.warnings import warning_lines
+from lithify.prove.compare import works
+from lithify.prove.exercise import answer_of_port, ask, drive
+
+_POLL = 0.1
+_SETTLED = 1.5
+"""Seconds without a new process, listener or log line after which a program counts as ready."""
+_PATIENCE = 4.0
+"""How many times longer than the original a run may take to get ready before it counts as not getting there."""
+_REFUSED = frozenset({"EROFS", "EACCES", "ENOSPC", "ENOENT", "NOEXEC", "EBUSY", "EXDEV", "EPERM"})
+
+
+class Watcher:
+    """Looks at a container during its life; this one looks away. Those who want to see more override its methods."""
+
+    def created(self, container: Container) -> None:
+        """The container exists and was not started yet."""
+
+    def started(self, container: Container, pid: int) -> None:
+        """It was started, for the first time or again."""
+
+    def exercised(self, container: Container, pid: int) -> None:
+        """It runs, was exercised, and will now be killed."""
+
+    def running(self, container: Container, pid: int) -> None:
+        """It runs for the last time, and will now be stopped."""
+
+    def stopped(self, container: Container) -> None:
+        """It was stopped and still exists."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """How much of its life a container is taken through."""
+
+    root: Root
+    plan: MountPlan | None = None
+    restart: bool = True
+    recreate: bool = False
+    purpose: str = "run"
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What one container showed."""
+
+    behaviour: Behaviour
+    log: bytes = b""
+    events: tuple[LogEvent, ...] = ()
+    """What the log says of writes that failed: hints."""
+    starts: tuple[Start, ...] = ()
+    kept: str | None = None
+    """The container's name where it was left for a look."""
+
+
+@dataclass
+class Trials:
+    """Runs containers of one target; knows the original's behaviour once that has been seen."""
+
+    engine: Engine
+    target: Target
+    exercise: Exercise
+    ports: Mapping[int, int] = field(default_factory=dict)
+    original: Behaviour | None = None
+    tell: Callable[[str], None] = lambda _: None
+
+    def run(self, life: Life, watcher: Watcher | None = None) -> Trial:
+        """Take a new container through `life` and remove it again, whatever happens."""
+        container = self.engine.create(self.target, root=life.root, plan=life.plan, purpose=life.purpose)
+        course = _Course(self, container, life, watcher or Watcher())
+        kept = False
+        try:
+            trial = course.run()
+            if life.recreate and course.same():
+                trial = self._recreate(trial, container, life)
+            kept = life.keep
+            return replace(trial, kept=container.name) if kept else trial
+        finally:
+            if kept:
+                container.keep()
+            else:
+                container.remove()
+
+    def _recreate(self, trial: Trial, before: Container, life: Life) -> Trial:
+        """Start a second container with the volumes of `before`, and add what it showed."""
+        container = self.engine.create(
+            self.target, root=life.root, plan=life.plan, purpose=life.purpose, storage=before
+        )
+        course = _Course(self, container, replace(life, restart=False), Watcher(), first=Phase.RECREATED)
+        try:
+            again = course.run()
+        finally:
+            container.remove()
+        behaviour = replace(
+            trial.behaviour,
+            started=again.behaviour.started,
+            running=trial.behaviour.running and again.behaviour.running,
+            exit_code=again.behaviour.exit_code,
+            answers=trial.behaviour.answers + again.behaviour.answers,
+            warnings=trial.behaviour.warnings | again.behaviour.warnings,
+            refused_writes=trial.behaviour.refused_writes + again.behaviour.refused_writes,
+        )
+        return replace(
+            trial,
+            behaviour=behaviour,
+            log=trial.log + again.log,
+            events=trial.events + again.events,
+            starts=trial.starts + again.starts,
+        )
+
+
+class _Course:
+    """One container on its way through life."""
+
+    def __init__(
+        self, trials: Trials, container: Container, life: Life, watcher: Watcher, first: Phase = Phase.STARTED
+    ) -> None:
+        self.trials = trials
+        self.container = container
+        self.life = life
+        self.watcher = watcher
+        self.first = first
+        self.answers: list[Answer] = []
+        self.starts: list[Start] = []
+        self.programs: frozenset[str] | None = None
+        self.listeners: frozenset[str] = frozenset()
+        self.ready_after = 0.0
+        self.running = False
+        self.exit_code: int | None = None
+
+    def run(self) -> Trial:
+        self.watcher.created(self.container)
+        try:
+            self._live()
+        except EngineRefused as refused:
+            return self._trial(engine_error=str(refused))
+        return self._trial()
+
+    def same(self) -> bool:
+        """Tell whether nothing has differed from the original so far."""
+        original = self.trials.original
+        return original is None or works(self._so_far(original), self._behaviour())
+
+    def _live(self) -> None:
+        pid = self._start(self.first)
+        if self.first is Phase.STARTED and self.running and self.same():
+            self._exercise(pid)
+        if self.running and self.life.restart and self.same():
+            self.watcher.exercised(self.container, pid)
+            self.trials.tell("killed, started again")
+            self.container.kill()
+            pid = self._start(Phase.RESTARTED)
+        if self.running:
+            self.watcher.running(self.container, pid)
+            self.container.stop(timeout=15.0)
+        self.watcher.stopped(self.container)
+
+    def _start(self, phase: Phase) -> int:
+        """Start it, wait until it is ready or gone, and ask the checks; returns its pid, 0 where it is gone."""
+        begun = time.monotonic()
+        self.container.start()
+        pid = self.container.pid() or 0
+        if pid:
+            self.watcher.started(self.container, pid)
+        self.ready_after = self._wait(pid, phase, begun)
+        self._look(pid)
+        self.starts.append(Start(purpose=f"{self.life.purpose}: {phase.value}", seconds=time.monotonic() - begun))
+        return pid
+
+    def _wait(self, pid: int, phase: Phase, begun: float) -> float:
+        """Wait until the checks pass, or the program has settled and they still don't; seconds from the start."""
+        original = self.trials.original
+        patience = self.trials.exercise.timeout
+        if original is not None:
+            patience = min(patience, max(_PATIENCE * original.ready_after, 5.0) + 2.0)
+        state: object = None
+        changed = begun
+        answers: tuple[Answer, ...] = ()
+        while (now := time.monotonic()) - begun < patience and _alive(pid):
+            listeners, programs = read_listeners(pid), _programs(pid)
+            if (listeners, programs) != state:
+                state, changed = (listeners, programs), now
+            settled = now - changed >= _SETTLED
+            if not self.trials.exercise.decides or self._came_up(listeners):
+                answers = self._ask(phase)
+                if answers and all(answer.passed for answer in answers):
+                    break
+            if settled and (not answers or original is None or self._fails_too(answers)):
+                break
+            time.sleep(_POLL)
+        if not answers:
+            answers = self._ask(phase) if _alive(pid) else ()
+        self.answers += answers
+        return time.monotonic() - begun
+
+    def _came_up(self, listeners: frozenset[str]) -> bool:
+        """Tell whether it is worth asking: the original's listeners are there, or it is the original."""
+        original = self.trials.original
+        return original is None or original.listeners <= listeners
+
+    def _fails_too(self, answers: tuple[Answer, ...]) -> bool:
+        """Tell whether each failing answer failed in the original as well, so that waiting longer changes nothing."""
+        original = self.trials.original
+        passed = {(a.name, a.phase) for a in original.answers if a.passed} if original else set()
+        return not any((answer.name, answer.phase) in passed for answer in answers if not answer.passed)
+
+    def _ask(self, phase: Phase) -> tuple[Answer, ...]:
+        exercise = self.trials.exercise
+        return ask(exercise, self.container, phase, self.trials.ports, timeout=exercise.timeout)
+
+    def _exercise(self, pid: int) -> None:
+        exercise = self.trials.exercise
+        done = drive(exercise, self.container, Phase.EXERCISED)
+        if done is not None:
+            self.answers.append(done)
+            if done.passed:
+                self.answers += self._ask(Phase.EXERCISED)
+        if exercise.seconds:
+            _sleep_while(exercise.seconds, lambda: _alive(pid))
+        if not exercise.decides:
+            self.answers += self._own_questions(Phase.EXERCISED)
+        self._look(pid)
+
+    def _own_questions(self, phase: Phase) -> list[Answer]:
+        """Ask each TCP port what it says: all that can be compared where the user named no check."""
+        original = self.trials.original
+        ports = sorted(int(name.split("/")[1]) for name in (original or self).listeners if name.startswith("tcp/"))
+        return [
+            Answer(name=f"answer tcp/{port}", phase=phase, passed=True, detail=answer_of_port(self.container, port))
+            for port in ports[:8]
+        ]
+
+    def _look(self, pid: int) -> None:
+        """Take down whether it runs, on what it listens, and which of its programs have run all along."""
+        self.running = _alive(pid)
+        if self.running:
+            self.listeners = read_listeners(pid)
+            programs = _programs(pid)
+            self.programs = programs if self.programs is None else self.programs & programs
+        else:
+            self.exit_code = self.container.exit_code()
+
+    def _behaviour(self, engine_error: str = "") -> Behaviour:
+        log = self.container.logs()
+        return Behaviour(
+            started=not engine_error,
+            running=self.running,
+            exit_code=self.exit_code,
+            ready_after=self.ready_after,
+            listeners=self.listeners,
+            programs=self.programs or frozenset(),
+            answers=tuple(self.answers),
+            warnings=warning_lines(log),
+            refused_writes=tuple(event.line for event in _events(log)),
+            engine_error=engine_error,
+        )
+
+    def _so_far(self, original: Behaviour) -> Behaviour:
+        """Return the original as far as this run has got: what was not asked yet can't differ yet."""
+        asked = {answer.phase for answer in self.answers} | {self.first}
+        return replace(original, answers=tuple(answer for answer in original.answers if answer.phase in asked))
+
+    def _trial(self, engine_error: str = "") -> Trial:
+        log = self.container.logs()
+        return Trial(
+            behaviour=self._behaviour(engine_error), log=log, events=_events(log), starts=tuple(self.starts)
+        )
+
+
+def _events(log: bytes) -> tuple[LogEvent, ...]:
+    return tuple(event for event in read_log(log.splitlines()) if event.errno in _REFUSED)
+
+
+def _programs(pid: int) -> frozenset[str]:
+    return frozenset(process.program for process in read_processes(pid))
+
+
+def _alive(pid: int) -> bool:
+    """Tell whether a process exists and is no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[:1] not in ([b"Z"], [b"X"])
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _sleep_while(seconds: float, condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and condition():
+        time.sleep(min(_POLL, max(end - time.monotonic(), 0)))
+
+
+def sees_processes(pid: int) -> bool:
+    """Tell whether the container's processes are on this host, where the kernel shows them to us."""
+    return os.path.exists(f"/proc/{pid}/ns/mnt")

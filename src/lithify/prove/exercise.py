@@ -1,0 +1,150 @@
+"""Drives a container and asks it whether it works, the way its user said."""
+
+import http.client
+import os
+import shlex
+import socket
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+from lithify.engines.base import Container
+from lithify.engines.process import TIMED_OUT, run
+from lithify.model.behaviour import Answer, Phase
+from lithify.model.path import printable
+from lithify.model.run import Exercise
+
+_SHELL_CHARACTERS = set("|&;<>()$`\\\"'*?[]#~=%{}!\n")
+_INTERPRETERS = ("sh", "bash", "dash", "python", "python3", "perl", "ruby", "node")
+
+
+def ask(
+    exercise: Exercise, container: Container, phase: Phase, ports: Mapping[int, int], *, timeout: float
+) -> tuple[Answer, ...]:
+    """Return what every check of the user's says of `container`; nothing where the user named none.
+
+    `ports` takes ports published on the host to ports of the container. The first failure ends it: the rest would
+    only wait for its own time limit.
+    """
+    answers = []
+    for answer in _checks(exercise, container, phase, ports, timeout):
+        answers.append(answer)
+        if not answer.passed:
+            break
+    return tuple(answers)
+
+
+def drive(exercise: Exercise, container: Container, phase: Phase) -> Answer | None:
+    """Run the user's exercise once; None where there is none."""
+    if exercise.script is None:
+        return None
+    return _host_command("exercise", exercise.script, container, phase, exercise.timeout)
+
+
+def answer_of_port(container: Container, port: int, *, timeout: float = 3.0) -> str:
+    """Return in a few words what a TCP port says to a plain HTTP request, digits masked: for comparison only."""
+    address = container.address()
+    if address is None:
+        return "not reachable from the host"
+    try:
+        with socket.create_connection((address, port), timeout) as connection:
+            connection.settimeout(timeout)
+            connection.sendall(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            data = connection.recv(256)
+    except TimeoutError:
+        return "accepts, says nothing"
+    except ConnectionResetError:
+        return "accepts, closes"
+    except OSError as error:
+        return f"does not accept: {error.strerror or error}"
+    first = data.split(b"\r\n", 1)[0].split(b"\n", 1)[0][:60].decode("latin-1")
+    return "".join("#" if c.isdigit() else c for c in printable(first)) if data else "accepts, closes"
+
+
+def _checks(
+    exercise: Exercise, container: Container, phase: Phase, ports: Mapping[int, int], timeout: float
+) -> Iterator[Answer]:
+    if exercise.tcp is not None:
+        yield _tcp(exercise.tcp, container, phase, ports, timeout)
+    if exercise.http is not None:
+        yield _http(exercise.http, container, phase, ports, timeout)
+    if exercise.check is not None:
+        yield _host_command("check", exercise.check, container, phase, timeout)
+    if exercise.check_inside:
+        yield _inside(exercise.check_inside, container, phase, timeout)
+
+
+def _tcp(port: int, container: Container, phase: Phase, ports: Mapping[int, int], timeout: float) -> Answer:
+    port = ports.get(port, port)
+    address = container.address()
+    detail = f"connected to port {port}"
+    try:
+        if address is None:
+            raise OSError("the container has no address that the host reaches")
+        socket.create_connection((address, port), min(timeout, 5.0)).close()
+        passed = True
+    except OSError as error:
+        passed, detail = False, f"port {port}: {error.strerror or error}"
+    return Answer(name="tcp", phase=phase, passed=passed, detail=detail, command=("nc", "-z", str(address), str(port)))
+
+
+def _http(url: str, container: Container, phase: Phase, ports: Mapping[int, int], timeout: float) -> Answer:
+    parts = urlsplit(url if "//" in url else f"http://{url}")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    port = ports.get(port, port)
+    address = container.address()
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    at = f"{parts.scheme}://{address}:{port}{path}"
+    make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = make(address or "", port, timeout=min(timeout, 10.0))
+    try:
+        if address is None:
+            raise OSError("the container has no address that the host reaches")
+        connection.request("GET", path, headers={"Host": parts.netloc or "localhost", "User-Agent": "lithify"})
+        status = connection.getresponse().status
+        passed, detail = status < 400, f"GET {at} answered {status}"
+    except (OSError, http.client.HTTPException) as error:
+        passed, detail = False, f"GET {at}: {getattr(error, 'strerror', None) or error or type(error).__name__}"
+    finally:
+        connection.close()
+    return Answer(name="http", phase=phase, passed=passed, detail=printable(detail), command=("curl", "-f", at))
+
+
+def _inside(command: tuple[str, ...], container: Container, phase: Phase, timeout: float) -> Answer:
+    done = container.execute(command, timeout=timeout)
+    detail = _detail(done.code, done.output, timeout)
+    return Answer(name="check-inside", phase=phase, passed=done.code == 0, detail=detail, command=command)
+
+
+def _host_command(name: str, command: str, container: Container, phase: Phase, timeout: float) -> Answer:
+    words = _words(command, container.name)
+    environment = {
+        "LITHIFY_CONTAINER": container.name,
+        "LITHIFY_ENGINE": container.engine,
+        "LITHIFY_ADDRESS": container.address() or "",
+        "LITHIFY_PID": str(container.pid() or ""),
+        "LITHIFY_PHASE": phase.value,
+    }
+    done = run(words, environment=environment, timeout=timeout, limit=1 << 16)
+    detail = _detail(done.code, done.stderr or done.stdout, timeout)
+    return Answer(name=name, phase=phase, passed=done.code == 0, detail=detail, command=tuple(words))
+
+
+def _words(command: str, container: str) -> list[str]:
+    """Return how to run the user's command with the container as its first argument.
+
+    A script, by its path or behind its interpreter, gets it as an argument; anything else is a shell command, in which
+    it is `$1`.
+    """
+    if not _SHELL_CHARACTERS & set(command):
+        words = shlex.split(command)
+        script = words[1] if len(words) > 1 and words[0] in _INTERPRETERS else words[0] if words else ""
+        if "/" in script and os.path.isfile(script):
+            return [*words, container]
+    return ["sh", "-c", command, "sh", container]
+
+
+def _detail(code: int, output: bytes, timeout: float) -> str:
+    said = output.decode("utf-8", "surrogateescape").strip().splitlines()
+    last = printable(said[-1][:200]) if said else ""
+    verdict = f"took longer than {timeout:g} s" if code == TIMED_OUT else f"exit {code}"
+    return f"{verdict}: {last}" if last else verdict
