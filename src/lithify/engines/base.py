@@ -90,6 +90,9 @@ class Container(Protocol):
     def remove(self) -> None:
         """Remove it with everything that was made for it; no error where it is gone already."""
 
+    def keep(self) -> None:
+        """Leave it for a look: a later `sweep` does not count it among what was left behind."""
+
 
 class Engine(Protocol):
     """Something that runs containers."""
@@ -101,12 +104,21 @@ class Engine(Protocol):
     def read_image(self, target: Target) -> ImageFacts:
         """Return the configuration of what `target` runs, `entries` left empty."""
 
-    def create(self, target: Target, *, root: Root, plan: MountPlan | None = None, purpose: str = "run") -> Container:
+    def create(
+        self,
+        target: Target,
+        *,
+        root: Root,
+        plan: MountPlan | None = None,
+        purpose: str = "run",
+        storage: Container | None = None,
+    ) -> Container:
         """Make a container of `target`, not started, labelled as ours.
 
         With `plan` its mounts, variables and arguments are added. Storage of the user's (named volumes, writable
         binds) is never handed to it: the container gets a view or copy of its own. Named volumes of a plan are made
-        under a scratch name and go with `remove`.
+        under a scratch name and go with `remove`. With `storage` it shares the named volumes that the plan gave to
+        that container, which must still exist: to see what a replacement finds. They go with the last that has them.
         """
 
     def attach(self, reference: str) -> Container | None:
