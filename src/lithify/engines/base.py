@@ -40,6 +40,16 @@ class Exit:
     output: bytes = b""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCommand:
+    """How to run something as planned, as argument lists."""
+
+    command: tuple[str, ...]
+    setup: tuple[tuple[str, ...], ...] = ()
+    """Commands that have to succeed once before it: volumes made, files put in place."""
+    notes: tuple[str, ...] = ()
+
+
 class Container(Protocol):
     """A container that lithify made, or (for `attach`) found.
 
@@ -86,6 +96,9 @@ class Container(Protocol):
 
     def diff(self) -> Sequence[tuple[str, PurePosixPath]] | None:
         """Return what the engine itself says changed, as (`A`, `C` or `D`, path); None where it can't say."""
+
+    def keep(self) -> None:
+        """Leave it for a look: neither this process nor a later sweep removes it."""
 
     def remove(self) -> None:
         """Remove it with everything that was made for it; no error where it is gone already."""
