@@ -103,9 +103,6 @@ class Container(Protocol):
     def remove(self) -> None:
         """Remove it with everything that was made for it; no error where it is gone already."""
 
-    def keep(self) -> None:
-        """Leave it for a look: a later `sweep` does not count it among what was left behind."""
-
 
 class Engine(Protocol):
     """Something that runs containers."""
@@ -133,6 +130,12 @@ class Engine(Protocol):
         under a scratch name and go with `remove`. With `storage` it shares the named volumes that the plan gave to
         that container, which must still exist: to see what a replacement finds. They go with the last that has them.
         """
+
+    def storage(self) -> Path | None:
+        """Return a host directory on the filesystem that holds upper layers; None where it is not on this host."""
+
+    def render(self, target: Target, plan: MountPlan) -> RunCommand:
+        """Return what starts `target` read-only as planned, for a person or a script."""
 
     def attach(self, reference: str) -> Container | None:
         """Return a container that already exists, to be looked at and not touched; None where there is none."""
