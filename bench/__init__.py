@@ -1,0 +1,1 @@
+"""Measurements that print a ratio or a table, on real parts."""
