@@ -1,0 +1,61 @@
+"""Takes a command line apart, importing only the module of the command it names."""
+
+import argparse
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+from lithify.errors import UsageError
+from lithify.settings import COLORS
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises UsageError where argparse would print and exit, so that errors look the same everywhere."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"see {self.prog} --help")
+
+
+def parse(words: list[str], commands: Mapping[str, str]) -> argparse.Namespace:
+    """Return the arguments of the command that `words` name; `run` is its function, `rest` what stood after `--`.
+
+    UsageError where the command or an option is unknown. Global options may stand before the command or after it.
+    """
+    words, rest = _split(words)
+    before, name, after = _command(words, commands)
+    parser = _Parser(prog=f"lithify {name}", description=f"{commands[name].capitalize()}.", allow_abbrev=False)
+    module = import_module(f"lithify.cli.{name}")
+    module.configure(parser)
+    shared = parser.add_argument_group("everywhere")
+    shared.add_argument("--config", type=Path, metavar="FILE", help="read settings from FILE instead of lithify.toml")
+    shared.add_argument("--color", choices=COLORS, help="colour on the terminal (default: auto)")
+    shared.add_argument("--debug", action="store_true", default=None, help="show a traceback with an error")
+    arguments = parser.parse_args([*after, *before])
+    arguments.rest = rest
+    arguments.run = module.run
+    return arguments
+
+
+def _split(words: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Part the words at the first `--`, which belongs to neither side."""
+    words = list(words)
+    at = words.index("--") if "--" in words else len(words)
+    return words[:at], words[at + 1 :]
+
+
+def _command(words: list[str], commands: Mapping[str, str]) -> tuple[list[str], str, list[str]]:
+    """Return the global options before the command, the command, and what follows it."""
+    takes_value = ("--config", "--color")
+    index = 0
+    while index < len(words) and words[index].startswith("-"):
+        index += 2 if words[index] in takes_value else 1
+    if index >= len(words):
+        raise UsageError("no command", hint="see lithify --help")
+    name = words[index]
+    if name not in commands:
+        import difflib
+
+        near = difflib.get_close_matches(name, commands, n=1)
+        raise UsageError(f"no command {name!r}", hint=f"did you mean {near[0]}?" if near else "see lithify --help")
+    return words[:index], name, words[index + 1 :]

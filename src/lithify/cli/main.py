@@ -1,0 +1,82 @@
+"""The entry point: knows exit codes, and alone shows errors.
+
+`--version` and `--help` are answered before anything heavy is imported; each command's module is imported when it is
+the one that was asked for.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from lithify import __version__
+
+COMMANDS = {
+    "harden": "make a container's root read-only and keep its program working, proved",
+    "learn": "tell what a container writes, and how that is known",
+    "plan": "tell where a container must be allowed to write, and why",
+    "prove": "judge a plan: does it work, is the rest refused, is no place too much",
+    "explain": "tell what read-only errors in a log mean and what to do",
+}
+"""Each command with the line that help shows for it; its module in this package has the same name."""
+
+_OPTIONS = """\
+options:
+  --config FILE     read settings from FILE instead of lithify.toml
+  --color WHEN      auto, always or never
+  --debug           show a traceback with an error
+  --version         print the version
+  -h, --help        print this, or the help of a command
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that `argv` names and return its exit code; errors are shown on stderr, once."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] in (["--version"], ["-V"]):
+        print(f"lithify {__version__}")
+        return 0
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help(), end="")
+        return 0 if words else 2
+    return _run(words)
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    listed = "".join(f"  {name:{width}}  {text}\n" for name, text in COMMANDS.items())
+    return (
+        "usage: lithify COMMAND [OPTION...] [ARGUMENT...]\n\n"
+        "Turns a container's root filesystem read-only and keeps the program in it working.\n\n"
+        f"commands:\n{listed}\n{_OPTIONS}\n"
+        "Exit: 0 done, 1 findings or a failed proof, 2 wrong usage, 3 nothing to examine,\n"
+        "4 engine unreachable, 70 a bug of ours, 130 interrupted.\n"
+    )
+
+
+def _run(words: list[str]) -> int:
+    from lithify.cli.arguments import parse
+    from lithify.cli.console import show_error
+    from lithify.errors import LithifyError
+
+    debug = "--debug" in words
+    try:
+        arguments = parse(words, COMMANDS)
+        return int(arguments.run(arguments))
+    except LithifyError as error:
+        show_error(error, debug=debug)
+        return error.exit_code
+    except KeyboardInterrupt:
+        show_error(None, debug=debug)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; what is left unsaid is theirs.
+        sys.stderr.close()
+        return 0
+    except SystemExit as stop:  # argparse, after its own message
+        return stop.code if isinstance(stop.code, int) else 2
+    except Exception as error:  # a bug of ours: said so, with its own exit code
+        show_error(error, debug=debug)
+        return 70
+
+
+if __name__ == "__main__":
+    sys.exit(main())
