@@ -5,14 +5,15 @@
 # shellcheck shell=bash
 set -euo pipefail
 
-ADDRESS=${LITHIFY_ADDRESS:?}
-CURL=(curl --silent --show-error --fail --max-time 15)
-
 # Say on stderr what was wrong, and end.
 fail() {
     printf '%s\n' "$*" >&2
     exit 1
 }
+
+ADDRESS=${LITHIFY_ADDRESS:-}
+[ -n "$ADDRESS" ] || fail "the container has no address: it does not run"
+CURL=(curl --silent --show-error --fail --max-time 15)
 
 # Tell whether the container's first process is still there.
 alive() {
