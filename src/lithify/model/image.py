@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
 
+from lithify.model.path import ROOT
+
 
 class EntryType(StrEnum):
     """What stands at a path."""
@@ -58,7 +60,7 @@ class ImageFacts:
     """As configured: a name, a number, `name:group`, or nothing for root."""
     uid: int = 0
     gid: int = 0
-    working_directory: PurePosixPath = PurePosixPath("/")
+    working_directory: PurePosixPath = field(default_factory=lambda: ROOT)
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -72,6 +74,10 @@ class ImageFacts:
     """Each path that was written, and each directory on the way to it, as far as the image has them."""
     code_roots: tuple[PurePosixPath, ...] = ()
     """Directories that hold the program itself: of its main script, its binary, or a working directory with code."""
+
+    def __post_init__(self) -> None:
+        if any(isinstance(path, str) for path in self.entries):  # as JSON has them
+            object.__setattr__(self, "entries", {PurePosixPath(path): found for path, found in self.entries.items()})
 
     def entry(self, path: PurePosixPath) -> ImageEntry | None:
         """Return what the image has at `path`, or None where it has nothing."""

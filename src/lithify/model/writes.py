@@ -5,6 +5,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from lithify.model.image import EntryType, ImageFacts
+from lithify.model.path import ROOT
 
 SCHEMA = "lithify.dev/write-set/v1"
 
@@ -114,7 +115,7 @@ class Process:
     arguments: tuple[str, ...] = ()
     uid: int = 0
     gid: int = 0
-    working_directory: PurePosixPath = PurePosixPath("/")
+    working_directory: PurePosixPath = field(default_factory=lambda: ROOT)
     path_variables: tuple[tuple[str, str], ...] = ()
     """Those variables of its environment whose value is an absolute path."""
 

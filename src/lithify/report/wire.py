@@ -1,0 +1,89 @@
+"""Takes the model's values to versioned JSON and back.
+
+The types themselves are the schema: msgspec reads them, checks what comes in against them and names the place of what
+does not fit. Names that are not UTF-8 travel as lone surrogates escaped in ASCII, which `json` keeps and msgspec's own
+encoder refuses.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import msgspec
+
+from lithify.errors import InvalidInput
+
+T = TypeVar("T")
+
+LIMIT = 1 << 30
+"""Bytes of a file that are read at the most."""
+
+
+def render(value: object) -> str:
+    """Return a model value as indented JSON with a line end."""
+    return json.dumps(msgspec.to_builtins(value, enc_hook=_encode), indent=1) + "\n"
+
+
+def parse(data: bytes, type_: type[T], *, source: str) -> T:
+    """Return `data` as `type_`; InvalidInput, with `source` and the place in it, where it is none."""
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise InvalidInput(
+            f"{source}: not JSON: {error}", hint="give the output of lithify with --format json"
+        ) from error
+    wanted = _schema_of(type_)
+    found = document.get("schema") if isinstance(document, dict) else None
+    if found != wanted:
+        raise InvalidInput(
+            f"{source}: schema {found!r} instead of {wanted!r}", hint=f"give a document of schema {wanted}"
+        )
+    try:
+        return msgspec.convert(document, type_, dec_hook=_decode, strict=False)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise InvalidInput(f"{source}: {error}", hint="was it changed by hand?") from error
+
+
+def read(path: Path, type_: type[T]) -> T:
+    """Return the value that a JSON file holds; InvalidInput where it can't be read or is something else."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LIMIT + 1)
+    except OSError as error:
+        raise InvalidInput(f"{path}: {error.strerror}", hint="name a file that lithify wrote") from error
+    if len(data) > LIMIT:
+        raise InvalidInput(f"{path}: larger than {LIMIT >> 20} MiB", hint="name a file that lithify wrote")
+    return parse(data, type_, source=str(path))
+
+
+def schema(type_: type) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of a model type."""
+    return msgspec.json.schema(type_, schema_hook=_schema)
+
+
+def _schema_of(type_: type) -> object:
+    fields = getattr(type_, "__dataclass_fields__", {})
+    return fields["schema"].default if "schema" in fields else None
+
+
+def _encode(value: object) -> object:
+    if isinstance(value, PurePosixPath):
+        return str(value)
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise NotImplementedError(f"{type(value).__name__} has no JSON form")
+
+
+def _decode(type_: type, value: object) -> object:
+    if issubclass(type_, PurePosixPath):
+        return PurePosixPath(str(value))
+    raise NotImplementedError(f"{type_.__name__} has no JSON form")
+
+
+def _schema(type_: type) -> dict[str, Any]:
+    if issubclass(type_, PurePosixPath):
+        return {"type": "string", "format": "container-path"}
+    raise NotImplementedError(f"{type_.__name__} has no JSON form")
