@@ -283,9 +283,7 @@ class _Course:
 
     def _trial(self, engine_error: str = "") -> Trial:
         log = self.container.logs()
-        return Trial(
-            behaviour=self._behaviour(engine_error), log=log, events=_events(log), starts=tuple(self.starts)
-        )
+        return Trial(behaviour=self._behaviour(engine_error), log=log, events=_events(log), starts=tuple(self.starts))
 
 
 def _events(log: bytes) -> tuple[LogEvent, ...]:

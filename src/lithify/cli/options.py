@@ -1,0 +1,102 @@
+"""Options that several commands share, and what they come to."""
+
+import argparse
+import shlex
+from pathlib import Path
+
+from lithify.errors import UsageError
+from lithify.model.quantity import parse_engine_size
+from lithify.model.run import Exercise
+from lithify.settings import ENGINES, RUNTIMES, Settings, read_settings
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """Add TARGET and what says how to run it."""
+    parser.add_argument(
+        "target",
+        nargs="?",
+        metavar="TARGET",
+        help="a root filesystem directory, OCI layout, image archive, image or container; or a run line after --",
+    )
+    group = parser.add_argument_group("the target")
+    group.add_argument("--engine", choices=ENGINES, help="where TARGET is (default: by what it is)")
+    group.add_argument("--runtime", choices=RUNTIMES, help="the bundle engine's OCI runtime")
+    group.add_argument("--state-dir", dest="state", type=Path, metavar="DIR", help="the bundle engine's directory")
+    group.add_argument("--user", help="run a root filesystem as this user")
+    group.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="set a variable in it")
+    group.add_argument("--workdir", metavar="PATH", help="its working directory")
+    group.add_argument("--entrypoint", metavar="PROGRAM", help="its entrypoint")
+    group.add_argument("--memory", metavar="SIZE", help="its memory limit, such as 256m")
+
+
+def add_exercise(parser: argparse.ArgumentParser) -> None:
+    """Add what counts as working and how the program is driven."""
+    group = parser.add_argument_group("what counts as working")
+    group.add_argument("--check", metavar="CMD", help="host command that exits with 0 when it works")
+    group.add_argument("--check-inside", metavar="CMD", help="the same, run within the container")
+    group.add_argument("--http", metavar="URL", help="a URL that must answer")
+    group.add_argument("--tcp", type=int, metavar="PORT", help="a port that must accept connections")
+    group.add_argument("--exercise", metavar="SCRIPT", help="host command that uses the program as its users do")
+    group.add_argument("--for", dest="seconds", default="0", metavar="TIME", help="go on watching for 30s, 5m, ...")
+    group.add_argument("--timeout", default="60s", metavar="TIME", help="limit of each check and exercise (60s)")
+    group.add_argument("--jobs", type=int, metavar="N", help="containers that may run at once (default: one a core)")
+
+
+def add_output(parser: argparse.ArgumentParser, formats: tuple[str, ...] = ("text", "json")) -> None:
+    """Add --format and --output, which repeat in pairs."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--format", action="append", choices=formats, help=f"one of {', '.join(formats)}; may repeat")
+    group.add_argument("--output", action="append", metavar="FILE", help="where the format goes; - is standard output")
+
+
+def settings_of(arguments: argparse.Namespace) -> Settings:
+    """Return the settings that hold for these arguments."""
+    return read_settings(vars(arguments), file=arguments.config)
+
+
+def exercise_of(arguments: argparse.Namespace) -> Exercise:
+    """Return what the user said counts as working; UsageError where it can't be."""
+    try:
+        inside = tuple(shlex.split(arguments.check_inside or ""))
+    except ValueError as error:
+        raise UsageError(f"--check-inside: {error}", hint="quote it as in a shell") from error
+    return Exercise(
+        check=arguments.check,
+        check_inside=inside,
+        http=arguments.http,
+        tcp=arguments.tcp,
+        script=arguments.exercise,
+        seconds=duration(arguments.seconds, "--for"),
+        timeout=duration(arguments.timeout, "--timeout") or 60.0,
+    )
+
+
+def environment_of(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return what --env sets; UsageError where a word is no NAME=VALUE."""
+    for word in arguments.env:
+        if not word.partition("=")[0] or "=" not in word:
+            raise UsageError(f"--env: {word!r} is not NAME=VALUE", hint="write --env NAME=VALUE")
+    return dict(word.split("=", 1) for word in arguments.env)
+
+
+def memory_of(arguments: argparse.Namespace) -> int | None:
+    """Return --memory in bytes; UsageError where it is no size."""
+    if not arguments.memory:
+        return None
+    try:
+        return parse_engine_size(arguments.memory)
+    except ValueError as error:
+        raise UsageError(f"--memory: {error}", hint="write it as 256m or 1g") from error
+
+
+def duration(text: str, option: str) -> float:
+    """Return "30", "30s", "5m" or "1h" in seconds; UsageError where it is none of these."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in units else (text, "s")
+    try:
+        seconds = float(number) * units[unit]
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e7:
+        raise UsageError(f"{option}: {text!r} is not a time", hint="write it as 30s, 5m or 1h")
+    return seconds

@@ -1,0 +1,242 @@
+"""Learns what a program writes: a life of the container with the root writable, and everything that saw it."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from lithify.engines.base import Container, Engine, Root, UpperLayer
+from lithify.engines.mounts import read_mounts
+from lithify.errors import TargetBroken
+from lithify.model.image import ImageFacts
+from lithify.model.path import PSEUDO, ROOT
+from lithify.model.run import Target
+from lithify.model.writes import Observation, Process, RunKey, Source, Write, WriteSet
+from lithify.observe.diff import writes_of_diff
+from lithify.observe.image import find_code_roots, has_shell, read_image_entries
+from lithify.observe.live import LiveNames
+from lithify.observe.live import available as live_names_available
+from lithify.observe.merge import merge_writes
+from lithify.observe.overlay import read_upper_layer, read_volume
+from lithify.observe.processes import read_open_files, read_processes
+from lithify.pipeline.trial import Life, Trial, Trials, Watcher
+
+_ENGINE_FILES = frozenset(PurePosixPath(p) for p in ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learnt:
+    """What a program writes, and how it behaved while that was learnt."""
+
+    write_set: WriteSet
+    trial: Trial
+
+
+class Learner(Watcher):
+    """Collects the evidence of one container's life."""
+
+    def __init__(self, storage: Path | None, *, live: bool = True) -> None:
+        self.layer: UpperLayer | None = None
+        self.groups: list[Iterable[Write]] = []
+        self.notes: list[str] = []
+        self.sources: set[Source] = set()
+        self.processes: dict[tuple[str, int], Process] = {}
+        self.mounted: tuple[PurePosixPath, ...] = ()
+        self.memory_limit: int | None = None
+        self._stack = ExitStack()
+        self._live: LiveNames | None = None
+        reason = "it was switched off" if not live else live_names_available(storage) if storage else "no local layers"
+        if reason:
+            self.notes.append(f"names that came and went were not watched live: {reason}")
+        elif storage:
+            self._live = self._stack.enter_context(LiveNames([storage]))
+
+    def created(self, container: Container) -> None:
+        self._look_at_layer(container)
+
+    def started(self, container: Container, pid: int) -> None:
+        self._look_at_layer(container)
+        volumes = container.volumes()
+        self.mounted = tuple(m for m in _users_mounts(pid) if m not in volumes)
+
+    def exercised(self, container: Container, pid: int) -> None:
+        self._look_at_processes(pid)
+        self._read(container)
+
+    def running(self, container: Container, pid: int) -> None:
+        self._look_at_processes(pid)
+        self._read(container)
+
+    def stopped(self, container: Container) -> None:
+        self._read(container)
+
+    def close(self) -> None:
+        """Stop watching and take what was seen live; to be called once, whatever happened."""
+        self._stack.close()
+        if self._live is not None:
+            writes, notes = self._live.writes(self.layer)
+            self.groups.append(writes)
+            self.notes += notes
+            self.sources.add(Source.LIVE)
+
+    def writes(self) -> tuple[Write, ...]:
+        """Return everything that was seen, a path once."""
+        return merge_writes(*self.groups)
+
+    def _look_at_layer(self, container: Container) -> None:
+        if self.layer is None and (layer := container.upper_layer()) is not None:
+            self.layer = layer
+            if self._live is not None:
+                self._live.watch(layer.upper)
+
+    def _look_at_processes(self, pid: int) -> None:
+        for process in read_processes(pid):
+            self.processes.setdefault((process.program, process.uid), process)
+        self.groups.append(read_open_files(pid))
+        self.sources.add(Source.PROCESSES)
+
+    def _read(self, container: Container) -> None:
+        self._look_at_layer(container)
+        if self.layer is not None:
+            writes, notes = read_upper_layer(self.layer)
+            self.sources.add(Source.LAYER)
+        else:
+            entries = container.diff()
+            if entries is None:
+                self.notes.append("the container's layer could not be read")
+                return
+            writes, notes = writes_of_diff(entries)
+            self.sources.add(Source.DIFF)
+        self.groups.append(writes)
+        self.notes += notes
+        lowers = self.layer.lowers if self.layer else ()
+        for path, directory in container.volumes().items():
+            self.groups.append(read_volume(path, directory, lowers))
+            self.sources.add(Source.VOLUME)
+
+
+def learn(trials: Trials, *, live: bool = True, keep: bool = False) -> Learnt:
+    """Run the target once with a writable root and return what it wrote.
+
+    Raises TargetBroken where it does not even work like that.
+    """
+    begun = time.monotonic()
+    image = trials.engine.read_image(trials.target)
+    learner = Learner(trials.engine.storage(), live=live)
+    try:
+        trial = trials.run(Life(root=Root.WRITABLE, purpose="learn", keep=keep), learner)
+    finally:
+        learner.close()
+    _insist_that_it_works(trial, trials.target)
+    write_set = _write_set(trials.engine.name, trials.target, image, learner, time.monotonic() - begun)
+    observation = replace(write_set.observation, exercise=trials.exercise.words, restarts=len(trial.starts) - 1)
+    return Learnt(write_set=replace(write_set, observation=observation), trial=trial)
+
+
+def learn_running(
+    engine: Engine, container: Container, target: Target, seconds: float, tell: Callable[[str], None], *, live: bool
+) -> WriteSet:
+    """Return what a container that already exists has written, watched for `seconds` more and not touched."""
+    begun = time.monotonic()
+    learner = Learner(engine.storage(), live=live)
+    try:
+        pid = container.pid()
+        if pid:
+            learner.started(container, pid)
+            if seconds:
+                tell(f"watching {container.name} for {seconds:g} s")
+                time.sleep(seconds)
+            learner.running(container, pid)
+        else:
+            learner.stopped(container)
+    finally:
+        learner.close()
+    write_set = _write_set(engine.name, target, engine.read_image(target), learner, time.monotonic() - begun)
+    note = "it was not watched from its start: what came and went before is known by directory times only"
+    observation = replace(write_set.observation, from_start=False, notes=(*write_set.observation.notes, note))
+    return replace(write_set, observation=observation)
+
+
+def _write_set(engine: str, target: Target, image: ImageFacts, learner: Learner, seconds: float) -> WriteSet:
+    writes = learner.writes()
+    lowers = learner.layer.lowers if learner.layer else ()
+    processes = tuple(learner.processes.values())
+    paths = [write.path for write in writes] + list(image.volumes) + [image.working_directory]
+    image = replace(
+        image,
+        entries=read_image_entries(lowers, paths),
+        code_roots=find_code_roots(lowers, image, processes),
+        has_shell=has_shell(lowers),
+    )
+    return WriteSet(
+        key=run_key(engine, target, image),
+        container=_base_name(target),
+        image=image,
+        writes=writes,
+        processes=processes,
+        memory_limit=learner.memory_limit or target.memory,
+        mounted=learner.mounted,
+        observation=Observation(
+            seconds=round(seconds, 1),
+            sources=tuple(sorted(learner.sources)),
+            notes=tuple(dict.fromkeys(learner.notes)),
+        ),
+    )
+
+
+def run_key(engine: str, target: Target, image: ImageFacts) -> RunKey:
+    """Return what a write set of `target` holds for; the environment goes in as a hash only."""
+    environment: Mapping[str, str] = {**image.environment, **target.environment}
+    digest = hashlib.sha256("\0".join(f"{k}={v}" for k, v in sorted(environment.items())).encode("utf-8", "replace"))
+    return RunKey(
+        image=image.digest or image.reference,
+        user=target.user or image.user,
+        command=target.command or image.entrypoint + image.command,
+        environment=digest.hexdigest()[:16],
+        engine=engine,
+    )
+
+
+def _base_name(target: Target) -> str:
+    """Return a short name for what runs: the last part of its path or reference, without tag and digest."""
+    last = target.reference.rstrip("/").rpartition("/")[2]
+    return last.partition("@")[0].partition(":")[0].removesuffix(".tar") or "container"
+
+
+def _users_mounts(pid: int) -> tuple[PurePosixPath, ...]:
+    """Return the places that were mounted writable because somebody asked for them."""
+    return tuple(
+        dict.fromkeys(
+            mount.path
+            for mount in read_mounts(pid)
+            if not mount.read_only
+            and mount.path != ROOT
+            and mount.path not in _ENGINE_FILES
+            and not any(mount.path.is_relative_to(pseudo) for pseudo in PSEUDO)
+        )
+    )
+
+
+def _insist_that_it_works(trial: Trial, target: Target) -> None:
+    behaviour = trial.behaviour
+    if not behaviour.started:
+        raise TargetBroken(
+            f"{target.reference} can't be started: {behaviour.engine_error}",
+            hint="make it run as it is, then try again",
+        )
+    last_line = trial.log.decode("utf-8", "replace").strip().splitlines()[-1:] or ["its log is empty"]
+    if not behaviour.running and behaviour.exit_code:
+        raise TargetBroken(
+            f"{target.reference} ends with exit code {behaviour.exit_code} even with a writable root: {last_line[0]}",
+            hint="make it run as it is, then try again; --keep leaves the container for a look",
+        )
+    failed = [answer for answer in behaviour.answers if not answer.passed]
+    passed = {answer.name for answer in behaviour.answers if answer.passed}
+    broken = [answer for answer in failed if answer.name not in passed]
+    if broken:
+        raise TargetBroken(
+            f"{target.reference} fails its {broken[0].name} even with a writable root: {broken[0].detail}",
+            hint="make the check pass on the container as it is, then try again",
+        )

@@ -1,0 +1,271 @@
+"""Proves a plan: the program works under it, everything else is refused, no place is too much, and the checks can fail."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+
+from lithify.engines.base import Container, Root
+from lithify.model.behaviour import Behaviour, Phase
+from lithify.model.image import EntryType
+from lithify.model.mount import Mount, MountPlan, PathClass, StorageKind
+from lithify.model.path import printable
+from lithify.model.verdict import Check, Exposed, Start, Verdict
+from lithify.model.writes import Change, WriteSet
+from lithify.pipeline.trial import Life, Trial, Trials, Watcher, sees_processes
+from lithify.prove.compare import compare, works
+from lithify.prove.exercise import ask
+from lithify.prove.probe import try_every_directory, try_remount, writable_mounts, write_as
+
+Users = Mapping[PurePosixPath, Sequence[tuple[int, int]]]
+"""For each planned place, the (uid, gid) of those who write there."""
+
+
+class Prober(Watcher):
+    """Tries the refusals and the places of a planned container while it runs, after its restart in place."""
+
+    def __init__(
+        self, plan: MountPlan, users: Users, exercise_decides: bool, ask_stopped: "Callable[[Container], bool]"
+    ):
+        self.plan = plan
+        self.users = users
+        self.refused: list[Check] = []
+        self.places: list[Check] = []
+        self.exposed: list[Exposed] = []
+        self.cannot_show: list[str] = []
+        self.stopped_fails: bool | None = None
+        self._exercise_decides = exercise_decides
+        self._ask_stopped = ask_stopped
+
+    def running(self, container: Container, pid: int) -> None:
+        if not sees_processes(pid):
+            self.cannot_show.append(
+                "its processes are not on this host, so no write was tried from its mount namespace"
+            )
+            return
+        try:
+            self.refused = [_root_refuses(pid), _remount_refused(pid)]
+            self.places = [check for mount in self.plan.mounts for check in _place_takes(pid, mount, self.users)]
+            self.exposed = _exposed(pid, self.plan)
+        except ProcessLookupError:
+            self.cannot_show.append("the program ended while its refusals were tried")
+
+    def stopped(self, container: Container) -> None:
+        if self._exercise_decides:
+            self.stopped_fails = not self._ask_stopped(container)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """A planned run with its checks; what `finish_proof` still adds is missing."""
+
+    trial: Trial
+    works: tuple[Check, ...]
+    refused: tuple[Check, ...]
+    exposed: tuple[Exposed, ...] = ()
+    cannot_show: tuple[str, ...] = ()
+    stopped_fails: bool | None = None
+
+    @property
+    def holds(self) -> bool:
+        """True where the program works and the rest is refused."""
+        return all(check.passed for check in self.works + self.refused)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """What taking one place away did."""
+
+    mount: Mount
+    needed: bool
+    summary: str
+    starts: tuple[Start, ...] = field(default=())
+
+
+def run_planned(trials: Trials, plan: MountPlan, users: Users, *, keep: bool = False) -> Proof:
+    """Run the target read-only as planned, beside what the original showed, and try what it refuses."""
+    assert trials.original is not None
+
+    def passes_stopped(container: Container) -> bool:
+        answers = ask(
+            trials.exercise, container, Phase.STARTED, trials.ports, timeout=min(5.0, trials.exercise.timeout)
+        )
+        return bool(answers) and all(answer.passed for answer in answers)
+
+    asked = trials.exercise.check or trials.exercise.http or trials.exercise.tcp or trials.exercise.check_inside
+    prober = Prober(plan, users, bool(asked), passes_stopped)
+    recreate = any(mount.storage is StorageKind.VOLUME for mount in plan.mounts) and not trials.original.finished
+    life = Life(root=Root.READ_ONLY, plan=plan, recreate=recreate, purpose="planned", keep=keep)
+    trial = trials.run(life, prober)
+    checks = compare(expected(trials.original, recreate), trial.behaviour)
+    return Proof(
+        trial=trial,
+        works=checks + tuple(prober.places),
+        refused=tuple(prober.refused),
+        exposed=tuple(prober.exposed),
+        cannot_show=tuple(prober.cannot_show),
+        stopped_fails=prober.stopped_fails,
+    )
+
+
+def expected(original: Behaviour, recreate: bool) -> Behaviour:
+    """Return what a planned run has to match: with `recreate` also what a replacement must still answer."""
+    if not recreate:
+        return original
+    restarted = [answer for answer in original.answers if answer.phase is Phase.RESTARTED]
+    return replace(
+        original, answers=original.answers + tuple(replace(answer, phase=Phase.RECREATED) for answer in restarted)
+    )
+
+
+def drop_each(trials: Trials, plan: MountPlan, places: Iterable[Mount], jobs: int) -> tuple[Dropped, ...]:
+    """Run the target once without each of `places`, up to `jobs` at a time, and tell which it can't do without."""
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        return tuple(pool.map(lambda mount: _drop(trials, plan, mount), places))
+
+
+def _drop(trials: Trials, plan: MountPlan, mount: Mount) -> Dropped:
+    assert trials.original is not None
+    without = replace(plan, mounts=tuple(m for m in plan.mounts if m is not mount))
+    trial = trials.run(Life(root=Root.READ_ONLY, plan=without, purpose=f"without {mount.path}"))
+    failed = [check for check in compare(trials.original, trial.behaviour) if not check.passed]
+    summary = (
+        f"without {mount.path}: {failed[0].name}: {failed[0].summary}" if failed else f"works without {mount.path}"
+    )
+    return Dropped(mount=mount, needed=bool(failed), summary=summary, starts=trial.starts)
+
+
+def droppable(plan: MountPlan, write_set: WriteSet | None, *, decided: bool) -> tuple[Mount, ...]:
+    """Return the places that a passing check is allowed to take away.
+
+    Never state: a check that does not look for the data would call its loss a success. Where the user named no check,
+    only places where nothing but metadata or passing entries were written.
+    """
+    if decided or write_set is None:
+        return tuple(mount for mount in plan.mounts if PathClass.STATE not in mount.classes)
+    slight = {Change.METADATA, Change.OPENED, Change.CAME_AND_WENT, Change.ATTEMPTED}
+    return tuple(
+        mount
+        for mount in plan.mounts
+        if PathClass.STATE not in mount.classes
+        and all(write.change in slight for write in write_set.writes if mount.covers(write.path))
+    )
+
+
+def verdict(
+    trials: Trials, plan: MountPlan, proof: Proof, dropped: Sequence[Dropped], flag_alone: Trial, rounds: int
+) -> Verdict:
+    """Put together what the runs showed."""
+    assert trials.original is not None
+    starts = proof.trial.starts + tuple(start for drop in dropped for start in drop.starts) + flag_alone.starts
+    return Verdict(
+        works=proof.works,
+        refused=proof.refused,
+        minimal=tuple(_needed(mount, dropped) for mount in plan.mounts),
+        honest=tuple(_honest(trials.original, plan, proof, flag_alone)),
+        exposed=proof.exposed,
+        strength=_strength(trials),
+        cannot_show=proof.cannot_show,
+        starts=starts,
+        rounds=rounds,
+    )
+
+
+def _needed(mount: Mount, dropped: Sequence[Dropped]) -> Check:
+    told = next((drop for drop in dropped if drop.mount.path == mount.path), None)
+    if told is not None:
+        return Check(name=f"needs {mount.path}", passed=told.needed, summary=told.summary)
+    why = (
+        "holds state: kept whatever a check says"
+        if PathClass.STATE in mount.classes
+        else "written; no check to judge by"
+    )
+    return Check(name=f"needs {mount.path}", passed=True, summary=f"not dropped: {why}")
+
+
+def _honest(original: Behaviour, plan: MountPlan, proof: Proof, flag_alone: Trial) -> Iterable[Check]:
+    if plan.mounts or plan.redirects:
+        failed = [check for check in compare(original, flag_alone.behaviour) if not check.passed]
+        summary = (
+            f"with the flag alone: {failed[0].name}: {failed[0].summary}" if failed else "passes with no place at all"
+        )
+        evidence = flag_alone.behaviour.refused_writes[:3]
+        yield Check(name="over-tight fails", passed=bool(failed), summary=summary, evidence=evidence)
+    if proof.stopped_fails is not None:
+        summary = (
+            "fails when the program is stopped" if proof.stopped_fails else "passes although the program is stopped"
+        )
+        yield Check(name="check can fail", passed=proof.stopped_fails, summary=f"the check {summary}")
+
+
+def _strength(trials: Trials) -> str:
+    exercise = trials.exercise
+    if exercise.script and (exercise.check or exercise.check_inside or exercise.http):
+        return "driven by your exercise and judged by your check"
+    if exercise.decides:
+        return f"judged by {exercise.words}; what that does not reach was not tried"
+    return (
+        "weak: it starts, stays, listens and answers as before, and survives a kill; nobody used it. "
+        "Give --exercise and --check to learn and prove what its users do"
+    )
+
+
+def _root_refuses(pid: int) -> Check:
+    met = try_every_directory(pid)
+    evidence = [f"{path} took a file" for path in met.accepted[:20]]
+    evidence += [f"{path} answered {name}" for path, name in met.other[:20]]
+    passed = not met.accepted and not met.other
+    summary = f"{met.refused} directories of the root filesystem refuse a new file (EROFS)"
+    if not passed:
+        summary += f"; {len(met.accepted)} take one, {len(met.other)} answer something else"
+    return Check(name="root-refuses", passed=passed, summary=summary, evidence=tuple(map(printable, evidence)))
+
+
+def _remount_refused(pid: int) -> Check:
+    why = try_remount(pid)
+    summary = (
+        f"can't be remounted writable: {why}" if why else "can be remounted writable from inside: the flag is no hold"
+    )
+    return Check(name="remount-refused", passed=bool(why), summary=summary)
+
+
+def _place_takes(pid: int, mount: Mount, users: Users) -> Iterable[Check]:
+    for uid, gid in users.get(mount.path) or ((mount.uid, mount.gid),):
+        error = write_as(pid, mount.path, uid, gid, file=mount.type is EntryType.FILE)
+        summary = (
+            f"{mount.path}: user {uid}:{gid} can write" if not error else f"{mount.path}: user {uid}:{gid} gets {error}"
+        )
+        yield Check(name=f"place {mount.path}", passed=not error, summary=summary)
+
+
+def _exposed(pid: int, plan: MountPlan) -> list[Exposed]:
+    planned = {mount.path for mount in plan.mounts}
+    found = []
+    for mount in writable_mounts(pid):
+        why = "planned" if mount.path in planned else f"the engine's own {mount.filesystem}"
+        if mount.filesystem in ("mqueue", "devpts"):
+            continue
+        found.append(Exposed(path=mount.path, executable=mount.executable, reason=why))
+    return found
+
+
+def users_of(plan: MountPlan, write_set: WriteSet) -> Users:
+    """Return who was seen writing to each place, as far as anybody was."""
+    users: dict[PurePosixPath, list[tuple[int, int]]] = {}
+    for mount in plan.mounts:
+        seen = {
+            (writer.uid, writer.gid if writer.gid is not None else writer.uid)
+            for write in write_set.writes
+            if mount.covers(write.path)
+            for writer in write.writers
+            if writer.uid is not None
+        }
+        if seen:
+            users[mount.path] = sorted(seen)
+    return users
+
+
+def still_works(trials: Trials, trial: Trial) -> bool:
+    """Tell whether a run matches the original."""
+    assert trials.original is not None
+    return works(trials.original, trial.behaviour)

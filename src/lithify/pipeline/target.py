@@ -1,0 +1,148 @@
+"""Takes what the user pointed at to an engine and a target."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from lithify.engines.base import Engine
+from lithify.errors import EngineUnreachable, NothingToExamine, UsageError
+from lithify.model.path import printable
+from lithify.model.run import Target, TargetKind
+from lithify.settings import Settings
+
+_RUN_PROGRAMS = ("docker", "podman")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What the user said about running a target of the bundle engine, which has no command line of its own."""
+
+    user: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    working_directory: str | None = None
+    entrypoint: str | None = None
+    memory: int | None = None
+
+    @property
+    def given(self) -> bool:
+        """Tell whether anything was said at all."""
+        return bool(
+            self.user or self.environment or self.working_directory or self.entrypoint is not None or self.memory
+        )
+
+
+def choose(
+    text: str | None, words: Sequence[str], settings: Settings, overrides: Overrides | None = None
+) -> tuple[Engine, Target]:
+    """Return the engine and target for `text`, or for a run line in `words` (what stood after `--`).
+
+    A directory or file on this host goes to the bundle engine; `docker:NAME` and `podman:NAME`, or a setting, name the
+    engine of an image or container; else Docker is asked, then Podman. UsageError, NothingToExamine or
+    EngineUnreachable where there is no such thing.
+    """
+    overrides = overrides or Overrides()
+    line_engine = _engine_of_line(words)
+    if line_engine is not None:
+        if text is not None:
+            raise UsageError(f"both a target ({printable(text)}) and a run line after --", hint="give one or the other")
+        target = Target(kind=TargetKind.LINE, engine=line_engine, reference=" ".join(words), line=tuple(words))
+        return make_engine(line_engine, settings), target
+    if text is None:
+        raise UsageError(
+            "nothing to work on",
+            hint="name a directory, an image or a container, or give a docker or podman run line after --",
+        )
+    kind = _kind_of_path(text)
+    if kind is not None and settings.engine in (None, "bundle"):
+        return make_engine("bundle", settings), _bundle_target(kind, text, words, overrides)
+    if overrides.given or words:
+        raise UsageError(
+            "--user, --env, --workdir, --entrypoint, --memory and a command are for root filesystems and image files",
+            hint="for an image, give the whole line: lithify ... -- docker run [OPTIONS] IMAGE [COMMAND]",
+        )
+    return _engine_target(text, settings)
+
+
+def make_engine(name: str, settings: Settings) -> Engine:
+    """Return the engine of that name; raises EngineUnreachable where it is not there."""
+    if name == "docker":
+        from lithify.engines.docker import DockerEngine
+
+        return DockerEngine()
+    if name == "podman":
+        from lithify.engines.podman import PodmanEngine
+
+        return PodmanEngine()
+    from lithify.engines.bundle import BundleEngine
+
+    return BundleEngine(runtime=settings.runtime, state=settings.state)
+
+
+def _engine_of_line(words: Sequence[str]) -> str | None:
+    """Return which engine a run line is for; None for a mere command."""
+    for index, word in enumerate(words[:6]):
+        name = word.rpartition("/")[2]
+        if name in _RUN_PROGRAMS and "run" in words[index + 1 :]:
+            return name
+        if name not in ("sudo", "env") and not word.startswith("-") and "=" not in word:
+            return None
+    return None
+
+
+def _kind_of_path(text: str) -> TargetKind | None:
+    path = Path(text)
+    if path.is_dir():
+        return TargetKind.LAYOUT if (path / "oci-layout").is_file() else TargetKind.ROOTFS
+    return TargetKind.ARCHIVE if path.is_file() else None
+
+
+def _bundle_target(kind: TargetKind, text: str, words: Sequence[str], overrides: Overrides) -> Target:
+    workdir = overrides.working_directory
+    return Target(
+        kind=kind,
+        engine="bundle",
+        reference=str(Path(text).absolute()),
+        command=tuple(words),
+        entrypoint=None if overrides.entrypoint is None else tuple(filter(None, [overrides.entrypoint])),
+        user=overrides.user,
+        environment=overrides.environment,
+        working_directory=PurePosixPath(workdir) if workdir else None,
+        memory=overrides.memory,
+    )
+
+
+def _engine_target(text: str, settings: Settings) -> tuple[Engine, Target]:
+    prefix, _, rest = text.partition(":")
+    if prefix in _RUN_PROGRAMS and rest:
+        names, text = [prefix], rest
+    elif settings.engine == "bundle":
+        raise NothingToExamine(f"no directory or file {printable(text)}", hint="is the path right?")
+    else:
+        names = [settings.engine] if settings.engine else list(_RUN_PROGRAMS)
+    trouble: list[EngineUnreachable] = []
+    for name in names:
+        try:
+            engine = make_engine(name, settings)
+            kind = _kind_in_engine(engine, name, text)
+        except EngineUnreachable as error:
+            trouble.append(error)
+            continue
+        if kind is not None:
+            return engine, Target(kind=kind, engine=name, reference=text)
+    if len(trouble) == len(names):
+        raise trouble[0]
+    raise NothingToExamine(
+        f"no directory, file, container or image {printable(text)}",
+        hint=f"looked on this host and in {' and '.join(names)}; is it pulled, and is the name right?",
+    )
+
+
+def _kind_in_engine(engine: Engine, name: str, text: str) -> TargetKind | None:
+    """Return whether `text` is a container or an image there; a container's name wins."""
+    if engine.attach(text) is not None:
+        return TargetKind.CONTAINER
+    try:
+        engine.read_image(Target(kind=TargetKind.IMAGE, engine=name, reference=text))
+    except NothingToExamine:
+        return None
+    return TargetKind.IMAGE
