@@ -306,7 +306,7 @@ def load(built: Built, engine: str) -> str:
         [engine, "image", "inspect", "--format", template, built.service.image], capture_output=True, text=True, check=False
     )
     if has.stdout.strip() != config["config"]["Labels"][KEY_LABEL]:
-        loading = subprocess.Popen([engine, "load"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        loading = subprocess.Popen([engine, "load", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         assert loading.stdin is not None
         with loading.stdin as pipe:
             write_archive(built, pipe)

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.services.build import build, load
-from bench.services.service import Service, read_services
+from bench.services.service import HERE, Service, read_services
 
 LABEL = "dev.lithify.bench"
+os.environ.setdefault("CONTAINERS_CONF", str(HERE / "containers.conf"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,8 @@ class Running:
     service: Service
     engine: str
     name: str
+    refused: str
+    """What the engine said where it would not start it."""
 
     def ask(self, template: str) -> str:
         """Return what the engine's `inspect` says."""
@@ -97,15 +100,19 @@ def running(service: Service, engine: str, options: Sequence[str] = ()) -> Itera
     name = f"lithify-bench-{service.name}-{uuid.uuid4().hex[:8]}"
     command = [engine, "run", "--detach", "--name", name, "--label", LABEL, *run_options(service), *options, service.image]
     try:
-        subprocess.run(command, capture_output=True, check=False)
-        yield Running(service=service, engine=engine, name=name)
+        started = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+        words = started.stderr.decode(errors="replace").strip() if started.returncode else ""
+        yield Running(service=service, engine=engine, name=name, refused=words)
     finally:
-        subprocess.run([engine, "rm", "--force", "--volumes", name], capture_output=True, check=False)
+        at_once = ["--time", "0"] if engine == "podman" else []
+        subprocess.run([engine, "rm", "--force", *at_once, "--volumes", name], capture_output=True, check=False)
 
 
 def first_failure(container: Running, *, again: bool) -> str:
     """Exercise and check the container, with `again` also after a kill and a start of the same container."""
     service = container.service
+    if container.refused:
+        return container.refused.splitlines()[-1]
     words = container.drive(service.exercise) or container.drive(service.check, marker=True)
     if words or not again:
         return words
