@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -12,7 +12,7 @@ from lithify.engines.mounts import read_mounts
 from lithify.errors import TargetBroken
 from lithify.model.image import ImageFacts
 from lithify.model.path import PSEUDO, ROOT
-from lithify.model.run import Target
+from lithify.model.run import Exercise, Target
 from lithify.model.writes import Observation, Process, RunKey, Source, Write, WriteSet
 from lithify.observe.diff import writes_of_diff
 from lithify.observe.image import find_code_roots, has_shell, read_image_entries
@@ -21,7 +21,9 @@ from lithify.observe.live import available as live_names_available
 from lithify.observe.merge import merge_writes
 from lithify.observe.overlay import read_upper_layer, read_volume
 from lithify.observe.processes import read_open_files, read_processes
+from lithify.pipeline.target import Overrides, choose, choose_running
 from lithify.pipeline.trial import Life, Trial, Trials, Watcher
+from lithify.settings import Settings
 
 _ENGINE_FILES = frozenset(PurePosixPath(p) for p in ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf"))
 
@@ -133,6 +135,32 @@ def learn(trials: Trials, *, live: bool = True, keep: bool = False) -> Learnt:
     write_set = _write_set(trials.engine.name, trials.target, image, learner, time.monotonic() - begun)
     observation = replace(write_set.observation, exercise=trials.exercise.words, restarts=len(trial.starts) - 1)
     return Learnt(write_set=replace(write_set, observation=observation), trial=trial)
+
+
+def learn_target(
+    text: str | None,
+    words: Sequence[str],
+    settings: Settings,
+    overrides: Overrides,
+    exercise: Exercise,
+    *,
+    attach: bool = False,
+    live: bool = True,
+    keep: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
+) -> WriteSet:
+    """Return what the target writes: run once by us, or with `attach` watched as it runs already.
+
+    Raises NothingToExamine where there is no such target, TargetBroken where it does not work as it is.
+    """
+    if attach:
+        engine, container, target = choose_running(text, settings)
+        return learn_running(engine, container, target, exercise.seconds, tell, live=live)
+    engine, target = choose(text, words, settings, overrides)
+    for swept in engine.sweep():
+        tell(f"removed what an earlier run left: {swept}")
+    tell(f"learning: {target.reference} with a writable root")
+    return learn(Trials(engine=engine, target=target, exercise=exercise, tell=tell), live=live, keep=keep).write_set
 
 
 def learn_running(

@@ -1,4 +1,4 @@
-"""Proves a plan: the program works under it, everything else is refused, no place is too much, and the checks can fail."""
+"""Proves a plan: the program works, everything else is refused, no place is too much, and the checks can fail."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +37,7 @@ class Prober(Watcher):
         self._exercise_decides = exercise_decides
         self._ask_stopped = ask_stopped
 
-    def running(self, container: Container, pid: int) -> None:
+    def running(self, container: Container, pid: int) -> None:  # noqa: ARG002 - the pid is all that the probes need
         if not sees_processes(pid):
             self.cannot_show.append(
                 "its processes are not on this host, so no write was tried from its mount namespace"

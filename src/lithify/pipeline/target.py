@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from lithify.engines.base import Engine
+from lithify.engines.base import Container, Engine
 from lithify.errors import EngineUnreachable, NothingToExamine, UsageError
 from lithify.model.path import printable
 from lithify.model.run import Target, TargetKind
@@ -61,6 +61,27 @@ def choose(
             hint="for an image, give the whole line: lithify ... -- docker run [OPTIONS] IMAGE [COMMAND]",
         )
     return _engine_target(text, settings)
+
+
+def choose_running(text: str | None, settings: Settings) -> tuple[Engine, Container, Target]:
+    """Return a container that already exists: by its name in Docker or Podman, or by the pid of one of its processes.
+
+    NothingToExamine where there is none.
+    """
+    if text is None:
+        raise UsageError("nothing to attach to", hint="name a container, or the pid of one of its processes")
+    names = [settings.engine] if settings.engine else ["bundle"] if text.isdigit() else list(_RUN_PROGRAMS)
+    for name in names:
+        try:
+            engine = make_engine(name, settings)
+            container = engine.attach(text)
+        except EngineUnreachable:
+            if len(names) == 1:
+                raise
+            continue
+        if container is not None:
+            return engine, container, Target(kind=TargetKind.CONTAINER, engine=name, reference=text)
+    raise NothingToExamine(f"no container {printable(text)}", hint=f"looked in {', '.join(names)}")
 
 
 def make_engine(name: str, settings: Settings) -> Engine:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from lithify.engines.base import Container, Engine, Root
 from lithify.errors import EngineRefused
 from lithify.model.behaviour import Answer, Behaviour, Phase
-from lithify.model.log import LogEvent
+from lithify.model.log import LogError, LogEvent
 from lithify.model.mount import MountPlan
 from lithify.model.run import Exercise, Target
 from lithify.model.verdict import Start
@@ -27,7 +27,6 @@ _SETTLED = 1.5
 """Seconds without a new process, listener or log line after which a program counts as ready."""
 _PATIENCE = 4.0
 """How many times longer than the original a run may take to get ready before it counts as not getting there."""
-_REFUSED = frozenset({"EROFS", "EACCES", "ENOSPC", "ENOENT", "NOEXEC", "EBUSY", "EXDEV", "EPERM"})
 
 
 class Watcher:
@@ -272,7 +271,7 @@ class _Course:
             programs=self.programs or frozenset(),
             answers=tuple(self.answers),
             warnings=warning_lines(log),
-            refused_writes=tuple(event.line for event in _events(log)),
+            refused_writes=tuple(event.raw for event in _events(log)),
             engine_error=engine_error,
         )
 
@@ -287,7 +286,7 @@ class _Course:
 
 
 def _events(log: bytes) -> tuple[LogEvent, ...]:
-    return tuple(event for event in read_log(log.splitlines()) if event.errno in _REFUSED)
+    return tuple(event for event in read_log(log.splitlines()) if event.error is not LogError.DISGUISE)
 
 
 def _programs(pid: int) -> frozenset[str]:

@@ -47,6 +47,19 @@ def parse(data: bytes, type_: type[T], *, source: str) -> T:
 
 def read(path: Path, type_: type[T]) -> T:
     """Return the value that a JSON file holds; InvalidInput where it can't be read or is something else."""
+    return parse(_bytes(path), type_, source=str(path))
+
+
+def read_schema(path: Path) -> str:
+    """Return the schema that a JSON file names, nothing where it names none; InvalidInput where it can't be read."""
+    try:
+        document = json.loads(_bytes(path))
+    except ValueError as error:
+        raise InvalidInput(f"{path}: not JSON: {error}", hint="give what lithify wrote as JSON") from error
+    return str(document.get("schema", "")) if isinstance(document, dict) else ""
+
+
+def _bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(LIMIT + 1)
@@ -54,7 +67,7 @@ def read(path: Path, type_: type[T]) -> T:
         raise InvalidInput(f"{path}: {error.strerror}", hint="name a file that lithify wrote") from error
     if len(data) > LIMIT:
         raise InvalidInput(f"{path}: larger than {LIMIT >> 20} MiB", hint="name a file that lithify wrote")
-    return parse(data, type_, source=str(path))
+    return data
 
 
 def schema(type_: type) -> dict[str, Any]:

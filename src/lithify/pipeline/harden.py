@@ -1,0 +1,212 @@
+"""The main job: learn, plan, prove, and go round again until the proof holds or nothing more can be learnt."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from lithify.engines.base import Engine, Root
+from lithify.model.hardening import Hardening, Round
+from lithify.model.mount import Mount, MountPlan, Tolerated
+from lithify.model.run import Exercise, Target
+from lithify.model.verdict import Verdict
+from lithify.model.writes import WriteSet
+from lithify.pipeline.diagnose import diagnose
+from lithify.pipeline.learn import Learnt, learn
+from lithify.pipeline.prove import Dropped, Proof, drop_each, droppable, run_planned, still_works, users_of, verdict
+from lithify.pipeline.trial import Life, Trial, Trials
+from lithify.plan import PlanSettings, make_plan
+
+ROUNDS = 6
+"""Planned runs that `harden` tries at the most before it says that it can't."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the user asked of a hardening besides target and exercise."""
+
+    settings: PlanSettings = field(default_factory=PlanSettings)
+    jobs: int = 1
+    live: bool = True
+    keep: bool = False
+    rounds: int = ROUNDS
+
+
+def harden(
+    engine: Engine,
+    target: Target,
+    exercise: Exercise,
+    wishes: Wishes | None = None,
+    *,
+    ports: Mapping[int, int] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Hardening:
+    """Return how `target` runs with a read-only root: the writes, the plan, the command and the proof.
+
+    Nothing of the user's is touched, and nothing that was started is left (but with `keep`). Raises TargetBroken where
+    the program does not even work with a writable root, EngineUnreachable where the engine goes away.
+    """
+    wishes = wishes or Wishes()
+    for swept in engine.sweep():
+        tell(f"removed what an earlier run left: {swept}")
+    trials = Trials(engine=engine, target=target, exercise=exercise, ports=ports or {}, tell=tell)
+    tell(f"learning: {target.reference} with a writable root")
+    learnt = learn(trials, live=wishes.live)
+    trials.original = learnt.trial.behaviour
+    tell("the flag alone: read-only, no place to write")
+    alone = trials.run(Life(root=Root.READ_ONLY, plan=empty_plan(learnt.write_set), purpose="flag alone"))
+    return _Hardener(trials, learnt, alone, wishes).run()
+
+
+class _Hardener:
+    """Goes round from plan to proof until it holds."""
+
+    def __init__(self, trials: Trials, learnt: Learnt, alone: Trial, wishes: Wishes) -> None:
+        self.trials = trials
+        self.learnt = learnt
+        self.write_set: WriteSet = learnt.write_set
+        self.alone = alone
+        self.wishes = wishes
+        self.settings = wishes.settings
+        self.rounds: list[Round] = []
+        self.dropped: list[Dropped] = []
+
+    def run(self) -> Hardening:
+        plan, proof = self._until_it_works()
+        if proof.holds:
+            plan, proof = self._take_away(plan, proof)
+        if self.wishes.keep:
+            proof = run_planned(self.trials, plan, users_of(plan, self.write_set), keep=True)
+        return self._result(plan, proof)
+
+    def _until_it_works(self) -> tuple[MountPlan, Proof]:
+        while True:
+            plan = make_plan(self.write_set, self.settings)
+            self.trials.tell(f"round {len(self.rounds) + 1}: read-only with {_count(plan.mounts)}")
+            proof = run_planned(self.trials, plan, users_of(plan, self.write_set))
+            number = len(self.rounds) + 1
+            if all(check.passed for check in proof.works) or number >= self.wishes.rounds:
+                self.rounds.append(Round(number=number, works=proof.holds))
+                return plan, proof
+            self.trials.tell("it does not work yet: the same with a writable root, to see what is missing")
+            diagnosis = diagnose(self.trials, plan, proof.trial.events, self.write_set, self.settings, self.wishes.jobs)
+            self.rounds.append(Round(number=number, works=False, found=diagnosis.found, changed=diagnosis.changed))
+            if not diagnosis.helps:
+                return plan, proof
+            self.settings, self.write_set = diagnosis.settings, diagnosis.write_set
+
+    def _take_away(self, plan: MountPlan, proof: Proof) -> tuple[MountPlan, Proof]:
+        """Take each place away in turn; what the program can do without goes, and the rest is proved again."""
+        tried: set[object] = set()
+        while True:
+            decided = self.trials.exercise.decides
+            places = [m for m in droppable(plan, self.write_set, decided=decided) if m.path not in tried]
+            if not places:
+                return plan, proof
+            self.trials.tell(f"taking away each of {_count(places)} in turn")
+            dropped = drop_each(self.trials, plan, places, self.wishes.jobs)
+            self.dropped += dropped
+            tried |= {drop.mount.path for drop in dropped}
+            spare = [drop.mount for drop in dropped if not drop.needed]
+            if spare:
+                plan, proof = self._without(plan, proof, spare)
+
+    def _without(self, plan: MountPlan, proof: Proof, spare: list[Mount]) -> tuple[MountPlan, Proof]:
+        """Drop all spare places at once; where they are only spare for each other's sake, one after the other."""
+        for group in [spare] if len(spare) == 1 else [spare, *([mount] for mount in spare)]:
+            settings = replace(self.settings, dropped=self.settings.dropped | {mount.path for mount in group})
+            narrower = make_plan(self.write_set, settings)
+            again = run_planned(self.trials, narrower, users_of(narrower, self.write_set))
+            if again.holds:
+                self.settings, plan, proof = settings, narrower, again
+                if group is spare:
+                    break
+            else:
+                told = next(check for check in again.works + again.refused if not check.passed)
+                self._keep(group, f"needed once others are gone: {told.name}: {told.summary}")
+        return plan, proof
+
+    def _keep(self, group: list[Mount], why: str) -> None:
+        if len(group) == 1:
+            self.dropped = [
+                replace(drop, needed=True, summary=why) if drop.mount.path == group[0].path else drop
+                for drop in self.dropped
+            ]
+
+    def _result(self, plan: MountPlan, proof: Proof) -> Hardening:
+        trials = self.trials
+        assert trials.original is not None
+        plan = _settled(plan, proof)
+        command = trials.engine.render(trials.target, plan)
+        kept = tuple(filter(None, [proof.trial.kept]))
+        return Hardening(
+            target=trials.target.reference,
+            engine=trials.engine.name,
+            write_set=self.write_set,
+            plan=plan,
+            command=command.command,
+            setup=command.setup,
+            command_notes=command.notes,
+            verdict=verdict(trials, plan, proof, self.dropped, self.alone, len(self.rounds)),
+            original=trials.original,
+            flag_alone=self.alone.behaviour,
+            flag_alone_works=still_works(trials, self.alone),
+            rounds=tuple(self.rounds),
+            kept=kept,
+        )
+
+
+def prove(
+    engine: Engine,
+    target: Target,
+    plan: MountPlan,
+    exercise: Exercise,
+    wishes: Wishes | None = None,
+    *,
+    ports: Mapping[int, int] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Verdict:
+    """Judge a plan as it stands, whoever wrote it: nothing in it is changed, a place too much fails it.
+
+    Raises as `harden` does.
+    """
+    wishes = wishes or Wishes()
+    for swept in engine.sweep():
+        tell(f"removed what an earlier run left: {swept}")
+    trials = Trials(engine=engine, target=target, exercise=exercise, ports=ports or {}, tell=tell)
+    tell(f"the original: {target.reference} with a writable root")
+    learnt = learn(trials, live=wishes.live)
+    trials.original = learnt.trial.behaviour
+    tell("the flag alone: read-only, no place to write")
+    alone = trials.run(Life(root=Root.READ_ONLY, plan=empty_plan(learnt.write_set), purpose="flag alone"))
+    tell(f"read-only with {_count(plan.mounts)}")
+    proof = run_planned(trials, plan, users_of(plan, learnt.write_set), keep=wishes.keep)
+    dropped: tuple[Dropped, ...] = ()
+    if proof.holds:
+        places = droppable(plan, learnt.write_set, decided=exercise.decides)
+        tell(f"taking away each of {_count(places)} in turn")
+        dropped = drop_each(trials, plan, places, wishes.jobs)
+    return verdict(trials, plan, proof, dropped, alone, rounds=1)
+
+
+def empty_plan(write_set: WriteSet) -> MountPlan:
+    """Return a plan with no place at all: what setting the flag alone comes to."""
+    return MountPlan(key=write_set.key, container=write_set.container)
+
+
+def _settled(plan: MountPlan, proof: Proof) -> MountPlan:
+    """Mark what the proof settled: a write that the program did without blocks nothing."""
+    if not proof.holds:
+        return plan
+    return replace(
+        plan,
+        refusals=tuple(replace(refusal, blocking=False) for refusal in plan.refusals),
+        tolerated=tuple(_proved(tolerated) for tolerated in plan.tolerated),
+    )
+
+
+def _proved(tolerated: Tolerated) -> Tolerated:
+    return replace(tolerated, proved=True)
+
+
+def _count(places: Sequence[Mount]) -> str:
+    number = len(places)
+    return "1 place" if number == 1 else f"{number} places"

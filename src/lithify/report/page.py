@@ -1,0 +1,253 @@
+"""Writes results for a person to read: one page, as wide as the terminal, every path printable."""
+
+import shlex
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+
+from lithify.model.hardening import Hardening
+from lithify.model.image import EntryType
+from lithify.model.mount import Mount, MountPlan, Seed, StorageKind
+from lithify.model.path import printable
+from lithify.model.quantity import render_human
+from lithify.model.verdict import Check, Verdict
+from lithify.model.writes import BLIND_SPOTS, Write, WriteSet
+
+Paint = Callable[[str, str], str]
+"""Takes a style (`bold`, `dim`, `red`, `green`, `yellow`) and a text to the text in that style."""
+
+_WRITES_SHOWN = 40
+_STORAGE = {
+    StorageKind.MEMORY: "tmpfs",
+    StorageKind.SCRATCH: "disk, goes with the container",
+    StorageKind.VOLUME: "volume, stays",
+}
+
+
+def plain(_style: str, text: str) -> str:
+    """Return `text` without any style."""
+    return text
+
+
+def render_hardening(result: Hardening, *, paint: Paint = plain, width: int = 80) -> str:
+    """Return the page of `lithify harden`."""
+    page = _Page(paint, width)
+    page.line(paint("bold", printable(result.target)), f"({result.engine})")
+    alone = result.verdict.honest[0].summary if result.verdict.honest else ""
+    if result.flag_alone_works:
+        alone = "it works as it is: nothing has to be writable"
+    page.text(f"With the read-only flag alone: {alone.removeprefix('with the flag alone: ')}", "  ")
+    for line in result.flag_alone.refused_writes[:2]:
+        page.text(paint("dim", printable(line.strip())[: width * 2]), "    ")
+    _writes(page, result.write_set)
+    _plan(page, result.plan)
+    page.head("Command")
+    for note in result.command_notes:
+        page.text(note, "  # ")
+    for words in (*result.setup, result.command):
+        page.verbatim(command_text(words, width - 2), "  ")
+    _verdict(page, result.verdict)
+    if len(result.rounds) > 1:
+        page.head(f"Rounds: {len(result.rounds)}")
+        for round_ in result.rounds:
+            told = "works" if round_.works else "; ".join(round_.found[:3]) or "does not work"
+            page.text(f"{round_.number}. {printable(told)}", "  ")
+    _unsettled(page, result.plan, result.write_set, result.verdict)
+    for name in result.kept:
+        page.text(f"left for a look: {name}", "  ")
+    return page.render()
+
+
+def render_write_set(write_set: WriteSet, *, paint: Paint = plain, width: int = 80) -> str:
+    """Return the page of `lithify learn`."""
+    page = _Page(paint, width)
+    page.line(paint("bold", printable(write_set.container)), f"({write_set.key.engine})")
+    _writes(page, write_set)
+    page.head("What this can't show")
+    for source in write_set.observation.sources:
+        page.text(BLIND_SPOTS[source], "  - ")
+    for note in write_set.observation.notes:
+        page.text(printable(note), "  - ")
+    return page.render()
+
+
+def render_plan(plan: MountPlan, *, paint: Paint = plain, width: int = 80) -> str:
+    """Return the page of `lithify plan`: each place with its reasons and its cost."""
+    page = _Page(paint, width)
+    page.line(paint("bold", printable(plan.container)))
+    _plan(page, plan)
+    _unsettled(page, plan, None, None)
+    return page.render()
+
+
+def render_verdict(verdict: Verdict, *, paint: Paint = plain, width: int = 80) -> str:
+    """Return the page of `lithify prove`."""
+    page = _Page(paint, width)
+    _verdict(page, verdict)
+    return page.render()
+
+
+def command_text(words: Iterable[str], width: int) -> str:
+    """Return an argument list as a shell reads it, broken before options where it is too long for one line."""
+    quoted = [shlex.quote(word) for word in words]
+    lines = [quoted[0]] if quoted else []
+    for word in quoted[1:]:
+        if len(lines[-1]) + len(word) + 3 > width:
+            lines.append(f"    {word}")
+        else:
+            lines[-1] += f" {word}"
+    return " \\\n".join(lines)
+
+
+class _Page:
+    """Collects lines."""
+
+    def __init__(self, paint: Paint, width: int) -> None:
+        self.paint = paint
+        self.width = width
+        self._lines: list[str] = []
+
+    def line(self, *parts: str) -> None:
+        self._lines.append(" ".join(filter(None, parts)))
+
+    def head(self, title: str) -> None:
+        self._lines += ["", self.paint("bold", title)]
+
+    def text(self, text: str, indent: str) -> None:
+        """Add `text`, wrapped; lines after the first stand under its beginning."""
+        self._lines += textwrap.wrap(
+            text, self.width, initial_indent=indent, subsequent_indent=" " * len(indent), break_on_hyphens=False
+        )
+
+    def verbatim(self, text: str, indent: str) -> None:
+        self._lines += [indent + line for line in text.splitlines()]
+
+    def render(self) -> str:
+        return "\n".join(self._lines) + "\n"
+
+
+def _writes(page: _Page, write_set: WriteSet) -> None:
+    seen = write_set.observation
+    page.head("Written")
+    page.text(
+        f"in {seen.seconds:g} s, {printable(seen.exercise) or 'as it ran'}; "
+        f"known from {', '.join(seen.sources) or 'nothing'}",
+        "  ",
+    )
+    shown = write_set.writes[:_WRITES_SHOWN]
+    if not shown:
+        page.text("nothing", "  ")
+    longest = min(max((len(printable(write.path)) for write in shown), default=0), 44)
+    for write in shown:
+        page.text(f"{printable(write.path):{longest}}  {_write(write)}", "  ")
+    if len(write_set.writes) > len(shown):
+        page.text(f"... and {len(write_set.writes) - len(shown)} more; --format json has them all", "  ")
+
+
+def _write(write: Write) -> str:
+    parts = [write.change.value.replace("-", " ")]
+    if write.entries > 1:
+        parts.append(f"with {write.entries - 1} entries below")
+    if write.size:
+        parts.append(render_human(write.size))
+    if write.writers:
+        writer = write.writers[0]
+        user = "" if writer.uid is None else f" as user {writer.uid}"
+        parts.append(f"by {printable(writer.program.rpartition('/')[2])}{user}")
+    if write.executed:
+        parts.append("code runs from it")
+    return ", ".join(parts) + f"  [{', '.join(source.value for source in write.evidence)}]"
+
+
+def _plan(page: _Page, plan: MountPlan) -> None:
+    page.head("Plan")
+    if not plan.mounts and not plan.redirects:
+        page.text(
+            "no place at all: the root filesystem read-only, and nothing writable but what the engine gives", "  "
+        )
+    for mount in plan.mounts:
+        page.text(f"{page.paint('green', printable(mount.path))}  {_mount(mount)}", "  ")
+        for reason in mount.reasons:
+            page.text(printable(reason), "      ")
+        cost = _cost(mount)
+        if cost:
+            page.text(cost, "      ")
+    for redirect in plan.redirects:
+        how = f"{redirect.variable}={redirect.value}" if redirect.variable else f"argument {redirect.value}"
+        page.text(f"{printable(redirect.old)} moves to {printable(redirect.new)} by {printable(how)}", "  ")
+        page.text(printable(redirect.reason), "      ")
+
+
+def _mount(mount: Mount) -> str:
+    parts = [_STORAGE[mount.storage]]
+    if mount.type is EntryType.FILE:
+        parts.append("this file only")
+    if mount.size:
+        parts.append(f"at most {render_human(mount.size)}")
+    parts.append("code may run" if mount.executable else "noexec")
+    parts.append(f"{mount.uid}:{mount.gid} {mount.mode:04o}")
+    if mount.seed is not Seed.NONE:
+        parts.append("seeded with the image's " + ("directories" if mount.seed is Seed.SKELETON else "content"))
+    if mount.classes:
+        parts.append("/".join(kind.value for kind in mount.classes))
+    return ", ".join(parts)
+
+
+def _cost(mount: Mount) -> str:
+    parts = []
+    if mount.writable_entries:
+        parts.append(f"{mount.writable_entries} image entries become writable")
+    if mount.hidden_entries:
+        parts.append(f"{mount.hidden_entries} image entries are hidden")
+    if mount.seed_bytes:
+        parts.append(f"{render_human(mount.seed_bytes)} to copy at start")
+    return f"cost: {', '.join(parts)}" if parts else ""
+
+
+def _verdict(page: _Page, verdict: Verdict) -> None:
+    word = page.paint("green", "PROVED") if verdict.proved else page.paint("red", "NOT PROVED")
+    page.head(f"Verdict: {word}")
+    for title, checks in (
+        ("works", verdict.works),
+        ("refused", verdict.refused),
+        ("minimal", verdict.minimal),
+        ("honest", verdict.honest),
+    ):
+        for check in checks:
+            page.text(_check(page.paint, title, check), "  ")
+            if not check.passed:
+                for evidence in check.evidence[:5]:
+                    page.text(printable(evidence), "        ")
+    if verdict.exposed:
+        listed = ", ".join(f"{printable(e.path)}{' (code can run)' if e.executable else ''}" for e in verdict.exposed)
+        page.text(f"stays writable: {listed}", "  ")
+    if verdict.strength:
+        page.text(f"strength: {printable(verdict.strength)}", "  ")
+    page.text(f"{len(verdict.starts)} container starts in {verdict.rounds} rounds", "  ")
+
+
+def _check(paint: Paint, title: str, check: Check) -> str:
+    mark = paint("green", "ok  ") if check.passed else paint("red", "FAIL")
+    return f"{mark} {title}: {check.name}: {printable(check.summary)}"
+
+
+def _unsettled(page: _Page, plan: MountPlan, write_set: WriteSet | None, verdict: Verdict | None) -> None:
+    lines = list(_open_points(plan, write_set, verdict))
+    if not lines:
+        return
+    page.head("Left for you")
+    for line in lines:
+        page.text(printable(line), "  - ")
+
+
+def _open_points(plan: MountPlan, write_set: WriteSet | None, verdict: Verdict | None) -> Iterator[str]:
+    for refusal in plan.refusals:
+        must = "must not be writable" if refusal.blocking else "stays read-only, and the program lives without it"
+        yield f"{refusal.path} {must}: {refusal.reason}. {refusal.remedy}"
+    for question in plan.questions:
+        yield f"{question.text} Decide with {question.option}"
+    for tolerated in plan.tolerated:
+        yield f"{tolerated.path} stays read-only: {tolerated.reason}"
+    for text in plan.unexercised:
+        yield f"not exercised: {text}"
+    yield from write_set.observation.notes if write_set else ()
+    yield from verdict.cannot_show if verdict else ()
