@@ -40,6 +40,8 @@ apt() {
 if [ -z "$(find "$APT/lists" -maxdepth 1 -name '*InRelease' -mtime -1 -print -quit)" ]; then
     apt update
 fi
+# update-alternatives fails where manual pages have no directory, though the pages are left out.
+mkdir -p "$MERGED/usr/share/man/man1"
 # shellcheck disable=SC2086 # a list of package names
 [ -z "$PACKAGES" ] || apt install $PACKAGES
 if [ -n "${FILES:-}" ]; then

@@ -1,0 +1,4 @@
+"use strict";
+
+/** Turns a text to capitals. */
+module.exports = (text) => text.toUpperCase();
