@@ -1,3 +1,68 @@
-"""Turns a container's root filesystem read-only and keeps the program in it working."""
+"""Turns a container's root filesystem read-only and keeps the program in it working.
+
+The names in `__all__` are the public API; each is imported when it is first used, so that importing lithify costs
+nothing.
+"""
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "Exercise": "lithify.model.run",
+    "Hardening": "lithify.model.hardening",
+    "LithifyError": "lithify.errors",
+    "MountPlan": "lithify.model.mount",
+    "Overrides": "lithify.pipeline.target",
+    "PlanSettings": "lithify.plan",
+    "Settings": "lithify.settings",
+    "Target": "lithify.model.run",
+    "Verdict": "lithify.model.verdict",
+    "Wishes": "lithify.pipeline.harden",
+    "WriteSet": "lithify.model.writes",
+    "choose": "lithify.pipeline.target",
+    "harden": "lithify.pipeline.harden",
+    "learn_target": "lithify.pipeline.learn",
+    "make_plan": "lithify.plan",
+    "prove": "lithify.pipeline.harden",
+}
+
+__all__ = [
+    "Exercise",
+    "Hardening",
+    "LithifyError",
+    "MountPlan",
+    "Overrides",
+    "PlanSettings",
+    "Settings",
+    "Target",
+    "Verdict",
+    "Wishes",
+    "WriteSet",
+    "__version__",
+    "choose",
+    "harden",
+    "learn_target",
+    "make_plan",
+    "prove",
+]
+
+TYPE_CHECKING = False  # type checkers know the name; importing typing would cost half of an interpreter's start
+if TYPE_CHECKING:
+    from lithify.errors import LithifyError
+    from lithify.model.hardening import Hardening
+    from lithify.model.mount import MountPlan
+    from lithify.model.run import Exercise, Target
+    from lithify.model.verdict import Verdict
+    from lithify.model.writes import WriteSet
+    from lithify.pipeline.harden import Wishes, harden, prove
+    from lithify.pipeline.learn import learn_target
+    from lithify.pipeline.target import Overrides, choose
+    from lithify.plan import PlanSettings, make_plan
+    from lithify.settings import Settings
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

@@ -5,7 +5,6 @@ the one that was asked for.
 """
 
 import sys
-from collections.abc import Sequence
 
 from lithify import __version__
 
@@ -28,7 +27,7 @@ options:
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run the command that `argv` names and return its exit code; errors are shown on stderr, once."""
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] in (["--version"], ["-V"]):
