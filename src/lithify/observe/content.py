@@ -1,0 +1,92 @@
+"""What a file is, told from its first bytes."""
+
+import os
+import re
+import stat
+
+_HEAD = 4096
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"\x7fELF", "elf"),
+    (b"#!", "script"),
+    (b"\x1f\x8b", "gzip"),
+    (b"PK\x03\x04", "zip"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bzip2"),
+    (b"\xca\xfe\xba\xbe", "java-class"),
+    (b"REDIS", "redis"),
+    (b"-----BEGIN OPENSSH PRIVATE KEY", "private-key"),
+    (b"-----BEGIN CERTIFICATE", "certificate"),
+    (b"\x89PNG\r\n", "image"),
+    (b"\xff\xd8\xff", "image"),
+    (b"GIF8", "image"),
+    (b"%PDF-", "pdf"),
+)
+_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_SQLITE = b"SQLite format 3\0"
+_PYTHON_CODE = re.compile(rb"..\r\n[\0-\3]\0\0\0", re.DOTALL)
+
+TELLING = ("sqlite-wal", "sqlite", "redis", "private-key", "elf", "python-bytecode", "java-class", "script", "socket")
+"""Kinds that decide what a place is for, the most telling first."""
+
+
+def more_telling(one: str | None, other: str | None) -> str | None:
+    """Return that of two kinds which says more of what a place is for."""
+    return min(one, other, key=_rank)
+
+
+def _rank(kind: str | None) -> int:
+    if kind in TELLING:
+        return TELLING.index(kind)
+    order = {None: 4, "empty": 3, "data": 2, "text": 1}
+    return len(TELLING) + order.get(kind, 0)
+
+
+def read_kind(directory: int, name: str) -> str | None:
+    """Return what the regular file `name` of a directory descriptor holds; None where it can't be read.
+
+    Kinds are `elf`, `script`, `sqlite`, `sqlite-wal`, `private-key`, `number`, `text`, `data`, `empty` and a few
+    formats more. Links are not followed, and nothing but a regular file is read.
+    """
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        return kind_of(os.pread(descriptor, _HEAD, 0))
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def kind_of(head: bytes) -> str:
+    """Return what the first bytes of a file tell of it."""
+    if not head:
+        return "empty"
+    if head.startswith(_SQLITE):
+        # Bytes 18 and 19 are 2 in WAL mode, where the database needs -wal and -shm beside it (sqlite.org/fileformat).
+        return "sqlite-wal" if head[18:20] == b"\2\2" else "sqlite"
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            return kind
+    if _PRIVATE_KEY.search(head):
+        return "private-key"
+    if _PYTHON_CODE.match(head):
+        return "python-bytecode"
+    if re.fullmatch(rb"\s*\d{1,10}\s*", head):
+        return "number"
+    return "text" if _is_text(head) else "data"
+
+
+def _is_text(head: bytes) -> bool:
+    if b"\0" in head:
+        return False
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        # A character cut by the end of what was read is no fault of the text.
+        return len(head) == _HEAD and error.start >= _HEAD - 3
+    return True
