@@ -1,0 +1,56 @@
+"""The docs name what there is: commands and options, errors and exit codes, settings; links lead somewhere."""
+
+import argparse
+import re
+from dataclasses import fields
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from lithify.cli.main import COMMANDS
+from lithify.errors import LithifyError
+from lithify.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def errors(of: type[LithifyError] = LithifyError) -> list[type[LithifyError]]:
+    return [of, *(each for below in of.__subclasses__() for each in errors(below))]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_page_that_names_its_options(command: str) -> None:
+    page = (ROOT / "docs" / "commands" / f"{command}.md").read_text()
+    parser = argparse.ArgumentParser()
+    import_module(f"lithify.cli.{command}").configure(parser)
+    for action in parser._actions:
+        for option in action.option_strings:
+            if option.startswith("--") and option != "--help":
+                assert f"`{option}" in page, f"docs/commands/{command}.md does not name {option}"
+
+
+@pytest.mark.parametrize("error", errors(), ids=lambda error: error.__name__)
+def test_every_error_has_a_page_with_its_exit_code(error: type[LithifyError]) -> None:
+    page = (ROOT / "docs" / "errors" / f"{error.page}.md").read_text()
+    assert page.startswith(f"# {error.page}\n")
+    assert f"Exit code {error.exit_code}." in page
+    listed = (ROOT / "docs" / "configuration.md").read_text()
+    assert f"| {error.exit_code} |" in listed
+
+
+def test_no_page_is_about_an_error_that_is_gone() -> None:
+    assert {path.stem for path in (ROOT / "docs" / "errors").glob("*.md")} == {error.page for error in errors()}
+
+
+@pytest.mark.parametrize("setting", [field.name for field in fields(Settings)])
+def test_every_setting_is_documented(setting: str) -> None:
+    assert f"| `{setting}` |" in (ROOT / "docs" / "configuration.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"

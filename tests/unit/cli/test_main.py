@@ -1,0 +1,107 @@
+"""The command line from outside: what it prints, where, and with which exit code."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lithify
+from lithify.cli import main as cli
+from lithify.errors import LithifyError
+
+SOURCE = str(Path(lithify.__file__).parent.parent)
+
+
+def call(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run lithify as a program of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "lithify.cli.main", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": SOURCE, **environment},
+    )
+
+
+def test_version_and_help_go_to_standard_output() -> None:
+    version = call("--version")
+    assert (version.returncode, version.stdout, version.stderr) == (0, f"lithify {lithify.__version__}\n", "")
+    shown = call("--help")
+    assert shown.returncode == 0
+    assert all(command in shown.stdout for command in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_its_own_help(command: str) -> None:
+    shown = call(command, "--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith(f"usage: lithify {command} ")
+
+
+@pytest.mark.parametrize(
+    ("words", "told", "hint"),
+    [
+        (["hardn"], "no command 'hardn'", "did you mean harden?"),
+        (["harden"], "nothing to work on", "name a directory"),
+        (["harden", "--nonsense", "x"], "unrecognized arguments: --nonsense", "lithify harden --help"),
+        (["harden", "--jobs", "many", "."], "argument --jobs", "lithify harden --help"),
+        (["harden", "--for", "soon", "."], "--for: 'soon' is not a time", "30s, 5m or 1h"),
+        (["harden", "--env", "NOVALUE", "."], "--env: 'NOVALUE'", "NAME=VALUE"),
+        (["harden", "--state", "/x=perhaps", "."], "--state: '/x=perhaps'", "/path=volume"),
+        (["harden", "--format", "json", "--format", "text", "--output", "-", "."], "2 times --format", "own --output"),
+        (["harden", "x", "--", "docker", "run", "x"], "both a target (x) and a run line", "one or the other"),
+        (["plan", "/nonexistent.json"], "/nonexistent.json: No such file", "name a file"),
+    ],
+)
+def test_wrong_usage_is_told_once_on_stderr_with_what_to_do(words: list[str], told: str, hint: str) -> None:
+    done = call(*words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert told in done.stderr
+    assert hint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_where_an_error_comes_from() -> None:
+    assert "Traceback" in call("hardn", "--debug").stderr
+
+
+def test_a_control_character_of_the_users_is_not_printed() -> None:
+    done = call("harden", "--engine", "bundle", "evil\x1b[31m")
+    assert done.returncode == 3
+    assert "\x1b" not in done.stderr
+    assert "\\x1b[31m" in done.stderr
+
+
+def test_an_interrupt_ends_with_130() -> None:
+    script = "import os, signal, lithify.cli.arguments as a, lithify.cli.main as m\n"
+    script += "a.parse = lambda *_: os.kill(os.getpid(), signal.SIGINT)\nraise SystemExit(m.main(['plan', 'x']))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": SOURCE}
+    )
+    assert done.returncode == 130
+    assert done.stderr.startswith("interrupted")
+
+
+def test_a_bug_says_so_and_ends_with_70(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr("lithify.cli.arguments.parse", broken)
+    assert cli.main(["plan", "x"]) == 70
+    assert "a bug in lithify: ZeroDivisionError: boom" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", LithifyError.__subclasses__())
+def test_every_error_ends_with_its_own_exit_code(
+    error: type[LithifyError], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error("what is wrong", hint="what to do")
+
+    monkeypatch.setattr("lithify.cli.arguments.parse", fail)
+    assert cli.main(["plan", "x"]) == error.exit_code
+    assert f"error: what is wrong\nhint: what to do\npage: docs/errors/{error.page}.md\n" == capsys.readouterr().err
