@@ -1,0 +1,394 @@
+"""Turns writes into needs: the directories in which names must come and go, and the files that are opened in place.
+
+What a write asks of its surroundings follows from what happened. A name that was made, removed or renamed needs its
+directory. A directory that the program made needs itself only: a mount point there makes the `mkdir` unnecessary, and
+its parent stays read-only. Content that was changed in place needs the file, and is served by a place at its directory.
+Opened and unchanged, or touched in its metadata only, asks for nothing until a run shows otherwise.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import PurePosixPath
+
+from lithify.model.image import EntryType, ImageEntry
+from lithify.model.mount import PathClass
+from lithify.model.path import ROOT, is_pseudo
+from lithify.model.writes import Change, Source, Write, WriterStyle, WriteSet
+from lithify.plan.classify import Classified, Surroundings, classify, deepest_holding, surroundings
+from lithify.plan.ground import Ground
+from lithify.plan.settings import PlanSettings, StateDecision
+
+_STICKY_FOR_ALL = 0o1002
+MANY_ENTRIES = 150
+"""Image entries from which on a place at a directory is weighed against mounts of its single files."""
+_MOST_FILES = 4
+"""Single files of one directory that may be mounted; more of them are a directory in disguise."""
+_SQLITE_SIDES = ("-wal", "-shm")
+"""Files that SQLite needs beside a database in WAL mode. It goes on when it can't remove them, as on a mount point; it
+does not when that happens to `-journal`, which is how a database that is new, or not in WAL mode, commits (tried)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A write, its path resolved, and what it is for."""
+
+    write: Write
+    classified: Classified
+
+    @property
+    def path_class(self) -> PathClass:
+        """What the written path is for."""
+        return self.classified.path_class
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """What one directory, or one file with its side files, must allow."""
+
+    path: PurePosixPath
+    """The directory in which names come and go; with `single` the file that is written."""
+    seen: tuple[Seen, ...]
+    single: bool = False
+    """It is about one file and what belongs to it, not about all names of a directory."""
+    files: tuple[PurePosixPath, ...] = ()
+    """The files that would have to be mounted one by one to serve it; empty where that can't work."""
+    made: bool = False
+    """The program made this directory itself."""
+    persistent: bool = False
+    """Its content must survive the container."""
+    optional: bool = False
+    """Image entries are removed, nothing else: worth no place of its own."""
+
+    @cached_property
+    def classes(self) -> frozenset[PathClass]:
+        """Everything it is for."""
+        return frozenset(seen.path_class for seen in self.seen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spared:
+    """A write that is left without a place unless one happens to cover it."""
+
+    seen: Seen
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """Everything that the writes of a container ask for."""
+
+    needs: tuple[Need, ...]
+    spared: tuple[Spared, ...]
+    barred: tuple[Seen, ...]
+    """Code and identity: no place may serve them."""
+    metadata: dict[PurePosixPath, Write]
+    """Directories with the mode and owner they were given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    where: Surroundings
+    mounted: bool
+
+
+class _Gatherer:
+    def __init__(self, write_set: WriteSet, settings: PlanSettings, ground: Ground) -> None:
+        self.image = write_set.image
+        self.settings = settings
+        self.ground = ground
+        self.mounted = tuple(ground.resolve(path, follow=True) for path in write_set.mounted)
+        self.widened = {ground.resolve(path, follow=False): why for path, why in settings.widened.items()}
+        self.facts: dict[PurePosixPath, _Facts] = {}
+        self.directories: dict[PurePosixPath, list[Seen]] = {}
+        self.made: dict[PurePosixPath, list[Seen]] = {}
+        self.spared: list[Spared] = []
+        self.barred: list[Seen] = []
+        self.metadata: dict[PurePosixPath, Write] = {}
+
+    def known(self, directory: PurePosixPath) -> _Facts:
+        facts = self.facts.get(directory)
+        if facts is None:
+            mounted = is_pseudo(directory) or deepest_holding(directory, self.mounted) is not None
+            facts = _Facts(where=surroundings(directory, self.image), mounted=mounted)
+            self.facts[directory] = facts
+        return facts
+
+    def take(self, write: Write) -> None:
+        is_directory = write.change is Change.CAME_AND_WENT or write.type is EntryType.DIRECTORY
+        path = self.ground.resolve(write.path, follow=is_directory)
+        if path is not write.path:
+            write = replace(write, path=path)
+        facts = self.known(path if is_directory else path.parent)
+        if facts.mounted or is_pseudo(path) or path in self.mounted:
+            return
+        demanded = path in self.widened
+        if demanded:
+            write = self.confirmed(write)
+        seen = Seen(write=write, classified=classify(write, facts.where, self.image))
+        if write.type is EntryType.DIRECTORY and write.change in (Change.METADATA, Change.CREATED):
+            self.metadata[path] = write
+        if seen.path_class in (PathClass.CODE, PathClass.IDENTITY) and write.change is not Change.ATTEMPTED:
+            self.barred.append(seen)
+            return
+        reason = None if demanded else self.harmless(seen)
+        if reason is not None:
+            self.spared.append(Spared(seen=seen, reason=reason))
+        else:
+            self.place(seen, facts)
+
+    def confirmed(self, write: Write) -> Write:
+        """Return what a write that failed, or seemed to do nothing, would have done."""
+        if write.change is not Change.ATTEMPTED:
+            return write
+        entry = self.image.entry(write.path)
+        if entry is None:
+            return replace(write, change=Change.CREATED)
+        directory = entry.type is EntryType.DIRECTORY
+        return replace(write, change=Change.CAME_AND_WENT if directory else Change.CHANGED, type=entry.type)
+
+    def harmless(self, seen: Seen) -> str | None:
+        """Say why a write may fail without harm, as far as is known before a run; None where it may not."""
+        write = seen.write
+        if write.change is Change.ATTEMPTED:
+            return "the write failed on the writable root already"
+        if why := tolerated_by_its_program(write):
+            return why
+        if write.change is Change.OPENED and seen.path_class in (PathClass.CACHE, PathClass.CONFIG):
+            return "it was opened for writing and not changed"
+        if write.change is Change.METADATA:
+            entry = self.image.entry(write.path)
+            if not changes_metadata(write, entry):
+                # O_TMPFILE leaves a directory's name and times as they were, and looks the same in the upper layer.
+                for_all = entry is not None and entry.type is EntryType.DIRECTORY and _is_for_all(entry)
+                return None if for_all else "owner and mode were set to what the image has already"
+            return "only its owner, mode or times were set: with the final user from the start nothing is left to do"
+        return None
+
+    def place(self, seen: Seen, facts: _Facts) -> None:
+        write = seen.write
+        volume = facts.where.volume
+        parent = write.path.parent
+        if volume is not None and self.ground.objection(volume, written=True) is None:
+            self.directories.setdefault(volume, []).append(seen)
+        elif write.change is Change.CAME_AND_WENT or (
+            write.type is EntryType.DIRECTORY and write.change is Change.METADATA
+        ):
+            self.directories.setdefault(write.path, []).append(seen)
+        elif write.type is EntryType.DIRECTORY and self.stands_alone(write, parent):
+            self.made.setdefault(write.path, []).append(seen)
+        else:
+            self.directories.setdefault(parent, []).append(seen)
+
+    def stands_alone(self, write: Write, parent: PurePosixPath) -> bool:
+        """Tell whether a mount at the directory `write` is about serves it, so that its parent can stay read-only."""
+        if write.change in (Change.DELETED, Change.REPLACED):
+            # A mount point can't be removed (EBUSY), so what is made anew needs the parent where there is a way.
+            return write.change is Change.REPLACED and self.ground.objection(parent, written=True) is not None
+        if write.change is not Change.CREATED:
+            return True
+        above = self.image.entry(parent)
+        if above is not None and above.type is EntryType.DIRECTORY:
+            if _is_for_all(above) or looks_random(write.path.name):
+                return False
+            if above.entries == 0 and self.ground.objection(parent, written=True) is None:
+                return False  # an empty directory of the image was made for this
+        return not looks_random(write.path.name)
+
+
+def gather(write_set: WriteSet, settings: PlanSettings, ground: Ground) -> Demand:
+    """Return what the writes of `write_set` need, with what needs nothing and what must not be served."""
+    gatherer = _Gatherer(write_set, settings, ground)
+    taken: set[PurePosixPath] = set()
+    for write in write_set.writes:
+        gatherer.take(write)
+        taken.add(write.path)
+    for path in sorted(gatherer.widened):
+        if path not in taken:
+            gatherer.take(_missed(path, ground.entry(path)))
+    needs: list[Need] = []
+    for directory in sorted(gatherer.directories.keys() | gatherer.made.keys()):
+        needs.extend(_needs_of(directory, gatherer))
+    return Demand(
+        needs=tuple(needs),
+        spared=tuple(sorted(gatherer.spared, key=lambda s: s.seen.write.path)),
+        barred=tuple(sorted(gatherer.barred, key=lambda s: s.write.path)),
+        metadata=gatherer.metadata,
+    )
+
+
+def _missed(path: PurePosixPath, entry: ImageEntry | None) -> Write:
+    """Return a write that learning missed and a failed run confirmed."""
+    change, kind = Change.CREATED, EntryType.UNKNOWN
+    if entry is not None:
+        kind = entry.type
+        change = Change.CAME_AND_WENT if kind is EntryType.DIRECTORY else Change.CHANGED
+    elif not path.suffix:
+        kind = EntryType.DIRECTORY
+    return Write(path=path, change=change, type=kind, evidence=(Source.PROOF,))
+
+
+def _needs_of(directory: PurePosixPath, gatherer: _Gatherer) -> Iterator[Need]:
+    made = gatherer.made.get(directory, [])
+    names = gatherer.directories.get(directory, [])
+    if not made and names and _is_awkward(directory, gatherer.ground):
+        groups, names = _single_files(names)
+        for base, group in groups.items():
+            yield _need(base, group, gatherer, single=True, files=_mountable(base, group, gatherer.ground))
+    together = [*made, *names]
+    if together:
+        optional = all(_only_removes(seen, gatherer) for seen in together)
+        yield _need(directory, together, gatherer, made=bool(made), optional=optional)
+
+
+def _need(
+    path: PurePosixPath,
+    seen: Iterable[Seen],
+    gatherer: _Gatherer,
+    *,
+    single: bool = False,
+    files: tuple[PurePosixPath, ...] = (),
+    made: bool = False,
+    optional: bool = False,
+) -> Need:
+    ordered = tuple(sorted(seen, key=lambda s: (s.write.path, s.write.change)))
+    persistent = False
+    if gatherer.settings.state_decisions:
+        decisions = [(gatherer.settings.decision(s.write.path), s.path_class) for s in ordered]
+        persistent = any(d is StateDecision.VOLUME or (d is None and c is PathClass.STATE) for d, c in decisions)
+    else:
+        persistent = any(s.path_class is PathClass.STATE for s in ordered)
+    return Need(
+        path=path, seen=ordered, single=single, files=files, made=made, persistent=persistent, optional=optional
+    )
+
+
+def _only_removes(seen: Seen, gatherer: _Gatherer) -> bool:
+    return seen.write.change is Change.DELETED and seen.write.path not in gatherer.widened
+
+
+def _is_awkward(directory: PurePosixPath, ground: Ground) -> bool:
+    entry = ground.entry(directory)
+    if entry is not None and entry.entries > MANY_ENTRIES:
+        return True
+    return ground.objection(directory, written=True) is not None
+
+
+def _single_files(names: list[Seen]) -> tuple[dict[PurePosixPath, list[Seen]], list[Seen]]:
+    """Split what happened in a directory into single files, each with its side files, and the rest."""
+    files = sorted(
+        {
+            s.write.path
+            for s in names
+            if s.write.change in (Change.CREATED, Change.CHANGED, Change.OPENED, Change.REPLACED)
+        }
+    )
+    directories = {s.write.path for s in names if s.write.type is EntryType.DIRECTORY}
+    bases: dict[PurePosixPath, PurePosixPath] = {}
+    last: PurePosixPath | None = None
+    for path in files:
+        if path in directories:
+            continue
+        if last is None or not _belongs(path.name, last.name):
+            last = path
+        bases[path] = last
+    groups: dict[PurePosixPath, list[Seen]] = {}
+    rest: list[Seen] = []
+    for seen in names:
+        base = bases.get(seen.write.path)
+        if base is None and seen.write.change is Change.CAME_AND_WENT:
+            owners = {_owner_of(name, bases.values()) for name in seen.write.names}
+            base = owners.pop() if len(owners) == 1 else None
+        if base is None:
+            rest.append(seen)
+        else:
+            groups.setdefault(base, []).append(seen)
+    return groups, rest
+
+
+def _belongs(name: str, base: str) -> bool:
+    return name == base or (name.startswith(base) and name[len(base)] in "-._~")
+
+
+def _owner_of(name: str, bases: Iterable[PurePosixPath]) -> PurePosixPath | None:
+    return next((base for base in sorted(set(bases)) if _belongs(name, base.name)), None)
+
+
+def _mountable(base: PurePosixPath, group: list[Seen], ground: Ground) -> tuple[PurePosixPath, ...]:
+    """Return the files that mounts would have to serve; nothing where their writers would not live with that."""
+    files = {seen.write.path for seen in group if seen.write.change is not Change.CAME_AND_WENT}
+    came = {name for seen in group if seen.write.change is Change.CAME_AND_WENT for name in seen.write.names}
+    if any(seen.write.content == "sqlite" for seen in group):
+        if ground.entry(base) is None or f"{base.name}-journal" in came | {f.name for f in files}:
+            return ()
+        files |= {base.parent / f"{base.name}{side}" for side in _SQLITE_SIDES}
+        came -= {f"{base.name}{side}" for side in _SQLITE_SIDES}
+    if came or len(files) > _MOST_FILES or any(ground.file_objection(path) for path in files):
+        return ()
+    if not all(_in_place(seen.write) for seen in group if seen.write.change is not Change.CAME_AND_WENT):
+        return ()
+    return tuple(sorted(files))
+
+
+def _in_place(write: Write) -> bool:
+    if write.type not in (EntryType.FILE, EntryType.UNKNOWN) or looks_random(write.path.name):
+        return False
+    if write.style is WriterStyle.IN_PLACE:
+        return write.change in (Change.CREATED, Change.CHANGED, Change.OPENED)
+    # A file of the image that was renamed over would be a replaced one.
+    return write.style is WriterStyle.UNKNOWN and write.change in (Change.CHANGED, Change.OPENED)
+
+
+def changes_metadata(write: Write, entry: ImageEntry | None) -> bool:
+    """Tell whether mode or owner of an image entry differ after the write; True where that is not known."""
+    if entry is None or write.mode is None:
+        return True
+    same_owner = write.uid in (None, entry.uid) and write.gid in (None, entry.gid)
+    return not (same_owner and write.mode & 0o7777 == entry.mode & 0o7777)
+
+
+def _is_for_all(entry: ImageEntry) -> bool:
+    return entry.mode & _STICKY_FOR_ALL == _STICKY_FOR_ALL
+
+
+_BYTECODE = re.compile(r".*\.py[co](\.\d+)?")
+_PERFORMANCE_DATA = re.compile(r"hsperfdata_.+")
+_HISTORY = re.compile(r"\.(ba|z)?sh_history|\.python_history|\.node_repl_history|\.lesshst|\.rediscli_history")
+
+
+def tolerated_by_its_program(write: Write) -> str | None:
+    """Say why a program is known to go on without a write; None where that is not known."""
+    names = write.names if write.change is Change.CAME_AND_WENT else (write.path.name,)
+    if "__pycache__" in write.path.parts or (names and all(_BYTECODE.fullmatch(_name(name)) for name in names)):
+        return "Python goes on without saving compiled modules"
+    under = any(_PERFORMANCE_DATA.fullmatch(part) for part in write.path.parts)
+    if under or (names and all(_PERFORMANCE_DATA.match(name) for name in names)):
+        return "a JVM goes on without its performance data file"
+    if names and all(_HISTORY.fullmatch(_name(name)) for name in names):
+        return "the tool goes on without saving its history"
+    return None
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def looks_random(name: str) -> bool:
+    """Tell whether a name seems made up at run time, so that the next start takes another: `tmpab12x9`, a date."""
+    if re.search(r"\d{4,}", name):
+        return True
+    for token in re.split(r"[^A-Za-z0-9]+", name):
+        if len(token) < 6:
+            continue
+        turns = sum(a.isdigit() != b.isdigit() for a, b in pairwise(token))
+        capitals = sum(a.islower() and b.isupper() for a, b in pairwise(token))
+        if turns >= 2 or capitals >= 2:
+            return True
+    return False
+
+
+def directory_of(need: Need) -> PurePosixPath:
+    """Return the directory whose names `need` is about."""
+    return need.path.parent if need.single and need.path != ROOT else need.path
