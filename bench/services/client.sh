@@ -11,8 +11,9 @@ fail() {
     exit 1
 }
 
-ADDRESS=${LITHIFY_ADDRESS:-}
-[ -n "$ADDRESS" ] || fail "the container has no address: it does not run"
+[ -d "/proc/${LITHIFY_PID:-0}" ] || fail "the container does not run"
+ADDRESS=${LITHIFY_ADDRESS:-${ADDRESS:-}}
+[ -n "$ADDRESS" ] || fail "the container has no address"
 CURL=(curl --silent --show-error --fail --max-time 15)
 
 # Tell whether the container's first process is still there.
