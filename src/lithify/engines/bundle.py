@@ -1,0 +1,570 @@
+"""Runs root filesystem directories and image files with an overlay and an OCI runtime: no daemon, no registry.
+
+What the user gives is the overlay's lower layer and never written. Each start has a shim (`shim.py`) beside it that
+holds the mounts, the log and the exit code, so nothing depends on lithify staying alive.
+"""
+
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from lithify.engines import network, process, shim
+from lithify.engines.attached import ProcessContainer, find_process
+from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
+from lithify.engines.image import LoadedImage, load_image
+from lithify.engines.network import Link
+from lithify.engines.places import Places, give_attributes, mount_points
+from lithify.engines.rootfs import RootFilesystem
+from lithify.engines.runtime import Runtime, said
+from lithify.engines.spec import DEFAULT_PATH, ProcessSpec, Spec, SpecMount
+from lithify.engines.state import (
+    RunDirectory,
+    abandoned,
+    discard,
+    is_alive,
+    read_record,
+    write_record,
+)
+from lithify.engines.tree import remove_tree
+from lithify.errors import EngineRefused, EngineUnreachable, NotPermitted, UsageError
+from lithify.model.image import ImageFacts
+from lithify.model.mount import MountPlan, StorageKind
+from lithify.model.path import ROOT, printable
+from lithify.model.run import Target
+
+STATE = Path("/var/lib/lithify")
+RUNTIMES = ("runc", "crun")
+CANNOT_SHOW = (
+    "the bundle engine sets no seccomp or AppArmor profile, as Docker and Kubernetes do by default",
+    "its containers reach this host only: what needs another host or a name server was not exercised",
+)
+"""What a proof on this engine leaves open, in sentences for a verdict."""
+
+_LOG_LIMIT = 8 << 20
+_CREATE_TIMEOUT = 60.0
+_END_TIMEOUT = 20.0
+_GRACE = 3.0
+_NAME_LENGTH = 12
+
+
+class BundleEngine:
+    """Runs targets of kind ROOTFS, LAYOUT and ARCHIVE; keeps everything it makes below `state`."""
+
+    name = "bundle"
+
+    def __init__(self, runtime: str | None = None, state: Path = STATE) -> None:
+        self._runtime_name = runtime
+        self._state = state
+        self._run: RunDirectory | None = None
+        self._users: dict[Path, set[str]] = {}
+        self._lock = threading.Lock()
+
+    def read_image(self, target: Target) -> ImageFacts:
+        """Return the configuration of what `target` runs, `entries` left empty."""
+        return load_image(target, self._state).facts
+
+    def create(
+        self,
+        target: Target,
+        *,
+        root: Root,
+        plan: MountPlan | None = None,
+        purpose: str = "run",
+        storage: Container | None = None,
+    ) -> "BundleContainer":
+        """Make a container of `target`, not started; see `Engine.create`.
+
+        NotPermitted without the rights of root, EngineUnreachable without an OCI runtime, EngineRefused for a plan that
+        can't be made here.
+        """
+        _need_root()
+        image = load_image(target, self._state)
+        name = f"lithify-{_plain(purpose)}-{secrets.token_hex(_NAME_LENGTH // 2)}"
+        with self._lock:
+            self._run = self._run or RunDirectory(self._state)
+            directory = self._run.container(name)
+            directory.mkdir(mode=0o700)
+            runtime = Runtime(self._runtime(), self._run.runtime)
+            named = self._volumes(name, plan, storage)
+        container = BundleContainer(self, name, directory, runtime, image)
+        try:
+            container.prepare(_planned(image.facts, plan), root, plan, named, target.memory)
+        except BaseException:
+            container.remove()
+            raise
+        return container
+
+    def storage(self) -> Path | None:
+        """Return a host directory on the filesystem that holds upper layers."""
+        with self._lock:
+            self._run = self._run or RunDirectory(self._state)
+            return self._run.path
+
+    def render(self, target: Target, plan: MountPlan) -> RunCommand:
+        """Return what starts `target` read-only as planned: a bundle to be written, then the runtime on it."""
+        name = _plain(Path(target.reference).name) or "bundle"
+        return RunCommand(command=(self._runtime(), "run", "--bundle", f"{name}.bundle", name))
+
+    def attach(self, reference: str) -> Container | None:
+        """Return the container of a pid, a cgroup, or a container of ours that was kept; to be looked at only."""
+        pid = find_process(reference)
+        if pid is None:
+            pid = next(self._kept(reference), None)
+        return None if pid is None else ProcessContainer(pid, reference)
+
+    def sweep(self) -> Sequence[str]:
+        """Remove what processes of ours that are gone left behind; return what it was."""
+        swept: list[str] = []
+        with abandoned(self._state) as runs:
+            for run in runs:
+                swept += self._sweep_run(run)
+        return swept
+
+    def forget(self, container: "BundleContainer") -> None:
+        """Remove volumes that `container` was the last to use, and the run directory with the last container."""
+        with self._lock:
+            for volume, users in list(self._users.items()):
+                users.discard(container.name)
+                if not users:
+                    del self._users[volume]
+                    remove_tree(volume)
+            if self._run is not None and not self._run.holds_any():
+                self._run.release()
+                self._run = None
+
+    def _runtime(self) -> str:
+        if self._runtime_name:
+            return self._runtime_name
+        import shutil
+
+        return next((name for name in RUNTIMES if shutil.which(name)), RUNTIMES[0])
+
+    def _volumes(self, name: str, plan: MountPlan | None, storage: Container | None) -> dict[PurePosixPath, Path]:
+        """Return a directory for each volume of `plan`: that of `storage`, or a new one."""
+        assert self._run is not None
+        shared = storage.named if isinstance(storage, BundleContainer) else {}
+        named: dict[PurePosixPath, Path] = {}
+        for mount in plan.mounts if plan else ():
+            if mount.storage is StorageKind.VOLUME:
+                path = shared.get(mount.path)
+                if path is None:
+                    path = self._run.volumes / f"{name}-{len(named)}"
+                    path.mkdir(mode=0o700)
+                named[mount.path] = path
+                self._users.setdefault(path, set()).add(name)
+        return named
+
+    def _kept(self, name: str) -> Iterator[int]:
+        if "/" in name or not name.startswith("lithify-"):
+            return
+        for directory in (self._state / "runs").glob(f"*/containers/{name}"):
+            status = read_record(directory / "status.json")
+            if is_alive(status):
+                yield int(status["pid"])
+
+    def _sweep_run(self, run: Path) -> Iterator[str]:
+        kept = False
+        containers = run / "containers"
+        for directory in sorted(containers.iterdir()) if containers.is_dir() else ():
+            if (directory / "kept").exists():
+                kept = True
+                continue
+            _dismantle(directory, run / "runtime")
+            yield f"container {printable(directory.name)}"
+        if not kept:
+            discard(run)
+
+
+class BundleContainer:
+    """A container that the bundle engine made."""
+
+    engine = "bundle"
+
+    def __init__(self, engine: BundleEngine, name: str, directory: Path, runtime: Runtime, image: LoadedImage) -> None:
+        self.name = name
+        self.named: Mapping[PurePosixPath, Path] = {}
+        """The directory of each named volume, by the path at which a plan mounts it."""
+        self.notes: tuple[str, ...] = ()
+        """What could not be made as an engine makes it, in sentences."""
+        self._engine = engine
+        self._directory = directory
+        self._runtime = runtime
+        self._image = image
+        self._places: Places | None = None
+        self._spec: Spec | None = None
+        self._hosts: Path | None = None
+        self._link: Link | None = None
+        self._noise: frozenset[PurePosixPath] = frozenset()
+
+    def prepare(
+        self,
+        facts: ImageFacts,
+        root: Root,
+        plan: MountPlan | None,
+        named: Mapping[PurePosixPath, Path],
+        memory: int | None,
+    ) -> None:
+        """Lay out everything that the runtime is given; `facts` are the image's with the plan's redirects applied."""
+        self.named = named
+        write_record(self._directory / "container.json", {"runtime": self._runtime.name, "link": self._link_name})
+        for name in ("root", "upper", "work", "points"):
+            (self._directory / name).mkdir(mode=0o755)
+        read_only = root is Root.READ_ONLY
+        with RootFilesystem(self._image.rootfs) as image:
+            places = Places(image, self._directory)
+            if plan:
+                places.add_plan(plan, named)
+            for path in facts.volumes:
+                places.add_image_volume(path)
+            self._hosts = _engine_files(places, self._hostname, read_only=read_only)
+            spec = Spec(
+                root=self._directory / "root",
+                read_only=read_only,
+                process=_process(facts, image),
+                hostname=self._hostname,
+                mounts=tuple(places.mounts),
+                cgroup=f"/{self.name}" if self._runtime.cgroups else None,
+                memory=memory if self._runtime.cgroups else None,
+                modes=places.modes,
+            )
+            mounts = spec.all_mounts()
+            mount_points(image, mounts, spec.process.working_directory, self._directory / "points")
+            give_attributes(image, ROOT, self._directory / "upper")
+        if memory and not self._runtime.cgroups:
+            self._note("the memory limit is not set: no cgroup can be made here")
+        write_record(self._directory / "config.json", spec.render())
+        self._places, self._spec = places, spec
+        self._noise = _noise(mounts)
+
+    def start(self) -> None:
+        """Start it; raises EngineRefused, with the runtime's words, where it can't be started."""
+        assert self._places is not None
+        if self.pid() is not None:
+            raise EngineRefused(f"{self.name} runs already")
+        self._await_end(_END_TIMEOUT)
+        self._runtime.delete(self.name)
+        for name in ("status.json", "shim.json", "exit.json", "pid", "runtime.log"):
+            (self._directory / name).unlink(missing_ok=True)
+        self._places.renew()
+        try:
+            self._start(self._create())
+        except BaseException:
+            self.kill()
+            raise
+
+    def _create(self) -> int:
+        """Have a shim create the container; return its pid."""
+        orders = self._directory / "orders.json"
+        write_record(orders, self._orders())
+        command = [sys.executable, "-I", "-S", str(shim.__file__), str(orders)]
+        result = process.run(command, timeout=_CREATE_TIMEOUT)
+        status = read_record(self._directory / "status.json")
+        if "pid" in status:
+            return int(status["pid"])
+        why = said(self._directory / "runtime.log") or result.message or result.stdout.decode("utf-8", "replace")
+        raise EngineRefused(f"{self._runtime.name} can't create {self.name}: {printable(why)}")
+
+    def _orders(self) -> dict[str, object]:
+        directory = self._directory
+        lowers = f"{_escaped(directory / 'points', colon=True)}:{_escaped(self._image.rootfs, colon=True)}"
+        layers = f"upperdir={_escaped(directory / 'upper')},workdir={_escaped(directory / 'work')}"
+        options = f"lowerdir={lowers},{layers},index=off,metacopy=off,redirect_dir=off"
+        pid_file, log = directory / "pid", directory / "runtime.log"
+        return {
+            "overlay": options,
+            "root": str(directory / "root"),
+            "hide": list(self._runtime.hidden),
+            "create": self._runtime.create(self.name, bundle=directory, pid_file=pid_file, log=log),
+            "pid_file": str(pid_file),
+            "shim": str(directory / "shim.json"),
+            "status": str(directory / "status.json"),
+            "exit": str(directory / "exit.json"),
+            "log": str(directory / "log"),
+            "log_limit": _LOG_LIMIT,
+        }
+
+    def _start(self, pid: int) -> None:
+        link = network.connect(pid, self._link_name)
+        if isinstance(link, Link):
+            self._link = link
+            assert self._hosts is not None
+            with open(self._hosts, "a", encoding="utf-8") as hosts:
+                hosts.write(f"{link.container}\t{self._hostname}\n")
+        else:
+            self._note(link)
+        self._runtime.start(self.name)
+
+    def pid(self) -> int | None:
+        """Return the host's pid of its first process; None while it does not run."""
+        status = read_record(self._directory / "status.json")
+        return int(status["pid"]) if is_alive(status) else None
+
+    def exit_code(self) -> int | None:
+        """Return its last exit code; None while it runs, and before its first start."""
+        if self.pid() is None:
+            self._await_end(_END_TIMEOUT)
+        code = read_record(self._directory / "exit.json").get("code")
+        if code is None and read_record(self._directory / "status.json") and self.pid() is None:
+            return 255  # somebody killed the shim: the kernel told nobody else
+        return code if isinstance(code, int) else None
+
+    def address(self) -> str | None:
+        """Return the address at which the host reaches it; None while it does not run or has loopback only."""
+        return str(self._link.container) if self._link is not None and self.pid() is not None else None
+
+    def stop(self, timeout: float) -> int:
+        """Ask it to end by its stop signal, kill it after `timeout` seconds, return the exit code."""
+        pid = self.pid()
+        if pid is not None:
+            _signal(pid, _number(self._image.facts.stop_signal))
+            if not self._await_end(timeout):
+                self.kill()
+        code = self.exit_code()
+        return 255 if code is None else code
+
+    def kill(self) -> None:
+        """End it by SIGKILL; the container itself stays and can be started again."""
+        pid = self.pid()
+        if pid is not None:
+            _signal(pid, signal.SIGKILL)
+        if not self._await_end(_END_TIMEOUT):
+            raise EngineRefused(f"{self.name} does not end")
+
+    def _await_end(self, timeout: float) -> bool:
+        """Wait until process and shim are gone, and with them the overlay; tell whether they are."""
+        return _await_gone(self._directory, timeout)
+
+    def logs(self, limit: int = 1 << 20) -> bytes:
+        """Return the last `limit` bytes of its standard output and error of all its starts, in order.
+
+        What is kept is bounded as well: at least the last 8 MiB.
+        """
+        late = _tail(self._directory / "log", limit)
+        early = _tail(self._directory / "log.1", limit - len(late)) if len(late) < limit else b""
+        return early + late
+
+    def execute(self, command: Sequence[str], *, user: str | None = None, timeout: float = 30.0) -> Exit:
+        """Run `command` inside; code 124 where it took longer than `timeout`, 127 where it could not be started."""
+        if self.pid() is None:
+            raise EngineRefused(f"{self.name} does not run")
+        assert self._spec is not None
+        spec = replace(self._spec.process, arguments=tuple(command))
+        if user is not None:
+            with RootFilesystem(self._image.rootfs) as image:
+                who = image.user(user)
+            spec = replace(spec, user=who, environment={**spec.environment, "HOME": who.home})
+        token = secrets.token_hex(4)
+        request, pid_file = self._directory / f"exec-{token}.json", self._directory / f"exec-{token}.pid"
+        write_record(request, spec.render())
+        late = threading.Event()
+
+        def cut_short() -> None:
+            late.set()
+            _kill_session(pid_file)
+
+        # what runs inside is killed first and the runtime reaps it: the container can't end before each of its corpses
+        timer = threading.Timer(timeout, cut_short)
+        timer.start()
+        try:
+            words = ("exec", "--process", str(request), "--pid-file", str(pid_file), self.name)
+            result = process.run(self._runtime.visible(*words), timeout=timeout + _GRACE)
+            output = result.stdout + result.stderr
+            if late.is_set():
+                return Exit(code=process.TIMED_OUT, output=output)
+            return Exit(code=result.code if pid_file.exists() else 127, output=output)
+        finally:
+            timer.cancel()
+            request.unlink(missing_ok=True)
+            pid_file.unlink(missing_ok=True)
+
+    def upper_layer(self) -> UpperLayer | None:
+        """Return its overlay. What the runtime needs made lies in a layer of its own: nothing in the upper is noise."""
+        return UpperLayer(
+            upper=self._directory / "upper",
+            lowers=(self._directory / "points", self._image.rootfs),
+            noise=self._noise,
+        )
+
+    def volumes(self) -> Mapping[PurePosixPath, Path]:
+        """Return the directories behind the image's VOLUMEs."""
+        return dict(self._places.volumes) if self._places else {}
+
+    def diff(self) -> Sequence[tuple[str, PurePosixPath]] | None:
+        """Return None: there is no engine that could say more than the upper layer."""
+        return None
+
+    def keep(self) -> None:
+        """Leave it for a look: neither this process nor a later sweep removes it."""
+        (self._directory / "kept").touch()
+
+    def remove(self) -> None:
+        """Remove it with everything that was made for it; no error where it is gone already."""
+        _dismantle(self._directory, self._runtime.state)
+        self._engine.forget(self)
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes = (*self.notes, text)
+
+    @property
+    def _hostname(self) -> str:
+        return self.name[-_NAME_LENGTH:]
+
+    @property
+    def _link_name(self) -> str:
+        return f"li{self._hostname}"  # the kernel takes 15 characters
+
+
+def _planned(facts: ImageFacts, plan: MountPlan | None) -> ImageFacts:
+    """Return `facts` with the variables and arguments of `plan`."""
+    if plan is None:
+        return facts
+    arguments = [*facts.entrypoint, *facts.command]
+    known = list(plan.key.command)
+    # the plan counts in the command that it was made for, which may be the part after the image's entrypoint
+    offset = len(arguments) - len(known) if known and arguments[-len(known) :] == known else 0
+    environment = dict(facts.environment)
+    for redirect in plan.redirects:
+        if redirect.variable is not None:
+            environment[redirect.variable] = redirect.value
+        if redirect.argument is not None:
+            index, text = redirect.argument
+            if not 0 <= index + offset < len(arguments):
+                raise EngineRefused(f"the plan changes argument {index} of a command that has {len(arguments)}")
+            arguments[index + offset] = text
+    return replace(facts, entrypoint=(), command=tuple(arguments), environment=environment)
+
+
+def _process(facts: ImageFacts, image: RootFilesystem) -> ProcessSpec:
+    arguments = (*facts.entrypoint, *facts.command)
+    if not arguments:
+        raise UsageError(
+            f"{printable(facts.reference)} does not say what to run",
+            hint="give the command after --, as: -- nginx -g ...",
+        )
+    user = image.user(facts.user)
+    try:
+        directory = image.resolve(facts.working_directory)
+    except OSError as error:
+        where = printable(facts.working_directory)
+        raise EngineRefused(f"the working directory {where} can't be reached: {error.strerror}") from error
+    environment = {"PATH": DEFAULT_PATH, "HOME": user.home, **facts.environment}
+    return ProcessSpec(arguments=arguments, environment=environment, working_directory=directory, user=user)
+
+
+def _engine_files(places: Places, hostname: str, *, read_only: bool) -> Path:
+    """Add the files that every engine puts into a container; return the one for host names."""
+    places.add_file(PurePosixPath("/etc/hostname"), f"{hostname}\n", read_only=read_only)
+    # no name server is reached from here: asking one that is not there fails at once, as waiting for one would not
+    places.add_file(PurePosixPath("/etc/resolv.conf"), "nameserver 127.0.0.1\n", read_only=read_only)
+    hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    return places.add_file(PurePosixPath("/etc/hosts"), hosts, read_only=read_only)
+
+
+def _noise(mounts: Sequence[SpecMount]) -> frozenset[PurePosixPath]:
+    return frozenset(mount.destination for mount in mounts)
+
+
+def _escaped(path: Path, *, colon: bool = False) -> str:
+    """Return a path as overlay's options take it (kernel docs): commas split options, colons split lower layers."""
+    text = str(path).replace("\\", "\\\\").replace(",", "\\,")
+    return text.replace(":", "\\:") if colon else text
+
+
+def _dismantle(directory: Path, runtime_state: Path) -> None:
+    """End what runs in a container's directory and remove it with all that belongs to it, whoever made it."""
+    if not directory.exists():
+        return
+    record = read_record(directory / "container.json")
+    status = read_record(directory / "status.json")
+    if is_alive(status):
+        _signal(int(status["pid"]), signal.SIGKILL)
+    gone = _await_gone(directory, _END_TIMEOUT if status else 0.5)
+    try:
+        Runtime(str(record.get("runtime", RUNTIMES[0])), runtime_state).delete(directory.name)
+    except EngineUnreachable:
+        gone = False
+    if not gone:
+        _kill_shim(directory)
+    network.disconnect(str(record.get("link", "")))
+    remove_tree(directory)
+
+
+def _kill_shim(directory: Path) -> None:
+    record = read_record(directory / "shim.json")
+    if is_alive(record):
+        _signal(int(record["pid"]), signal.SIGKILL)
+        _await_gone(directory, 1.0)
+
+
+def _await_gone(directory: Path, timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    pause = 0.002
+    while any(is_alive(read_record(directory / name)) for name in ("status.json", "shim.json")):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
+    return True
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+    except PermissionError as error:
+        raise NotPermitted(f"may not signal process {pid}", hint="run lithify as root") from error
+
+
+def _kill_session(pid_file: Path) -> None:
+    """Kill what an `exec` that ran out of time started: its session, as far as that is inside the container."""
+    try:
+        leader = int(pid_file.read_text(encoding="ascii"))
+        session, inside = os.getsid(leader), os.readlink(f"/proc/{leader}/ns/pid")
+    except (OSError, ValueError):
+        return
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.getsid(int(name)) == session and os.readlink(f"/proc/{name}/ns/pid") == inside:
+                _signal(int(name), signal.SIGKILL)
+        except OSError:
+            continue
+
+
+def _number(name: str) -> int:
+    """Return the number of a signal as images name it (`SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`); SIGTERM for nonsense."""
+    text = name.strip().upper().removeprefix("SIG")
+    base, plus, offset = text.partition("+")
+    if text.isdecimal() and 0 < int(text) < signal.NSIG:
+        return int(text)
+    number = getattr(signal, f"SIG{base}", signal.SIGTERM)
+    return int(number) + (int(offset) if plus and offset.isdecimal() else 0)
+
+
+def _tail(path: Path, limit: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - limit, 0))
+            return file.read(limit)
+    except FileNotFoundError:
+        return b""
+
+
+def _plain(text: str) -> str:
+    """Return `text` fit for a name: lower case letters, digits and dashes."""
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in text.lower())[:40].strip("-")
+
+
+def _need_root() -> None:
+    if os.geteuid() != 0:
+        raise NotPermitted(
+            "the bundle engine mounts overlays and makes network links, which takes root",
+            hint="run it with sudo, or let Podman run the image without: lithify harden podman:IMAGE",
+        )
