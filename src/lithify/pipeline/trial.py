@@ -16,15 +16,20 @@ from lithify.model.log import LogError, LogEvent
 from lithify.model.mount import MountPlan
 from lithify.model.run import Exercise, Target
 from lithify.model.verdict import Start
-from lithify.observe.erofs import read_log
+from lithify.observe.logs import read_log
 from lithify.observe.processes import read_listeners, read_processes
 from lithify.observe.warnings import warning_lines
+from lithify.observe.work import cpu_seconds
 from lithify.prove.compare import works
 from lithify.prove.exercise import answer_of_port, ask, drive
 
 _POLL = 0.1
 _SETTLED = 1.5
-"""Seconds without a new process, listener or log line after which a program counts as ready."""
+"""Seconds without a new process or listener and almost no work done, after which a program counts as ready."""
+_SETTLED_FAILING = 8.0
+"""The same where a check still fails: it may be one that passes only once the program was used."""
+_BUSY = 0.1
+"""Share of a core above which a program is still at work: a JVM that starts opens no port for seconds."""
 _PATIENCE = 4.0
 """How many times longer than the original a run may take to get ready before it counts as not getting there."""
 
@@ -143,7 +148,7 @@ class _Course:
         self.answers: list[Answer] = []
         self.starts: list[Start] = []
         self.programs: frozenset[str] | None = None
-        self.listeners: frozenset[str] = frozenset()
+        self.listeners: frozenset[str] | None = None
         self.ready_after = 0.0
         self.running = False
         self.exit_code: int | None = None
@@ -193,19 +198,16 @@ class _Course:
         patience = self.trials.exercise.timeout
         if original is not None:
             patience = min(patience, max(_PATIENCE * original.ready_after, 5.0) + 2.0)
-        state: object = None
-        changed = begun
+        rest = _Rest(pid)
         answers: tuple[Answer, ...] = ()
-        while (now := time.monotonic()) - begun < patience and _alive(pid):
-            listeners, programs = read_listeners(pid), _programs(pid)
-            if (listeners, programs) != state:
-                state, changed = (listeners, programs), now
-            settled = now - changed >= _SETTLED
-            if not self.trials.exercise.decides or self._came_up(listeners):
+        while time.monotonic() - begun < patience and _alive(pid):
+            listeners = _listeners(pid)
+            resting = rest.seconds(listeners)
+            if self.trials.exercise.decides and self._came_up(listeners):
                 answers = self._ask(phase)
                 if answers and all(answer.passed for answer in answers):
                     break
-            if settled and (not answers or original is None or self._fails_too(answers)):
+            if resting >= (_SETTLED_FAILING if answers else _SETTLED) and self._fails_too(answers):
                 break
             time.sleep(_POLL)
         if not answers:
@@ -244,17 +246,19 @@ class _Course:
     def _own_questions(self, phase: Phase) -> list[Answer]:
         """Ask each TCP port what it says: all that can be compared where the user named no check."""
         original = self.trials.original
-        ports = sorted(int(name.split("/")[1]) for name in (original or self).listeners if name.startswith("tcp/"))
+        names = (self.listeners or frozenset()) if original is None else original.listeners
+        ports = sorted(int(name.split("/")[1]) for name in names if name.startswith("tcp/"))
         return [
             Answer(name=f"answer tcp/{port}", phase=phase, passed=True, detail=answer_of_port(self.container, port))
             for port in ports[:8]
         ]
 
     def _look(self, pid: int) -> None:
-        """Take down whether it runs, on what it listens, and which of its programs have run all along."""
+        """Take down whether it runs, and what it has listened on and which programs it has run all along."""
         self.running = _alive(pid)
         if self.running:
-            self.listeners = read_listeners(pid)
+            listeners = _listeners(pid)
+            self.listeners = listeners if self.listeners is None else self.listeners & listeners
             programs = _programs(pid)
             self.programs = programs if self.programs is None else self.programs & programs
         else:
@@ -267,7 +271,7 @@ class _Course:
             running=self.running,
             exit_code=self.exit_code,
             ready_after=self.ready_after,
-            listeners=self.listeners,
+            listeners=self.listeners or frozenset(),
             programs=self.programs or frozenset(),
             answers=tuple(self.answers),
             warnings=warning_lines(log),
@@ -285,8 +289,33 @@ class _Course:
         return Trial(behaviour=self._behaviour(engine_error), log=log, events=_events(log), starts=tuple(self.starts))
 
 
+class _Rest:
+    """Knows for how long a container has neither changed nor worked."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._state: object = None
+        self._worked = 0.0
+        self._looked = self._since = time.monotonic()
+
+    def seconds(self, listeners: frozenset[str]) -> float:
+        """Look again; return for how long there has been nothing new."""
+        now, worked = time.monotonic(), cpu_seconds(self._pid)
+        state = (listeners, _programs(self._pid))
+        busy = worked - self._worked > _BUSY * (now - self._looked)
+        if busy or state != self._state:
+            self._since = now
+        self._state, self._worked, self._looked = state, worked, now
+        return now - self._since
+
+
 def _events(log: bytes) -> tuple[LogEvent, ...]:
     return tuple(event for event in read_log(log.splitlines()) if event.error is not LogError.DISGUISE)
+
+
+def _listeners(pid: int) -> frozenset[str]:
+    """Return what it listens on: `tcp/80`, `udp/53`, `unix//run/x.sock`, whatever the address."""
+    return frozenset(f"{kind}/{port if kind != 'unix' else where}" for kind, where, port in read_listeners(pid))
 
 
 def _programs(pid: int) -> frozenset[str]:
