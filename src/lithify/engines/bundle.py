@@ -4,6 +4,7 @@ What the user gives is the overlay's lower layer and never written. Each start h
 holds the mounts, the log and the exit code, so nothing depends on lithify staying alive.
 """
 
+import hashlib
 import os
 import secrets
 import signal
@@ -19,10 +20,11 @@ from lithify.engines.attached import ProcessContainer, find_process
 from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
 from lithify.engines.image import LoadedImage, load_image
 from lithify.engines.network import Link
-from lithify.engines.places import Places, give_attributes, mount_points
+from lithify.engines.places import give_attributes, mount_points
+from lithify.engines.prepare import Prepared, Setting, prepare
+from lithify.engines.render import render_bundle
 from lithify.engines.rootfs import RootFilesystem
 from lithify.engines.runtime import Runtime, said
-from lithify.engines.spec import DEFAULT_PATH, ProcessSpec, Spec, SpecMount
 from lithify.engines.state import (
     RunDirectory,
     abandoned,
@@ -32,7 +34,7 @@ from lithify.engines.state import (
     write_record,
 )
 from lithify.engines.tree import remove_tree
-from lithify.errors import EngineRefused, EngineUnreachable, NotPermitted, UsageError
+from lithify.errors import EngineRefused, EngineUnreachable, NotPermitted
 from lithify.model.image import ImageFacts
 from lithify.model.mount import MountPlan, StorageKind
 from lithify.model.path import ROOT, printable
@@ -94,7 +96,7 @@ class BundleEngine:
             named = self._volumes(name, plan, storage)
         container = BundleContainer(self, name, directory, runtime, image)
         try:
-            container.prepare(_planned(image.facts, plan), root, plan, named, target.memory)
+            container.prepare(root, plan, named, target.memory)
         except BaseException:
             container.remove()
             raise
@@ -107,9 +109,18 @@ class BundleEngine:
             return self._run.path
 
     def render(self, target: Target, plan: MountPlan) -> RunCommand:
-        """Return what starts `target` read-only as planned: a bundle to be written, then the runtime on it."""
-        name = _plain(Path(target.reference).name) or "bundle"
-        return RunCommand(command=(self._runtime(), "run", "--bundle", f"{name}.bundle", name))
+        """Return what starts `target` read-only as planned: the OCI runtime on a bundle, which is written here.
+
+        The bundle lies in the state directory, under a name that is the same for the same target and plan; it stays
+        until somebody removes it, with the data that its volumes have by then.
+        """
+        _need_root()
+        image = load_image(target, self._state)
+        made_of = hashlib.sha256(repr((target, plan)).encode("utf-8", "backslashreplace")).hexdigest()
+        name = f"{_plain(Path(target.reference).name) or 'bundle'}-{made_of[:_NAME_LENGTH]}"
+        directory = self._state / "bundles" / name
+        rendered = render_bundle(image, plan, directory, memory=target.memory)
+        return RunCommand(command=(self._runtime(), "run", "--bundle", str(directory), name), notes=rendered.notes)
 
     def attach(self, reference: str) -> Container | None:
         """Return the container of a pid, a cgroup, or a container of ours that was kept; to be looked at only."""
@@ -196,62 +207,51 @@ class BundleContainer:
         self._directory = directory
         self._runtime = runtime
         self._image = image
-        self._places: Places | None = None
-        self._spec: Spec | None = None
-        self._hosts: Path | None = None
+        self._prepared: Prepared | None = None
         self._link: Link | None = None
-        self._noise: frozenset[PurePosixPath] = frozenset()
 
     def prepare(
-        self,
-        facts: ImageFacts,
-        root: Root,
-        plan: MountPlan | None,
-        named: Mapping[PurePosixPath, Path],
-        memory: int | None,
+        self, root: Root, plan: MountPlan | None, named: Mapping[PurePosixPath, Path], memory: int | None
     ) -> None:
-        """Lay out everything that the runtime is given; `facts` are the image's with the plan's redirects applied."""
+        """Lay out everything that the runtime is given."""
         self.named = named
         write_record(self._directory / "container.json", {"runtime": self._runtime.name, "link": self._link_name})
         for name in ("root", "upper", "work", "points"):
             (self._directory / name).mkdir(mode=0o755)
-        read_only = root is Root.READ_ONLY
+        cgroups = self._runtime.cgroups
         with RootFilesystem(self._image.rootfs) as image:
-            places = Places(image, self._directory)
-            if plan:
-                places.add_plan(plan, named)
-            for path in facts.volumes:
-                places.add_image_volume(path)
-            self._hosts = _engine_files(places, self._hostname, read_only=read_only)
-            spec = Spec(
-                root=self._directory / "root",
-                read_only=read_only,
-                process=_process(facts, image),
-                hostname=self._hostname,
-                mounts=tuple(places.mounts),
-                cgroup=f"/{self.name}" if self._runtime.cgroups else None,
-                memory=memory if self._runtime.cgroups else None,
-                modes=places.modes,
+            prepared = prepare(
+                self._image.facts,
+                image,
+                plan,
+                Setting(
+                    directory=self._directory,
+                    root=self._directory / "root",
+                    read_only=root is Root.READ_ONLY,
+                    hostname=self._hostname,
+                    named=named,
+                    cgroup=f"/{self.name}" if cgroups else None,
+                    memory=memory if cgroups else None,
+                ),
             )
-            mounts = spec.all_mounts()
-            mount_points(image, mounts, spec.process.working_directory, self._directory / "points")
+            mounts = prepared.spec.all_mounts()
+            mount_points(image, mounts, prepared.spec.process.working_directory, self._directory / "points")
             give_attributes(image, ROOT, self._directory / "upper")
-        if memory and not self._runtime.cgroups:
+        if memory and not cgroups:
             self._note("the memory limit is not set: no cgroup can be made here")
-        write_record(self._directory / "config.json", spec.render())
-        self._places, self._spec = places, spec
-        self._noise = _noise(mounts)
+        write_record(self._directory / "config.json", prepared.spec.render())
+        self._prepared = prepared
 
     def start(self) -> None:
         """Start it; raises EngineRefused, with the runtime's words, where it can't be started."""
-        assert self._places is not None
+        assert self._prepared is not None
         if self.pid() is not None:
             raise EngineRefused(f"{self.name} runs already")
         self._await_end(_END_TIMEOUT)
         self._runtime.delete(self.name)
         for name in ("status.json", "shim.json", "exit.json", "pid", "runtime.log"):
             (self._directory / name).unlink(missing_ok=True)
-        self._places.renew()
+        self._prepared.places.renew()
         try:
             self._start(self._create())
         except BaseException:
@@ -293,8 +293,8 @@ class BundleContainer:
         link = network.connect(pid, self._link_name)
         if isinstance(link, Link):
             self._link = link
-            assert self._hosts is not None
-            with open(self._hosts, "a", encoding="utf-8") as hosts:
+            assert self._prepared is not None
+            with open(self._prepared.hosts, "a", encoding="utf-8") as hosts:
                 hosts.write(f"{link.container}\t{self._hostname}\n")
         else:
             self._note(link)
@@ -353,8 +353,8 @@ class BundleContainer:
         """Run `command` inside; code 124 where it took longer than `timeout`, 127 where it could not be started."""
         if self.pid() is None:
             raise EngineRefused(f"{self.name} does not run")
-        assert self._spec is not None
-        spec = replace(self._spec.process, arguments=tuple(command))
+        assert self._prepared is not None
+        spec = replace(self._prepared.spec.process, arguments=tuple(command))
         if user is not None:
             with RootFilesystem(self._image.rootfs) as image:
                 who = image.user(user)
@@ -385,15 +385,16 @@ class BundleContainer:
 
     def upper_layer(self) -> UpperLayer | None:
         """Return its overlay. What the runtime needs made lies in a layer of its own: nothing in the upper is noise."""
+        assert self._prepared is not None
         return UpperLayer(
             upper=self._directory / "upper",
             lowers=(self._directory / "points", self._image.rootfs),
-            noise=self._noise,
+            noise=frozenset(mount.destination for mount in self._prepared.spec.all_mounts()),
         )
 
     def volumes(self) -> Mapping[PurePosixPath, Path]:
         """Return the directories behind the image's VOLUMEs."""
-        return dict(self._places.volumes) if self._places else {}
+        return dict(self._prepared.places.volumes) if self._prepared else {}
 
     def diff(self) -> Sequence[tuple[str, PurePosixPath]] | None:
         """Return None: there is no engine that could say more than the upper layer."""
@@ -419,56 +420,6 @@ class BundleContainer:
     @property
     def _link_name(self) -> str:
         return f"li{self._hostname}"  # the kernel takes 15 characters
-
-
-def _planned(facts: ImageFacts, plan: MountPlan | None) -> ImageFacts:
-    """Return `facts` with the variables and arguments of `plan`."""
-    if plan is None:
-        return facts
-    arguments = [*facts.entrypoint, *facts.command]
-    known = list(plan.key.command)
-    # the plan counts in the command that it was made for, which may be the part after the image's entrypoint
-    offset = len(arguments) - len(known) if known and arguments[-len(known) :] == known else 0
-    environment = dict(facts.environment)
-    for redirect in plan.redirects:
-        if redirect.variable is not None:
-            environment[redirect.variable] = redirect.value
-        if redirect.argument is not None:
-            index, text = redirect.argument
-            if not 0 <= index + offset < len(arguments):
-                raise EngineRefused(f"the plan changes argument {index} of a command that has {len(arguments)}")
-            arguments[index + offset] = text
-    return replace(facts, entrypoint=(), command=tuple(arguments), environment=environment)
-
-
-def _process(facts: ImageFacts, image: RootFilesystem) -> ProcessSpec:
-    arguments = (*facts.entrypoint, *facts.command)
-    if not arguments:
-        raise UsageError(
-            f"{printable(facts.reference)} does not say what to run",
-            hint="give the command after --, as: -- nginx -g ...",
-        )
-    user = image.user(facts.user)
-    try:
-        directory = image.resolve(facts.working_directory)
-    except OSError as error:
-        where = printable(facts.working_directory)
-        raise EngineRefused(f"the working directory {where} can't be reached: {error.strerror}") from error
-    environment = {"PATH": DEFAULT_PATH, "HOME": user.home, **facts.environment}
-    return ProcessSpec(arguments=arguments, environment=environment, working_directory=directory, user=user)
-
-
-def _engine_files(places: Places, hostname: str, *, read_only: bool) -> Path:
-    """Add the files that every engine puts into a container; return the one for host names."""
-    places.add_file(PurePosixPath("/etc/hostname"), f"{hostname}\n", read_only=read_only)
-    # no name server is reached from here: asking one that is not there fails at once, as waiting for one would not
-    places.add_file(PurePosixPath("/etc/resolv.conf"), "nameserver 127.0.0.1\n", read_only=read_only)
-    hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-    return places.add_file(PurePosixPath("/etc/hosts"), hosts, read_only=read_only)
-
-
-def _noise(mounts: Sequence[SpecMount]) -> frozenset[PurePosixPath]:
-    return frozenset(mount.destination for mount in mounts)
 
 
 def _escaped(path: Path, *, colon: bool = False) -> str:

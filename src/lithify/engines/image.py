@@ -15,6 +15,8 @@ class LoadedImage:
 
     facts: ImageFacts
     rootfs: Path
+    unpacked: bool = False
+    """The directory is ours, unpacked from an image file; False where it is the user's."""
 
 
 def load_image(target: Target, state: Path) -> LoadedImage:

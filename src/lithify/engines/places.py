@@ -7,7 +7,7 @@ where the image's directory is not what the plan asks for, one of ours that is l
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -183,31 +183,40 @@ class Places:
         return parent / str(len(os.listdir(parent)))
 
 
-def mount_points(image: RootFilesystem, mounts: Iterable[SpecMount], also: PurePosixPath, layer: Path) -> None:
+def mount_points(image: RootFilesystem, mounts: Sequence[SpecMount], also: PurePosixPath, layer: Path) -> None:
     """Make in `layer`, to lie over the image, what the runtime would otherwise make in the upper layer.
 
     These are the mount points that the image lacks and `also`, the working directory: so the upper layer holds only
     what the program wrote. Directories that the image has are given again with their attributes, times included.
     """
-    points = {mount.destination: mount.type == "bind" and os.path.isfile(mount.source) for mount in mounts}
-    wanted = {also: False, **points}
+    files = {mount.destination for mount in mounts if mount.type == "bind" and os.path.isfile(mount.source)}
     made: list[tuple[PurePosixPath, Path]] = [(ROOT, layer)]
-    for path in sorted(wanted, key=lambda p: len(p.parts)):
-        # below another mount it would be covered: the runtime makes it in that
-        if image.status(path) is not None or any(parent in points for parent in path.parents):
-            continue
+    for path in missing_points(image, mounts, also):
         for ancestor in reversed(path.parents):
             copy = layer / ancestor.relative_to(ROOT)
             if not copy.exists():
                 copy.mkdir(mode=0o755)
                 made.append((ancestor, copy))
         place = layer / path.relative_to(ROOT)
-        if wanted[path]:
+        if path in files:
             place.touch(mode=0o644)
         elif not place.exists():
             place.mkdir(mode=0o755)
     for path, copy in reversed(made):
         give_attributes(image, path, copy)
+
+
+def missing_points(image: RootFilesystem, mounts: Iterable[SpecMount], *also: PurePosixPath) -> list[PurePosixPath]:
+    """Return the mount points, and those of `also`, that the image lacks, parents first.
+
+    What lies below another mount is left out: that would cover it, and the runtime makes it in there.
+    """
+    points = {mount.destination for mount in mounts}
+    return [
+        path
+        for path in sorted({*points, *also}, key=lambda p: (len(p.parts), p))
+        if image.status(path) is None and not any(parent in points for parent in path.parents)
+    ]
 
 
 def give_attributes(image: RootFilesystem, path: PurePosixPath, directory: Path) -> None:

@@ -1,0 +1,111 @@
+"""Lays out what an OCI runtime is given: the spec, and on this host the directories and files that it names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from lithify.engines.places import Places
+from lithify.engines.rootfs import RootFilesystem
+from lithify.engines.spec import DEFAULT_PATH, ProcessSpec, Spec
+from lithify.errors import EngineRefused, UsageError
+from lithify.model.image import ImageFacts
+from lithify.model.mount import MountPlan
+from lithify.model.path import printable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Where and how a container is to be run."""
+
+    directory: Path
+    """Where its storage is made."""
+    root: Path
+    """What `root.path` names: where the root filesystem will be when the runtime looks."""
+    read_only: bool
+    hostname: str
+    named: Mapping[PurePosixPath, Path] = field(default_factory=dict)
+    """The directory of each named volume, by the path at which the plan mounts it."""
+    cgroup: str | None = None
+    memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A container as it can be handed to a runtime."""
+
+    spec: Spec
+    places: Places
+    hosts: Path
+    """Its /etc/hosts, to be completed once it has an address."""
+
+
+def prepare(facts: ImageFacts, image: RootFilesystem, plan: MountPlan | None, setting: Setting) -> Prepared:
+    """Make the storage that `plan` and the image's VOLUMEs ask for, and the spec that brings it in.
+
+    Raises EngineRefused for a plan that can't be made on this image, UsageError where nothing says what to run.
+    """
+    facts = _redirected(facts, plan)
+    process = _process(facts, image)
+    places = Places(image, setting.directory)
+    if plan:
+        places.add_plan(plan, setting.named)
+    for path in facts.volumes:
+        places.add_image_volume(path)
+    hosts = _add_engine_files(places, setting.hostname, read_only=setting.read_only)
+    spec = Spec(
+        root=setting.root,
+        read_only=setting.read_only,
+        process=process,
+        hostname=setting.hostname,
+        mounts=tuple(places.mounts),
+        cgroup=setting.cgroup,
+        memory=setting.memory,
+        modes=places.modes,
+    )
+    return Prepared(spec=spec, places=places, hosts=hosts)
+
+
+def _redirected(facts: ImageFacts, plan: MountPlan | None) -> ImageFacts:
+    """Return `facts` with the variables and arguments of `plan`."""
+    if plan is None:
+        return facts
+    arguments = [*facts.entrypoint, *facts.command]
+    known = list(plan.key.command)
+    # the plan counts in the command that it was made for, which may be the part after the image's entrypoint
+    offset = len(arguments) - len(known) if known and arguments[-len(known) :] == known else 0
+    environment = dict(facts.environment)
+    for redirect in plan.redirects:
+        if redirect.variable is not None:
+            environment[redirect.variable] = redirect.value
+        if redirect.argument is not None:
+            index, text = redirect.argument
+            if not 0 <= index + offset < len(arguments):
+                raise EngineRefused(f"the plan changes argument {index} of a command that has {len(arguments)}")
+            arguments[index + offset] = text
+    return replace(facts, entrypoint=(), command=tuple(arguments), environment=environment)
+
+
+def _process(facts: ImageFacts, image: RootFilesystem) -> ProcessSpec:
+    arguments = (*facts.entrypoint, *facts.command)
+    if not arguments:
+        raise UsageError(
+            f"{printable(facts.reference)} does not say what to run",
+            hint="give the command after --, as: -- nginx -g ...",
+        )
+    user = image.user(facts.user)
+    try:
+        directory = image.resolve(facts.working_directory)
+    except OSError as error:
+        where = printable(facts.working_directory)
+        raise EngineRefused(f"the working directory {where} can't be reached: {error.strerror}") from error
+    environment = {"PATH": DEFAULT_PATH, "HOME": user.home, **facts.environment}
+    return ProcessSpec(arguments=arguments, environment=environment, working_directory=directory, user=user)
+
+
+def _add_engine_files(places: Places, hostname: str, *, read_only: bool) -> Path:
+    """Add the files that every engine puts into a container; return the one for host names."""
+    places.add_file(PurePosixPath("/etc/hostname"), f"{hostname}\n", read_only=read_only)
+    # no name server is reached from here: asking one that is not there fails at once, as waiting for one would not
+    places.add_file(PurePosixPath("/etc/resolv.conf"), "nameserver 127.0.0.1\n", read_only=read_only)
+    hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    return places.add_file(PurePosixPath("/etc/hosts"), hosts, read_only=read_only)

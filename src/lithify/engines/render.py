@@ -1,0 +1,108 @@
+"""Writes an OCI bundle that any OCI runtime can start: what a plan comes to for targets of the bundle engine."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from lithify.engines.image import LoadedImage
+from lithify.engines.places import missing_points
+from lithify.engines.prepare import Setting, prepare
+from lithify.engines.rootfs import DIRECTORY, RootFilesystem
+from lithify.engines.state import read_record, write_record
+from lithify.engines.tree import copy_tree, remove_tree
+from lithify.errors import OutputFailed
+from lithify.model.image import EntryType
+from lithify.model.mount import MountPlan, StorageKind
+from lithify.model.path import printable
+
+_MARK = "lithify.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderedBundle:
+    """A bundle on disk, ready for `runc run --bundle DIRECTORY NAME`."""
+
+    directory: Path
+    notes: tuple[str, ...]
+    """What its user should know, in sentences."""
+
+
+def render_bundle(
+    image: LoadedImage,
+    plan: MountPlan,
+    directory: Path,
+    *,
+    volumes: Mapping[PurePosixPath, Path] | None = None,
+    memory: int | None = None,
+) -> RenderedBundle:
+    """Write a complete bundle with a read-only root and the mounts of `plan` to `directory`.
+
+    A root filesystem that the user has as a directory is used where it lies; one that came out of an image file is
+    copied in. `volumes` has the directory for a volume by its path in the plan; those not named are made in the bundle.
+    A directory that already holds this bundle is left as it is; OutputFailed where it holds anything else.
+    """
+    made_of = {"image": repr(image), "plan": repr(plan), "volumes": repr(volumes), "memory": memory}
+    record = read_record(directory / _MARK)
+    if record.get("made_of") != made_of:
+        _make_empty(directory)
+        try:
+            notes = _write(image, plan, directory, dict(volumes or {}), memory)
+        except BaseException:
+            remove_tree(directory)
+            raise
+        record = {"made_of": made_of, "notes": notes}
+        write_record(directory / _MARK, record)
+    return RenderedBundle(directory=directory, notes=tuple(record["notes"]))
+
+
+def _make_empty(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        filled = os.listdir(directory)
+    except OSError as error:
+        raise OutputFailed(f"can't write to {printable(directory)}: {error.strerror}") from error
+    if filled:
+        raise OutputFailed(f"{printable(directory)} is not empty", hint="name a directory that does not exist yet")
+
+
+def _write(
+    image: LoadedImage, plan: MountPlan, directory: Path, named: dict[PurePosixPath, Path], memory: int | None
+) -> list[str]:
+    root = image.rootfs
+    if image.unpacked:
+        root = directory / "rootfs"
+        root.mkdir(mode=0o755)
+        _copy(image.rootfs, root)
+    for mount in plan.mounts:
+        if mount.storage is StorageKind.VOLUME and mount.path not in named:
+            named[mount.path] = directory / "named" / str(len(named))
+            named[mount.path].mkdir(mode=0o700, parents=True)
+    name = "".join(c if c.isascii() and c.isalnum() else "-" for c in directory.name)[:60]
+    setting = Setting(
+        directory=directory, root=root, read_only=True, hostname=name, named=named, cgroup=f"/{name}", memory=memory
+    )
+    with RootFilesystem(root) as opened:
+        prepared = prepare(image.facts, opened, plan, setting)
+        missing = missing_points(opened, prepared.spec.all_mounts())
+    write_record(directory / "config.json", prepared.spec.render())
+    return list(_notes(image, plan, missing))
+
+
+def _notes(image: LoadedImage, plan: MountPlan, missing: Sequence[PurePosixPath]) -> Iterator[str]:
+    yield "its network has loopback only: name another by its path in linux.namespaces of config.json"
+    if missing and not image.unpacked:
+        paths = ", ".join(printable(path) for path in missing)
+        yield f"the runtime makes these empty mount points in {printable(image.rootfs)} at the first start: {paths}"
+    for mount in plan.mounts:
+        if mount.type is EntryType.FILE and mount.storage is StorageKind.MEMORY:
+            yield f"{printable(mount.path)} is a file in the bundle: unlike memory it keeps its content over a restart"
+
+
+def _copy(source: Path, target: Path) -> None:
+    reader, writer = os.open(source, DIRECTORY), os.open(target, DIRECTORY)
+    try:
+        copy_tree(reader, writer)
+    finally:
+        os.close(reader)
+        os.close(writer)
