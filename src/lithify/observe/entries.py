@@ -108,3 +108,8 @@ def stored_bytes(status: os.stat_result) -> int:
 def same_time(upper: int, lower: int) -> bool:
     """Tell whether two modification times (ns) are the same, as far as the upper filesystem can keep one."""
     return upper == lower or (upper % 10**9 == 0 and upper // 10**9 == lower // 10**9)
+
+
+def owner_and_mode(status: os.stat_result) -> tuple[int, int, int]:
+    """Return what chmod and chown set, with the type."""
+    return status.st_mode, status.st_uid, status.st_gid

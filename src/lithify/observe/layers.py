@@ -33,6 +33,20 @@ def read_mark(descriptor: int, name: str) -> bytes | None:
         return None
 
 
+def open_below(root: int, path: str) -> int:
+    """Open the directory at `path` below a descriptor, one name at a time, no link followed."""
+    current = os.dup(root)
+    for name in path.split("/"):
+        if not name:
+            continue
+        try:
+            below = os.open(name, OPEN_DIRECTORY, dir_fd=current)
+        finally:
+            os.close(current)
+        current = below
+    return current
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """A directory of one layer."""

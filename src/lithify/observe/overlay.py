@@ -16,31 +16,25 @@ Reading never follows a link, goes by descriptors only, and takes what vanishes 
 import os
 import stat
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from lithify.engines.base import UpperLayer
 from lithify.errors import NothingToExamine, NotPermitted
-from lithify.model.image import EntryType
 from lithify.model.path import printable
 from lithify.model.writes import Change, Source, Write, WriterStyle
-from lithify.observe import content, forked, kernel
-from lithify.observe.entries import LOOKS, TELLING_NAME, Entry, entry_type, same_time
-from lithify.observe.layers import OPEN_DIRECTORY, MergedDirectory, is_whiteout, mark_name, read_mark
-from lithify.observe.merge import strongest
+from lithify.observe import forked, kernel
+from lithify.observe.entries import Entry, entry_type, owner_and_mode, same_time
+from lithify.observe.findings import DEEPEST, Findings, Inside
+from lithify.observe.layers import OPEN_DIRECTORY, MergedDirectory, is_whiteout, mark_name, open_below, read_mark
+from lithify.observe.volumes import read_volume as read_volume
 
 _SHARE = 256
 """Directories that must be waiting before a second process pays off."""
-_FOLD = 256
-"""Entries of one directory and kind that are named one by one; the rest is folded into one write of the directory."""
-_COARSE = 2000
-_KINDS = 512
-_DEEPEST = 320
 _SLACK = 20_000_000
 """Nanoseconds within which two times count as one event: timestamps advance by the timer tick, up to 10 ms."""
-_NAMES_COME_AND_GO = frozenset((Change.CREATED, Change.DELETED, Change.REPLACED))
 
 
 def read_upper_layer(
@@ -53,7 +47,7 @@ def read_upper_layer(
     share the reading of a large layer; a process with threads reads alone, since it can't fork safely. Raises
     NothingToExamine where the layer is gone, NotPermitted where it may not be read.
     """
-    reading = _Reading(_Config.of(layer, budget))
+    reading = _Reading(Source.LAYER, budget, config=_Config.of(layer))
     with _opened(layer) as (upper, lower):
         reading.note_rights(upper)
         waiting = _spread(reading, upper, lower)
@@ -70,21 +64,19 @@ def read_upper_layer(
 class _Config:
     """What a reading goes by."""
 
-    user_xattr: bool
-    noise: dict[str, frozenset[str]]
+    user_xattr: bool = False
+    noise: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Names the engine makes, by directory."""
-    noise_parents: frozenset[str]
-    budget: int
-    source: Source = Source.LAYER
+    noise_parents: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, layer: UpperLayer, budget: int) -> "_Config":
+    def of(cls, layer: UpperLayer) -> "_Config":
         names: dict[str, set[str]] = {}
         parents: set[str] = set()
         for path in layer.noise:
             names.setdefault(_text(path.parent), set()).add(path.name)
             parents.update(_text(parent) for parent in path.parents)
-        return cls(layer.user_xattr, {k: frozenset(v) for k, v in names.items()}, frozenset(parents), budget)
+        return cls(layer.user_xattr, {k: frozenset(v) for k, v in names.items()}, frozenset(parents))
 
 
 def _text(path: PurePosixPath) -> str:
@@ -153,7 +145,7 @@ def _share(
     """Have `workers` processes read what waits; return what each of them found."""
 
     def work(indices: Iterator[int]) -> _Reading:
-        own = _Reading(reading.config, marks_seen=reading.marks_seen)
+        own = _Reading(Source.LAYER, reading.budget, config=reading.config, marks_seen=reading.marks_seen)
         for index in indices:
             own.read_all(waiting[index], upper, lower)
         return own
@@ -162,35 +154,31 @@ def _share(
 
 
 @dataclass(slots=True)
-class _Reading:
-    """What has been found so far."""
+class _Reading(Findings):
+    """What has been found so far, and how the layer is read."""
 
-    config: _Config
-    found: dict[str, Entry] = field(default_factory=dict)
-    coarse: dict[str, Entry] = field(default_factory=dict)
-    kinds_left: int = _KINDS
+    config: _Config = field(default_factory=_Config)
     marks_seen: bool = False
     """Marks of copied-up entries can be read here."""
-    vanished: int = 0
-    unreadable: list[str] = field(default_factory=list)
-    too_deep: list[str] = field(default_factory=list)
-    remarks: set[str] = field(default_factory=set)
 
     # -- the walk -----------------------------------------------------------------------------------------------------
 
     def read_one(self, unit: _Unit, upper: int, lower: MergedDirectory) -> list[_Unit]:
         """Read one directory, opened from the roots; return those below it."""
-        if unit.path.count("/") > _DEEPEST:
+        if unit.path.count("/") > DEEPEST:
             self.too_deep.append(unit.path)
             return []
         try:
-            descriptor = _open_below(upper, unit.path)
+            descriptor = open_below(upper, unit.path)
         except OSError as error:
-            self._failed(unit.path, error)
+            self.failed(unit.path, error)
             return []
         try:
             if unit.top is not None:
-                return [_below(unit, name) for name in self._fold_one(descriptor, unit)]
+                return [
+                    _Unit(path=f"{unit.path}/{name}", top=unit.top)
+                    for name in self.fold_one(descriptor, unit.path, unit.top)
+                ]
             twin = lower.descend(unit.lower) if unit.lower is not None else None
             try:
                 return self._compare(descriptor, twin, unit)
@@ -198,7 +186,7 @@ class _Reading:
                 if twin is not None:
                     twin.close()
         except OSError as error:
-            self._failed(unit.path, error)
+            self.failed(unit.path, error)
             return []
         finally:
             os.close(descriptor)
@@ -210,98 +198,21 @@ class _Reading:
                 self.read_all(each, upper, lower)
             return
         try:
-            descriptor = _open_below(upper, unit.path)
+            descriptor = open_below(upper, unit.path)
         except OSError as error:
-            self._failed(unit.path, error)
+            self.failed(unit.path, error)
             return
         try:
-            self._fold(descriptor, unit, unit.path.count("/"))
+            self.fold(descriptor, unit.path, unit.top)
         finally:
             os.close(descriptor)
-
-    def _failed(self, path: str, error: OSError) -> None:
-        if isinstance(error, FileNotFoundError | NotADirectoryError):
-            self.vanished += 1
-        elif len(self.unreadable) < 8:
-            self.unreadable.append(f"{printable(path or '/')}: {error.strerror}")
-
-    # -- a directory that is new, with all below it -------------------------------------------------------------------
-
-    def _fold(self, descriptor: int, unit: _Unit, depth: int) -> None:
-        try:
-            names = self._fold_one(descriptor, unit)
-        except OSError as error:
-            self._failed(unit.path, error)
-            return
-        if names and depth > _DEEPEST:
-            self.too_deep.append(unit.path)
-            return
-        for name in names:
-            try:
-                child = os.open(name, OPEN_DIRECTORY, dir_fd=descriptor)
-            except OSError as error:
-                self._failed(f"{unit.path}/{name}", error)
-                continue
-            try:
-                self._fold(child, _below(unit, name), depth + 1)
-            finally:
-                os.close(child)
-
-    def _fold_one(self, descriptor: int, unit: _Unit) -> list[str]:
-        """Add the entries of one directory to the new directory it lies in; return the names of directories."""
-        # This loop sees every entry of a large layer: it is kept lean, at the price of looks.
-        assert unit.top is not None
-        total = self._total(unit.top)
-        below: list[str] = []
-        count = size = 0
-        looks = min(total.looks, _FOLD)
-        with os.scandir(descriptor) as listing:
-            for entry in listing:
-                if entry.is_dir(follow_symlinks=False):
-                    below.append(entry.name)
-                    continue
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except OSError:
-                    self.vanished += 1
-                    continue
-                count += 1
-                length = status.st_size
-                stored = status.st_blocks << 9
-                size += length if length < stored else stored
-                if looks:
-                    looks -= 1
-                    total.looks -= 1
-                    self._look(descriptor, entry.name, status, total, unit)
-        total.entries += count + len(below)
-        total.size += size
-        return below
-
-    def _total(self, top: str) -> Entry:
-        """Return what counts the entries below `top`, which another process may have found to be new."""
-        total = self.coarse.get(top) or self.found.get(top)
-        if total is None:
-            total = self.found[top] = Entry(Change.CREATED, EntryType.DIRECTORY, entries=0)
-        return total
-
-    def _look(self, descriptor: int, name: str, status: os.stat_result, total: Entry, unit: _Unit) -> None:
-        """Take the name of an entry below a new directory as a sample, and what its first bytes tell."""
-        assert unit.top is not None
-        total.add_name(f"{unit.path}/{name}"[len(unit.top) + 1 :])
-        if stat.S_ISSOCK(status.st_mode):
-            total.content = content.more_telling(total.content, "socket")
-        elif (
-            stat.S_ISREG(status.st_mode) and self.kinds_left and (total.looks > LOOKS - 64 or TELLING_NAME.search(name))
-        ):
-            self.kinds_left -= 1
-            total.content = content.more_telling(total.content, content.read_kind(descriptor, name))
 
     # -- a directory of the image -------------------------------------------------------------------------------------
 
     def _compare(self, descriptor: int, twin: MergedDirectory | None, unit: _Unit) -> list[_Unit]:
         """Hold one directory of the upper layer against its lower twin; return the directories below it."""
         noise = self.config.noise.get(unit.path, frozenset())
-        inside = _Inside()
+        inside = Inside()
         below: list[_Unit] = []
         with os.scandir(descriptor) as listing:
             for entry in listing:
@@ -322,21 +233,21 @@ class _Reading:
                         below.append(child)
                 elif is_whiteout(status):
                     if old is not None:
-                        self._add(inside, path, Entry(Change.DELETED, entry_type(old)))
+                        self.add(inside, path, Entry(Change.DELETED, entry_type(old)))
                 else:
-                    self._add(inside, path, self._file(descriptor, entry.name, status, old, holder))
+                    self.add(inside, path, self._file(descriptor, entry.name, status, old, holder))
         self._close_directory(descriptor, twin, unit, inside)
         return below
 
     def _directory(
-        self, parent: int, path: str, status: os.stat_result, old: os.stat_result | None, unit: _Unit, inside: "_Inside"
+        self, parent: int, path: str, status: os.stat_result, old: os.stat_result | None, unit: _Unit, inside: Inside
     ) -> _Unit | None:
         """Judge a directory of the upper layer; return it where it must be read itself."""
         name = path.rpartition("/")[2]
         try:
             descriptor = os.open(name, OPEN_DIRECTORY, dir_fd=parent)
         except OSError as error:
-            self._failed(path, error)
+            self.failed(path, error)
             return None
         try:
             opaque = read_mark(descriptor, mark_name("opaque", self.config.user_xattr)) == b"y"
@@ -358,9 +269,9 @@ class _Reading:
             return _Unit(path=path, lower=f"{unit.lower}/{name}")
         inside.explained = True
         entry = Entry.of(Change.CREATED if old is None else Change.REPLACED, status)
-        if len(self.found) >= self.config.budget:
-            self._coarsen(path, entry)
-            return _Unit(path=path, top=self._coarse_top(path))
+        if len(self.found) >= self.budget:
+            self.coarsen(path, entry)
+            return _Unit(path=path, top=self.coarse_top(path))
         self.found[path] = entry
         return _Unit(path=path, top=path)
 
@@ -371,13 +282,13 @@ class _Reading:
         old: os.stat_result | None,
         target: str,
         unit: _Unit,
-        inside: "_Inside",
+        inside: Inside,
     ) -> _Unit:
         """A directory of the image that was renamed: overlayfs leaves a redirect to where its content still lies."""
         entry = Entry.of(Change.CREATED if old is None else Change.REPLACED, status)
         entry.style = WriterStyle.RENAME
         entry.names = [target.rpartition("/")[2]]
-        self._add(inside, path, entry)
+        self.add(inside, path, entry)
         lower = target if target.startswith("/") else f"{unit.lower}/{target}"
         return _Unit(path=path, lower=lower)
 
@@ -387,11 +298,11 @@ class _Reading:
         """Judge an entry that is no directory, against what the image has under its name."""
         entry = Entry.of(Change.CREATED, status)
         if old is None or holder is None:
-            entry.content = self._kind(directory, name, status)
+            entry.content = self.kind(directory, name, status)
             return entry
         if stat.S_IFMT(status.st_mode) != stat.S_IFMT(old.st_mode):
             entry.change = Change.REPLACED
-            entry.content = self._kind(directory, name, status)
+            entry.content = self.kind(directory, name, status)
         elif stat.S_ISREG(status.st_mode):
             self._regular(entry, directory, name, status, old, holder)
         elif stat.S_ISLNK(status.st_mode) and _link(directory, name) == _link(holder, name):
@@ -411,14 +322,14 @@ class _Reading:
         self.marks_seen = self.marks_seen or origin is not None
         if self._is_other_inode(origin, old, holder, name):
             entry.change, entry.style = Change.REPLACED, WriterStyle.RENAME
-            entry.content = self._kind(directory, name, status)
+            entry.content = self.kind(directory, name, status)
             return
         if origin is not None:
             entry.style = WriterStyle.IN_PLACE
         if status.st_size != old.st_size or not same_time(status.st_mtime_ns, old.st_mtime_ns):
             entry.change = Change.CHANGED
-            entry.content = self._kind(directory, name, status)
-        elif _metadata(status) != _metadata(old) or not _same_attributes(marks, _attributes(holder, name)):
+            entry.content = self.kind(directory, name, status)
+        elif owner_and_mode(status) != owner_and_mode(old) or not _same_attributes(marks, _attributes(holder, name)):
             entry.change = Change.METADATA
         else:
             entry.change = Change.OPENED
@@ -434,11 +345,9 @@ class _Reading:
         handle = kernel.file_handle(holder, name)
         return handle is not None and len(origin) == 21 + len(handle) and origin[21:] != handle
 
-    def _close_directory(self, descriptor: int, twin: MergedDirectory | None, unit: _Unit, inside: "_Inside") -> None:
+    def _close_directory(self, descriptor: int, twin: MergedDirectory | None, unit: _Unit, inside: Inside) -> None:
         """Say what happened to a directory of the image itself, once its entries are known."""
-        for key, entry in inside.folded.items():
-            entry.change, entry.type = key, EntryType.DIRECTORY
-            self._put(unit.path, entry)
+        self.close_directory(unit.path, inside)
         if twin is None:
             return
         status = os.fstat(descriptor)
@@ -448,22 +357,22 @@ class _Reading:
             return
         moved = not same_time(status.st_mtime_ns, old.st_mtime_ns)
         by_engine = inside.engine_time and status.st_mtime_ns <= inside.engine_time + _SLACK
-        other_metadata = _metadata(status) != _metadata(old)
+        other_metadata = owner_and_mode(status) != owner_and_mode(old)
         untouched_inside = not inside.entries and not inside.engine_time
         if moved and not inside.explained and not by_engine:
-            self._put(unit.path, Entry.of(Change.CAME_AND_WENT, status))
+            self.put(unit.path, Entry.of(Change.CAME_AND_WENT, status))
         elif other_metadata or (untouched_inside and not moved and _other_attributes(descriptor, twin)):
-            self._put(unit.path, Entry.of(Change.METADATA, status))
+            self.put(unit.path, Entry.of(Change.METADATA, status))
         elif untouched_inside and not moved:
             # Copied up for itself, and nothing about it is new: O_TMPFILE, or a chown or chmod to what it had.
-            self._put(unit.path, Entry.of(Change.CAME_AND_WENT, status))
+            self.put(unit.path, Entry.of(Change.CAME_AND_WENT, status))
 
-    def _close_root(self, descriptor: int, status: os.stat_result, inside: "_Inside") -> None:
+    def _close_root(self, descriptor: int, status: os.stat_result, inside: Inside) -> None:
         born = kernel.birth_time(descriptor)
         if born is None or inside.explained:
             return
         if status.st_mtime_ns > max(born, inside.engine_time) + _SLACK:
-            self._put("", Entry.of(Change.CAME_AND_WENT, status))
+            self.put("", Entry.of(Change.CAME_AND_WENT, status))
 
     # -- small judgements ---------------------------------------------------------------------------------------------
 
@@ -498,153 +407,6 @@ class _Reading:
                 finally:
                     os.close(below)
         return True
-
-    def _kind(self, directory: int, name: str, status: os.stat_result) -> str | None:
-        if not self.kinds_left or not stat.S_ISREG(status.st_mode):
-            return None
-        self.kinds_left -= 1
-        return content.read_kind(directory, name)
-
-    # -- what was found -----------------------------------------------------------------------------------------------
-
-    def _add(self, inside: "_Inside", path: str, entry: Entry) -> None:
-        """Keep an entry of a directory; beyond a few hundred of a kind, as part of the directory's."""
-        inside.explained = inside.explained or entry.change in _NAMES_COME_AND_GO
-        seen = inside.kinds[entry.change] = inside.kinds.get(entry.change, 0) + 1
-        if seen <= _FOLD:
-            self._put(path, entry)
-            return
-        key = _folded_change(entry.change)
-        folded = inside.folded.setdefault(key, Entry(key, EntryType.DIRECTORY, entries=0))
-        folded.size += entry.size
-        folded.entries += 1
-        folded.content = content.more_telling(folded.content, entry.content)
-        if folded.looks:
-            folded.looks -= 1
-            folded.add_name(path.rpartition("/")[2])
-
-    def _put(self, path: str, entry: Entry) -> None:
-        other = self.found.get(path)
-        if other is not None:
-            entry.change = strongest((entry.change, other.change))
-            entry.add(other)
-            entry.entries -= 1
-        elif len(self.found) >= self.config.budget:
-            self._coarsen(path, entry)
-            return
-        self.found[path] = entry
-
-    def _coarsen(self, path: str, entry: Entry) -> None:
-        """Keep an entry that is beyond the budget as part of a directory above it."""
-        top = self._coarse_top(path)
-        folded = self.coarse.setdefault(top, Entry(_folded_change(entry.change), EntryType.DIRECTORY, entries=0))
-        if entry.change in _NAMES_COME_AND_GO or entry.change is Change.CAME_AND_WENT:
-            folded.change = Change.CAME_AND_WENT
-        folded.size += entry.size
-        folded.entries += entry.entries
-        if folded.looks:
-            folded.looks -= 1
-            folded.add_name(path[len(top) + 1 :])
-
-    def _coarse_top(self, path: str) -> str:
-        parent = path.rpartition("/")[0]
-        if parent in self.coarse or len(self.coarse) < _COARSE:
-            return parent
-        return "/".join(parent.split("/")[:4])
-
-    def absorb(self, others: "Iterable[_Reading]") -> None:
-        """Take in what other processes found."""
-        for other in others:
-            for path, entry in other.found.items():
-                mine = self.coarse.get(path) or self.found.get(path)
-                if mine is not None:
-                    mine.add(entry)
-                elif len(self.found) < self.config.budget:
-                    self.found[path] = entry
-                else:
-                    self._coarsen(path, entry)
-            for path, entry in other.coarse.items():
-                mine = self.coarse.setdefault(path, entry)
-                if mine is not entry:
-                    mine.add(entry)
-            self.vanished += other.vanished
-            self.unreadable = (self.unreadable + other.unreadable)[:8]
-            self.too_deep += other.too_deep
-            self.remarks |= other.remarks
-
-    def writes(self) -> tuple[Write, ...]:
-        """Return everything found, sorted by path."""
-        for path, entry in self.coarse.items():
-            other = self.found.get(path)
-            if other is not None:
-                other.add(entry)
-                other.change = strongest((other.change, entry.change))
-            else:
-                self.found[path] = entry
-        return tuple(self.found[path].write(path, self.config.source) for path in sorted(self.found, key=_sort_key))
-
-    def notes(self) -> tuple[str, ...]:
-        """Return, in sentences, what was not read, and why."""
-        notes = sorted(self.remarks)
-        if self.vanished:
-            notes.append(f"{self.vanished} entries vanished while the layer was read")
-        if self.unreadable:
-            notes.append("could not be read: " + "; ".join(self.unreadable))
-        if self.too_deep:
-            notes.append(
-                f"not read below {printable(self.too_deep[0][:200])}...: more than {_DEEPEST} directories deep"
-            )
-        if self.coarse:
-            notes.append(
-                f"more than {self.config.budget} writes: the rest is folded into {len(self.coarse)} directories"
-            )
-        return tuple(notes)
-
-
-@dataclass(slots=True)
-class _Inside:
-    """What the entries of one directory of the image tell of the directory itself."""
-
-    entries: int = 0
-    explained: bool = False
-    """Names came or went that are still to be seen, which accounts for its modification time."""
-    engine_time: int = 0
-    """When the engine last made something of its own in it (ns); 0 where it did not."""
-    kinds: dict[Change, int] = field(default_factory=dict)
-    folded: dict[Change, Entry] = field(default_factory=dict)
-
-
-def _folded_change(change: Change) -> Change:
-    """Return what is said of a directory in which more entries than can be named had `change`."""
-    if change in _NAMES_COME_AND_GO:
-        return Change.CAME_AND_WENT
-    return Change.CHANGED if change is Change.OPENED else change
-
-
-def _sort_key(path: str) -> list[str]:
-    return path.split("/")
-
-
-def _below(unit: _Unit, name: str) -> _Unit:
-    return _Unit(path=f"{unit.path}/{name}", top=unit.top)
-
-
-def _open_below(root: int, path: str) -> int:
-    """Open the directory at `path` below a descriptor, one name at a time, no link followed."""
-    current = os.dup(root)
-    for name in path.split("/"):
-        if not name:
-            continue
-        try:
-            below = os.open(name, OPEN_DIRECTORY, dir_fd=current)
-        finally:
-            os.close(current)
-        current = below
-    return current
-
-
-def _metadata(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_mode, status.st_uid, status.st_gid
 
 
 def _link(directory: int, name: str) -> str | None:
