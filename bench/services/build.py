@@ -13,7 +13,6 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -303,7 +302,10 @@ def load(built: Built, engine: str) -> str:
     if engine == "podman":
         template = f'{{{{index .Labels "{KEY_LABEL}"}}}}'
     has = subprocess.run(
-        [engine, "image", "inspect", "--format", template, built.service.image], capture_output=True, text=True, check=False
+        [engine, "image", "inspect", "--format", template, built.service.image],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if has.stdout.strip() != config["config"]["Labels"][KEY_LABEL]:
         loading = subprocess.Popen([engine, "load", "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
@@ -350,4 +352,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

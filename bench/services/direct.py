@@ -49,7 +49,9 @@ class Running:
 
     def environment(self, marker: bool) -> dict[str, str]:
         """Return what exercises and checks are told."""
-        template = "{{.State.Pid}} {{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}{{.NetworkSettings.IPAddress}}"
+        template = (
+            "{{.State.Pid}} {{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}{{.NetworkSettings.IPAddress}}"
+        )
         pid, *addresses = self.ask(template).split() or ["0"]
         return {
             **os.environ,
@@ -98,7 +100,18 @@ def run_options(service: Service) -> list[str]:
 def running(service: Service, engine: str, options: Sequence[str] = ()) -> Iterator[Running]:
     """Start a container of the service; it goes, with its anonymous volumes, at the end."""
     name = f"lithify-bench-{service.name}-{uuid.uuid4().hex[:8]}"
-    command = [engine, "run", "--detach", "--name", name, "--label", LABEL, *run_options(service), *options, service.image]
+    command = [
+        engine,
+        "run",
+        "--detach",
+        "--name",
+        name,
+        "--label",
+        LABEL,
+        *run_options(service),
+        *options,
+        service.image,
+    ]
     try:
         started = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
         words = started.stderr.decode(errors="replace").strip() if started.returncode else ""
@@ -121,7 +134,9 @@ def first_failure(container: Running, *, again: bool) -> str:
     return f"after a restart: {words}" if words else ""
 
 
-def try_service(service: Service, engine: str, options: Sequence[str] = (), *, again: bool = True) -> tuple[Outcome, str]:
+def try_service(
+    service: Service, engine: str, options: Sequence[str] = (), *, again: bool = True
+) -> tuple[Outcome, str]:
     """Run a service with options of the engine and return how it went, and its log."""
     started = time.monotonic()
     with running(service, engine, options) as container:
