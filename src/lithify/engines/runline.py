@@ -125,6 +125,18 @@ class RunLine:
         """Return the line without `flags`; what shares a word with one of them (`-it`) is kept, spelt out."""
         return replace(self, options=tuple(_strip(self.options, flags)))
 
+    def with_command(self, command: Sequence[str]) -> "RunLine":
+        """Return the line with another command after the image."""
+        return replace(self, command=tuple(command))
+
+    def without_separator(self) -> "RunLine":
+        """Return the line without the `--` before the image, where the image can't be taken for an option."""
+        return self if self.image.startswith("-") else replace(self, separator=False)
+
+    def called(self, base: Sequence[str]) -> "RunLine":
+        """Return the line for a program that is called by other words before its command."""
+        return replace(self, prefix=tuple(base[: len(base) - 1 - len(self.globals)]))
+
     def replacing(self, option: Option, *words: str) -> "RunLine":
         """Return the line with `words` in the place of `option`, or without it where there are none."""
         added, rest = _parse_options(list(words), RUN_OPTIONS[self.engine])

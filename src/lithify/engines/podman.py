@@ -1,0 +1,127 @@
+"""Podman: what differs from Docker."""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lithify.engines.base import UpperLayer
+from lithify.engines.cli import NOISE, CliEngine, EngineInfo, ImageView
+from lithify.engines.client import Client, parse_json
+from lithify.engines.flags import EngineHost, PlanFlags
+from lithify.engines.podman_flags import PodmanFlags
+from lithify.engines.rootfs import DIRECTORY, RootFilesystem
+from lithify.engines.runline import RunLine
+from lithify.engines.stand_in import PodmanViews, Views
+from lithify.errors import EngineUnreachable, NotPermitted
+from lithify.model.image import EntryType, ImageEntry, ImageFacts
+from lithify.model.mount import Mount
+
+_ENTRIES = 50_000
+"""Entries below a place after which it does not matter how many more there are."""
+_SHELL = PurePosixPath("/bin/sh")
+
+
+@dataclass
+class PodmanEngine(CliEngine):
+    """Podman 4 and 5, of root or of a user."""
+
+    name = "podman"
+
+    def _read_info(self) -> EngineInfo:
+        info = parse_json(self._client.ask("info", "--format", "json"))
+        if not isinstance(info, dict):
+            raise EngineUnreachable("podman does not say what it is", hint="try `podman info`")
+        host, store = info.get("host") or {}, info.get("store") or {}
+        graph = PurePosixPath(str(store.get("graphRoot") or "/var/lib/containers/storage"))
+        rootless = bool((host.get("security") or {}).get("rootless"))
+        system = os.uname()
+        local = (host.get("kernel"), host.get("hostname")) == (system.release, system.nodename)
+        local = local and not host.get("serviceIsRemote")
+        return EngineInfo(
+            host=EngineHost(
+                volumes=PurePosixPath(str(store.get("volumePath") or graph / "volumes")),
+                overlay_volumes=True,
+                rootless=rootless,
+            ),
+            local=local,
+            layers=Path(graph) if local else None,
+            system=str(host.get("os") or "linux"),
+        )
+
+    def _look(self, client: Client, image: str, user: str, places: Iterable[Mount]) -> ImageView:
+        """Look into the image where Podman mounts it: what `podman cp` packs has the container user's ids."""
+        with _mounted(client, image) as directory, RootFilesystem(directory) as root:
+            entries: dict[PurePosixPath, ImageEntry] = {}
+            for mount in places:
+                entries |= _entries(root, mount.path)
+            who = root.user(user)
+            shell = root.status(_SHELL) is not None
+            return ImageView(uid=who.uid, gid=who.gid, has_shell=shell, entries=entries)
+
+    def _flags(self, line: RunLine, image: ImageFacts, prefix: str, labels: tuple[str, ...]) -> PlanFlags:
+        return PodmanFlags(line=line, image=image, host=self._info.host, prefix=prefix, labels=labels)
+
+    def _views(self, prefix: str, labels: tuple[str, ...], present: frozenset[str]) -> Views:
+        info = self._info
+        return PodmanViews(
+            client=self._client, host=info.host, local=info.local, prefix=prefix, labels=labels, present=present
+        )
+
+    def _layer_at_rest(self, known: Mapping[str, Any]) -> UpperLayer | None:
+        """Find the layers by what Podman says of its storage, which is the same whatever image format there is."""
+        driver = known.get("GraphDriver") or {}
+        data = driver.get("Data") or {}
+        if driver.get("Name") != "overlay" or not data.get("UpperDir"):
+            return None
+        upper = Path(data["UpperDir"])
+        lowers = tuple(Path(os.path.realpath(lower)) for lower in str(data.get("LowerDir", "")).split(":"))
+        if not all(path.is_dir() for path in (upper, *lowers)):
+            return None
+        points = frozenset(PurePosixPath(str(mount.get("Destination", "/"))) for mount in known.get("Mounts") or [])
+        tmpfs = frozenset(map(PurePosixPath, (known.get("HostConfig") or {}).get("Tmpfs") or {}))
+        return UpperLayer(upper=upper, lowers=lowers, noise=NOISE | points | tmpfs)
+
+
+@contextmanager
+def _mounted(client: Client, image: str) -> Iterator[Path]:
+    """Give the directory in which an image is mounted as long as the block runs."""
+    if os.geteuid() != 0:
+        raise NotPermitted(
+            "an image of Podman can be looked into by root only", hint="run lithify as root, with `podman` as root's"
+        )
+    directory = client.ask("image", "mount", image).decode("utf-8", "surrogateescape").rstrip("\n")
+    try:
+        yield Path(directory)
+    finally:
+        client.run("image", "unmount", image)
+
+
+def _entries(root: RootFilesystem, path: PurePosixPath) -> dict[PurePosixPath, ImageEntry]:
+    """Return what stands at `path`, with the number of what is below it."""
+    status = root.status(path)
+    if status is None:
+        return {}
+    entries = directories = 0
+    if stat.S_ISDIR(status.st_mode):
+        with root.open(path, DIRECTORY) as descriptor:
+            for _, names, files, _ in os.fwalk(".", dir_fd=descriptor, follow_symlinks=False):
+                directories += len(names)
+                entries += len(names) + len(files)
+                if entries > _ENTRIES:
+                    break
+    kind = EntryType.DIRECTORY if stat.S_ISDIR(status.st_mode) else EntryType.FILE
+    return {
+        path: ImageEntry(
+            type=kind,
+            mode=stat.S_IMODE(status.st_mode),
+            uid=status.st_uid,
+            gid=status.st_gid,
+            size=status.st_size,
+            entries=entries,
+            directories=directories,
+        )
+    }
