@@ -41,7 +41,7 @@ class RootFilesystem:
 
     def __init__(self, directory: Path) -> None:
         try:
-            self._descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self.descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NothingToExamine(f"no directory at {printable(directory)}") from error
         except OSError as error:
@@ -58,7 +58,7 @@ class RootFilesystem:
 
     def close(self) -> None:
         """Let go of the directory."""
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
     def resolve(self, path: PurePosixPath) -> PurePosixPath:
         """Return `path` with every link on the way to it, and itself, resolved inside this root.
@@ -159,7 +159,7 @@ class RootFilesystem:
         """Walk to `path`: how far it exists, a place descriptor of that, and the names beyond it."""
         todo = deque(part for part in path.parts if part != "/")
         names: list[str] = []
-        trail = [os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._descriptor)]
+        trail = [os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.descriptor)]
         links = 0
         try:
             while todo:

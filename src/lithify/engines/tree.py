@@ -143,15 +143,21 @@ def remove_tree(path: Path) -> None:
     A tree of any depth goes: what is not empty is first moved up beside its parent, so two levels are open at most.
     """
     with _parent(path) as parent:
-        if parent is None or not _is_filled(parent, path.name):
-            return
-        with _opened(path.name, parent) as top:
-            moved = itertools.count()
-            while names := _names(top):
-                for name in names:
-                    if _is_filled(top, name):
-                        _empty(top, name, moved)
-        _discard(parent, path.name)
+        if parent is not None:
+            remove_entry(parent, path.name)
+
+
+def remove_entry(parent: int, name: str) -> None:
+    """Remove entry `name` of the directory open as `parent` as `remove_tree` does."""
+    if not _is_filled(parent, name):
+        return
+    with _opened(name, parent) as top:
+        moved = itertools.count()
+        while names := _names(top):
+            for inner in names:
+                if _is_filled(top, inner):
+                    _empty(top, inner, moved)
+    _discard(parent, name)
 
 
 def _empty(top: int, name: str, moved: Iterator[int]) -> None:
