@@ -8,7 +8,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor seconds that the living processes of the container of `pid` have used, children reaped too."""
+    """Return the processor seconds that the container of `pid` has used, by processes that live or were reaped."""
     return sum(map(_ticks, members(pid))) / _TICKS
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from lithify.engines.base import Root
-from lithify.model.image import EntryType
+from lithify.model.image import EntryType, ImageFacts
 from lithify.model.log import LogError, LogEvent
 from lithify.model.mount import Mount, MountPlan
 from lithify.model.writes import Write, WriteSet
@@ -45,14 +45,14 @@ def diagnose(
     trials: Trials, plan: MountPlan, events: Sequence[LogEvent], write_set: WriteSet, settings: PlanSettings, jobs: int
 ) -> Diagnosis:
     """Return what the next plan must know after a run under `plan` failed with `events` in its log."""
-    learner = Learner(trials.engine.storage())
+    learner = Learner(write_set.image, trials.engine.storage(), live=trials.live)
     try:
         rehearsal = trials.run(Life(root=Root.WRITABLE, plan=plan, purpose="rehearsal"), learner)
     finally:
         learner.close()
     missed = tuple(write for write in learner.writes() if plan.mount_for(write.path) is None)
     if still_works(trials, rehearsal):
-        return _widen(events, missed, write_set, settings)
+        return _widen(events, missed, learner.image, write_set, settings)
     by_log = _hints(plan, (*events, *rehearsal.events), write_set, settings)
     if by_log.helps:
         return by_log
@@ -62,6 +62,7 @@ def diagnose(
 def _widen(
     events: Sequence[LogEvent],
     missed: Sequence[Write],
+    image: ImageFacts,
     write_set: WriteSet,
     settings: PlanSettings,
 ) -> Diagnosis:
@@ -75,7 +76,11 @@ def _widen(
         widened[write.path] = "a run without it failed, and the same run with it worked"
     return Diagnosis(
         settings=replace(settings, widened=widened),
-        write_set=replace(write_set, writes=merge_writes(write_set.writes, chosen)),
+        write_set=replace(
+            write_set,
+            writes=merge_writes(write_set.writes, chosen),
+            image=replace(write_set.image, entries={**image.entries, **write_set.image.entries}),
+        ),
         found=tuple(f"{write.path}: {write.change.value}, and the plan had no place for it" for write in chosen[:20]),
         changed=tuple(f"gives {write.path} a place" for write in chosen[:20]),
     )

@@ -47,9 +47,9 @@ def harden(
     wishes = wishes or Wishes()
     for swept in engine.sweep():
         tell(f"removed what an earlier run left: {swept}")
-    trials = Trials(engine=engine, target=target, exercise=exercise, ports=ports or {}, tell=tell)
+    trials = Trials(engine=engine, target=target, exercise=exercise, ports=ports or {}, live=wishes.live, tell=tell)
     tell(f"learning: {target.reference} with a writable root")
-    learnt = learn(trials, live=wishes.live)
+    learnt = learn(trials)
     trials.original = learnt.trial.behaviour
     tell("the flag alone: read-only, no place to write")
     alone = trials.run(Life(root=Root.READ_ONLY, plan=empty_plan(learnt.write_set), purpose="flag alone"))
@@ -171,9 +171,9 @@ def prove(
     wishes = wishes or Wishes()
     for swept in engine.sweep():
         tell(f"removed what an earlier run left: {swept}")
-    trials = Trials(engine=engine, target=target, exercise=exercise, ports=ports or {}, tell=tell)
+    trials = Trials(engine=engine, target=target, exercise=exercise, ports=ports or {}, live=wishes.live, tell=tell)
     tell(f"the original: {target.reference} with a writable root")
-    learnt = learn(trials, live=wishes.live)
+    learnt = learn(trials)
     trials.original = learnt.trial.behaviour
     tell("the flag alone: read-only, no place to write")
     alone = trials.run(Life(root=Root.READ_ONLY, plan=empty_plan(learnt.write_set), purpose="flag alone"))

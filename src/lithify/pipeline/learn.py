@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from lithify.engines.base import Container, Engine, Root, UpperLayer
 from lithify.engines.mounts import read_mounts
@@ -16,14 +17,16 @@ from lithify.model.run import Exercise, Target
 from lithify.model.writes import Observation, Process, RunKey, Source, Write, WriteSet
 from lithify.observe.diff import writes_of_diff
 from lithify.observe.image import find_code_roots, has_shell, read_image_entries
-from lithify.observe.live import LiveNames
-from lithify.observe.live import available as live_names_available
 from lithify.observe.merge import merge_writes
-from lithify.observe.overlay import read_upper_layer, read_volume
+from lithify.observe.overlay import read_upper_layer
 from lithify.observe.processes import read_open_files, read_processes
+from lithify.observe.volumes import read_volume
 from lithify.pipeline.target import Overrides, choose, choose_running
 from lithify.pipeline.trial import Life, Trial, Trials, Watcher
 from lithify.settings import Settings
+
+if TYPE_CHECKING:
+    from lithify.observe.live import LiveNames
 
 _ENGINE_FILES = frozenset(PurePosixPath(p) for p in ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf"))
 
@@ -39,7 +42,9 @@ class Learnt:
 class Learner(Watcher):
     """Collects the evidence of one container's life."""
 
-    def __init__(self, storage: Path | None, *, live: bool = True) -> None:
+    def __init__(self, image: ImageFacts, storage: Path | None, *, live: bool = True) -> None:
+        self.image = image
+        """The image's facts; with the entries that were written once the container was seen to stop."""
         self.layer: UpperLayer | None = None
         self.groups: list[Iterable[Write]] = []
         self.notes: list[str] = []
@@ -49,11 +54,18 @@ class Learner(Watcher):
         self.memory_limit: int | None = None
         self._stack = ExitStack()
         self._live: LiveNames | None = None
-        reason = "it was switched off" if not live else live_names_available(storage) if storage else "no local layers"
+        reason = self._listen(storage) if live else "it was switched off"
         if reason:
             self.notes.append(f"names that came and went were not watched live: {reason}")
-        elif storage:
+
+    def _listen(self, storage: Path | None) -> str | None:
+        """Start to watch live, or return why that can't be had."""
+        from lithify.observe.live import LiveNames, available
+
+        reason = available(storage) if storage else "the layers are not on this host"
+        if not reason and storage:
             self._live = self._stack.enter_context(LiveNames([storage]))
+        return reason
 
     def created(self, container: Container) -> None:
         self._look_at_layer(container)
@@ -73,15 +85,18 @@ class Learner(Watcher):
 
     def stopped(self, container: Container) -> None:
         self._read(container)
+        self.close()
+        self._look_at_image()
 
     def close(self) -> None:
-        """Stop watching and take what was seen live; to be called once, whatever happened."""
+        """Stop watching and take what was seen live; to be called whatever happened, more than once if need be."""
         self._stack.close()
         if self._live is not None:
-            writes, notes = self._live.writes(self.layer)
+            writes, notes = self._live.writes()
             self.groups.append(writes)
             self.notes += notes
             self.sources.add(Source.LIVE)
+            self._live = None
 
     def writes(self) -> tuple[Write, ...]:
         """Return everything that was seen, a path once."""
@@ -92,6 +107,19 @@ class Learner(Watcher):
             self.layer = layer
             if self._live is not None:
                 self._live.watch(layer.upper)
+
+    def _look_at_image(self) -> None:
+        """Read what the image has where something was written, while the container still holds its layers."""
+        if self.layer is None:
+            return
+        lowers, user_xattr = self.layer.lowers, self.layer.user_xattr
+        paths = [write.path for write in self.writes()] + [*self.image.volumes, self.image.working_directory]
+        self.image = replace(
+            self.image,
+            entries=read_image_entries(lowers, paths, user_xattr=user_xattr),
+            code_roots=find_code_roots(lowers, self.image, self.processes.values(), user_xattr=user_xattr),
+            has_shell=has_shell(lowers, user_xattr=user_xattr),
+        )
 
     def _look_at_processes(self, pid: int) -> None:
         for process in read_processes(pid):
@@ -119,20 +147,19 @@ class Learner(Watcher):
             self.sources.add(Source.VOLUME)
 
 
-def learn(trials: Trials, *, live: bool = True, keep: bool = False) -> Learnt:
+def learn(trials: Trials, *, keep: bool = False) -> Learnt:
     """Run the target once with a writable root and return what it wrote.
 
     Raises TargetBroken where it does not even work like that.
     """
     begun = time.monotonic()
-    image = trials.engine.read_image(trials.target)
-    learner = Learner(trials.engine.storage(), live=live)
+    learner = Learner(trials.engine.read_image(trials.target), trials.engine.storage(), live=trials.live)
     try:
         trial = trials.run(Life(root=Root.WRITABLE, purpose="learn", keep=keep), learner)
     finally:
         learner.close()
     _insist_that_it_works(trial, trials.target)
-    write_set = _write_set(trials.engine.name, trials.target, image, learner, time.monotonic() - begun)
+    write_set = _write_set(trials.engine.name, trials.target, learner, time.monotonic() - begun)
     observation = replace(write_set.observation, exercise=trials.exercise.words, restarts=len(trial.starts) - 1)
     return Learnt(write_set=replace(write_set, observation=observation), trial=trial)
 
@@ -160,7 +187,8 @@ def learn_target(
     for swept in engine.sweep():
         tell(f"removed what an earlier run left: {swept}")
     tell(f"learning: {target.reference} with a writable root")
-    return learn(Trials(engine=engine, target=target, exercise=exercise, tell=tell), live=live, keep=keep).write_set
+    trials = Trials(engine=engine, target=target, exercise=exercise, live=live, tell=tell)
+    return learn(trials, keep=keep).write_set
 
 
 def learn_running(
@@ -168,7 +196,7 @@ def learn_running(
 ) -> WriteSet:
     """Return what a container that already exists has written, watched for `seconds` more and not touched."""
     begun = time.monotonic()
-    learner = Learner(engine.storage(), live=live)
+    learner = Learner(engine.read_image(target), engine.storage(), live=live)
     try:
         pid = container.pid()
         if pid:
@@ -177,33 +205,22 @@ def learn_running(
                 tell(f"watching {container.name} for {seconds:g} s")
                 time.sleep(seconds)
             learner.running(container, pid)
-        else:
-            learner.stopped(container)
+        learner.stopped(container)
     finally:
         learner.close()
-    write_set = _write_set(engine.name, target, engine.read_image(target), learner, time.monotonic() - begun)
+    write_set = _write_set(engine.name, target, learner, time.monotonic() - begun)
     note = "it was not watched from its start: what came and went before is known by directory times only"
     observation = replace(write_set.observation, from_start=False, notes=(*write_set.observation.notes, note))
     return replace(write_set, observation=observation)
 
 
-def _write_set(engine: str, target: Target, image: ImageFacts, learner: Learner, seconds: float) -> WriteSet:
-    writes = learner.writes()
-    lowers = learner.layer.lowers if learner.layer else ()
-    processes = tuple(learner.processes.values())
-    paths = [write.path for write in writes] + list(image.volumes) + [image.working_directory]
-    image = replace(
-        image,
-        entries=read_image_entries(lowers, paths),
-        code_roots=find_code_roots(lowers, image, processes),
-        has_shell=has_shell(lowers),
-    )
+def _write_set(engine: str, target: Target, learner: Learner, seconds: float) -> WriteSet:
     return WriteSet(
-        key=run_key(engine, target, image),
+        key=run_key(engine, target, learner.image),
         container=_base_name(target),
-        image=image,
-        writes=writes,
-        processes=processes,
+        image=learner.image,
+        writes=learner.writes(),
+        processes=tuple(learner.processes.values()),
         memory_limit=learner.memory_limit or target.memory,
         mounted=learner.mounted,
         observation=Observation(

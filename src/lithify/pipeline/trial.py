@@ -16,7 +16,7 @@ from lithify.model.log import LogError, LogEvent
 from lithify.model.mount import MountPlan
 from lithify.model.run import Exercise, Target
 from lithify.model.verdict import Start
-from lithify.observe.logs import read_log
+from lithify.observe.erofs import read_log
 from lithify.observe.processes import read_listeners, read_processes
 from lithify.observe.warnings import warning_lines
 from lithify.observe.work import cpu_seconds
@@ -87,6 +87,8 @@ class Trials:
     exercise: Exercise
     ports: Mapping[int, int] = field(default_factory=dict)
     original: Behaviour | None = None
+    live: bool = True
+    """Listen to the kernel for names that come and go, where it lets us."""
     tell: Callable[[str], None] = lambda _: None
 
     def run(self, life: Life, watcher: Watcher | None = None) -> Trial:
