@@ -13,7 +13,7 @@ from typing import Any
 from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
 from lithify.engines.client import Client, parse_json
 from lithify.engines.container_line import line_of_container, line_of_image
-from lithify.engines.flags import EngineHost, PlanFlags, PlannedLine
+from lithify.engines.flags import EngineHost, PlanFlags, PlannedLine, helper_name
 from lithify.engines.mounts import read_mounts, root_overlay
 from lithify.engines.ownership import KEPT, RUN, is_abandoned, labels, new_run
 from lithify.engines.process import TIMED_OUT
@@ -136,6 +136,8 @@ class CliEngine(ABC):
                 *made, *views.volumes
             ], prefix)  # fmt: skip
         except BaseException:
+            for name in made:
+                self._client.run("rm", "--force", "--volumes", helper_name(name))
             self._discard_volumes([name for name in (*made, *views.volumes) if name not in present])
             raise
 
@@ -395,10 +397,11 @@ class CliContainer:
         if result.code != 0:
             self._client.require()
             return None
+        quiet = NOISE | {parent for path in NOISE for parent in path.parents}
         changes = []
         for line in result.stdout.decode("utf-8", "surrogateescape").splitlines():
             kind, _, path = line.partition(" ")
-            if kind in ("A", "C", "D") and path.startswith("/") and PurePosixPath(path) not in NOISE:
+            if kind in ("A", "C", "D") and path.startswith("/") and PurePosixPath(path) not in quiet:
                 changes.append((kind, PurePosixPath(path)))
         return changes
 

@@ -5,7 +5,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -167,7 +167,7 @@ class _Peek:
                 if len(found) > _DIRECTORIES or size > _LISTED_BYTES:
                     break
         if path in found:
-            found[path] = _entry_with(
+            found[path] = replace(
                 found[path], size=size, entries=entries, directories=len(found) - 1, executables=executables
             )
         return found
@@ -215,18 +215,4 @@ def _entry(member: tarfile.TarInfo) -> ImageEntry:
         gid=member.gid,
         size=member.size,
         target=member.linkname if member.issym() else None,
-    )
-
-
-def _entry_with(entry: ImageEntry, *, size: int, entries: int, directories: int, executables: int) -> ImageEntry:
-    return ImageEntry(
-        type=entry.type,
-        mode=entry.mode,
-        uid=entry.uid,
-        gid=entry.gid,
-        size=size,
-        entries=entries,
-        directories=directories,
-        executables=executables,
-        target=entry.target,
     )

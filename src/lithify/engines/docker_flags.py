@@ -19,13 +19,9 @@ from pathlib import PurePosixPath
 from lithify.engines.flags import PlanFlags, permissions
 from lithify.engines.runline import mount_value
 from lithify.errors import EngineRefused
-from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, Seed
 from lithify.model.path import printable
 from lithify.model.quantity import render_engine_size
-
-_MANY = 8
-"""More directories than this are not worth a tmpfs each."""
 
 
 class DockerFlags(PlanFlags):
@@ -41,7 +37,7 @@ class DockerFlags(PlanFlags):
         if not self.seeded(mount):
             self._add_tmpfs(mount)
             return
-        skeleton = self._skeleton(mount)
+        skeleton = self.skeleton(mount)
         if skeleton is None:
             self.note("on disk, since Docker can't fill a tmpfs from the image: it outlives a restart", mount.path)
             self.add_scratch(mount)
@@ -106,31 +102,6 @@ class DockerFlags(PlanFlags):
         options = ["type=tmpfs", "device=tmpfs", f"o={settings}"]
         self.say("--mount", mount_value(*fields, *(f"volume-opt={option}" for option in options)))
         self._tmpfs.add(mount.path)
-
-    def _skeleton(self, mount: Mount) -> list[Mount] | None:
-        """The directories that must be in a place, each a place of its own; None where they are many or hold files."""
-        entry = self.entry(mount)
-        below = {
-            path: entry
-            for path, entry in self.image.entries.items()
-            if path != mount.path and path.is_relative_to(mount.path) and entry.type is EntryType.DIRECTORY
-        }
-        known = entry is not None and entry.directories == len(below) <= _MANY
-        if not known or (mount.seed is Seed.CONTENT and entry is not None and entry.files):
-            return None
-        return [
-            Mount(
-                path=path,
-                storage=mount.storage,
-                size=mount.size,
-                inodes=mount.inodes,
-                uid=entry.uid,
-                gid=entry.gid,
-                mode=entry.mode,
-                executable=mount.executable,
-            )
-            for path, entry in sorted(below.items())
-        ]
 
     def _overlay_volume(self, name: str) -> bool:
         """Have a volume made that is an overlay over its own directory; False where that can't be."""

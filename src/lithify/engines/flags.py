@@ -19,6 +19,8 @@ from lithify.model.mount import Mount, MountPlan, Redirect, Seed, StorageKind
 from lithify.model.path import printable
 from lithify.model.quantity import render_engine_size
 
+MANY = 8
+"""More directories than this are not worth a tmpfs each."""
 GUARDED = ("nosuid", "nodev")
 """Options that every place gets where the engine has them."""
 
@@ -127,6 +129,32 @@ class PlanFlags(ABC):
         entry = self.entry(mount)
         return mount.mode == (entry.mode if entry else 0o755)
 
+    def skeleton(self, mount: Mount) -> list[Mount] | None:
+        """The directories that must be in a place, each a place of its own; None where they are many or hold files."""
+        entry = self.entry(mount)
+        below = {path: found for path, found in self.below(mount) if found.type is EntryType.DIRECTORY}
+        known = entry is not None and entry.directories == len(below) <= MANY
+        if not known or (mount.seed is Seed.CONTENT and entry is not None and entry.files):
+            return None
+        return [
+            Mount(
+                path=path,
+                storage=mount.storage,
+                size=mount.size,
+                inodes=mount.inodes,
+                uid=entry.uid,
+                gid=entry.gid,
+                mode=entry.mode,
+                executable=mount.executable,
+            )
+            for path, entry in sorted(below.items())
+        ]
+
+    def below(self, mount: Mount) -> list[tuple[PurePosixPath, ImageEntry]]:
+        """What is known of the image's content of a place."""
+        entries = self.image.entries.items()
+        return [(path, entry) for path, entry in entries if path != mount.path and path.is_relative_to(mount.path)]
+
     def add_tmpfs(self, mount: Mount, *options: str) -> None:
         """Add `--tmpfs`, owner not included."""
         parts = [
@@ -171,7 +199,7 @@ class PlanFlags(ABC):
 
     def helper(self, name: str, *mounts: str) -> str:
         """Have a container of the image made that is never started; return its name."""
-        container = f"{name}.setup"
+        container = helper_name(name)
         words = (word for mount in mounts for word in ("--volume", mount))
         # The command is there for images that name none; it never runs.
         self.setup.append(
@@ -216,6 +244,11 @@ class PlanFlags(ABC):
         if index < len(command) and command[index] != value:
             command[index] = value
             self.line = self.line.with_command(command)
+
+
+def helper_name(volume: str) -> str:
+    """What the container is called through which a volume is filled."""
+    return f"{volume}.setup"
 
 
 def permissions(mount: Mount) -> tuple[str, ...]:

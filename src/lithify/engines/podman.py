@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,7 +13,7 @@ from lithify.engines.cli import NOISE, CliEngine, EngineInfo, ImageView
 from lithify.engines.client import Client, parse_json
 from lithify.engines.flags import EngineHost, PlanFlags
 from lithify.engines.podman_flags import PodmanFlags
-from lithify.engines.rootfs import DIRECTORY, RootFilesystem
+from lithify.engines.rootfs import RootFilesystem
 from lithify.engines.runline import RunLine
 from lithify.engines.stand_in import PodmanViews, Views
 from lithify.errors import EngineUnreachable, NotPermitted
@@ -22,6 +22,7 @@ from lithify.model.mount import Mount
 
 _ENTRIES = 50_000
 """Entries below a place after which it does not matter how many more there are."""
+_NAMED = 64
 _SHELL = PurePosixPath("/bin/sh")
 
 
@@ -101,27 +102,33 @@ def _mounted(client: Client, image: str) -> Iterator[Path]:
 
 
 def _entries(root: RootFilesystem, path: PurePosixPath) -> dict[PurePosixPath, ImageEntry]:
-    """Return what stands at `path`, with the number of what is below it."""
+    """Return what stands at `path`, how much is below it, and of that the directories and what others may write."""
     status = root.status(path)
     if status is None:
         return {}
+    found: dict[PurePosixPath, ImageEntry] = {}
     entries = directories = 0
     if stat.S_ISDIR(status.st_mode):
-        with root.open(path, DIRECTORY) as descriptor:
-            for _, names, files, _ in os.fwalk(".", dir_fd=descriptor, follow_symlinks=False):
-                directories += len(names)
+        with root.open(path, os.O_RDONLY | os.O_DIRECTORY) as top:
+            for where, names, files, descriptor in os.fwalk(".", dir_fd=top, follow_symlinks=False):
                 entries += len(names) + len(files)
+                for name in (*names, *files):
+                    below = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                    directories += stat.S_ISDIR(below.st_mode)
+                    if len(found) < _NAMED and (stat.S_ISDIR(below.st_mode) or below.st_mode & 0o022):
+                        found[path / where / name] = _entry(below)
                 if entries > _ENTRIES:
                     break
-    kind = EntryType.DIRECTORY if stat.S_ISDIR(status.st_mode) else EntryType.FILE
-    return {
-        path: ImageEntry(
-            type=kind,
-            mode=stat.S_IMODE(status.st_mode),
-            uid=status.st_uid,
-            gid=status.st_gid,
-            size=status.st_size,
-            entries=entries,
-            directories=directories,
-        )
-    }
+    found[path] = replace(_entry(status), entries=entries, directories=directories)
+    return found
+
+
+def _entry(status: os.stat_result) -> ImageEntry:
+    kinds = {stat.S_IFDIR: EntryType.DIRECTORY, stat.S_IFREG: EntryType.FILE, stat.S_IFLNK: EntryType.SYMLINK}
+    return ImageEntry(
+        type=kinds.get(stat.S_IFMT(status.st_mode), EntryType.UNKNOWN),
+        mode=stat.S_IMODE(status.st_mode),
+        uid=status.st_uid,
+        gid=status.st_gid,
+        size=status.st_size,
+    )

@@ -1,7 +1,8 @@
 """A mount plan in the words of `podman run`.
 
 How Podman differs (seen on 4.3 with runc 1.1): `--read-only` alone makes `/run`, `/tmp` and `/var/tmp` writable, and
-newer ones take `/dev/shm` away with them. A tmpfs is filled from the image unless told not to, takes `U` for "belongs
+newer ones take `/dev/shm` away with them. A tmpfs is filled from the image unless told not to (what lies in it loses
+write bits of group and others), takes `U` for "belongs
 to the container's user" but no `uid=`, `gid=` or `nr_inodes=`. Volumes take `noexec` as they are mounted, and a new one
 belongs to the container's user where the image has nothing there. A tmpfs as a volume takes any owner, and its size
 only as `nr_blocks=` (`size=` is a project quota to Podman).
@@ -10,14 +11,17 @@ only as `nr_blocks=` (`size=` is a project quota to Podman).
 import mmap
 import shlex
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from lithify.engines.flags import PlanFlags, permissions
 from lithify.engines.runline import mount_value
 from lithify.errors import EngineRefused
+from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, Seed
 from lithify.model.path import ROOT, printable
 
+_UMASK = 0o022
 _SHARED_MEMORY = PurePosixPath("/dev/shm")  # noqa: S108 - the container's
 
 
@@ -41,7 +45,19 @@ class PodmanFlags(PlanFlags):
             self.say("--tmpfs", f"{_SHARED_MEMORY}:rw,noexec,nosuid,nodev,size={size},mode=1777")
 
     def add_memory(self, mount: Mount) -> None:
-        """Add a tmpfs, or a volume where that has not the right owner or mode at every start."""
+        """Add a tmpfs, several where a copy-up would spoil modes, or a volume where that can't be had."""
+        if not self.seeded(mount) or not self._spoils(mount):
+            self._add_place(mount)
+            return
+        skeleton = self.skeleton(mount)
+        if skeleton is None or any(self._owner(place) is None for place in skeleton):
+            self.note("on disk: what the image has there loses modes when a tmpfs is filled with it", mount.path)
+            self.add_scratch(mount)
+            return
+        for place in (mount, *skeleton):
+            self._add_place(replace(place, seed=Seed.NONE))
+
+    def _add_place(self, mount: Mount) -> None:
         owner = self._owner(mount)
         if owner is not None and self.keeps_mode(mount) and not set(str(mount.path)) & set(":,"):
             copy = "tmpcopyup" if self.seeded(mount) else "notmpcopyup"
@@ -104,6 +120,10 @@ class PodmanFlags(PlanFlags):
         limits = (word for value in self.line.values("ulimit") for word in ("--ulimit", value))
         self.setup.append((*words, *limits, image, command))
         return container
+
+    def _spoils(self, mount: Mount) -> bool:
+        """Tell whether a copy-up changes modes: the runtime makes what it copies under its own umask, 022."""
+        return any(entry.mode & _UMASK and entry.type is not EntryType.SYMLINK for _, entry in self.below(mount))
 
     def _owner(self, mount: Mount) -> list[str] | None:
         """Return the tmpfs option that gives a place its owner; None where there is none."""
