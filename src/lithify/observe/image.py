@@ -38,7 +38,8 @@ _CODE_SUFFIXES = frozenset(
 _PROJECT_FILES = frozenset(
     (
         "package.json", "pyproject.toml", "setup.py", "requirements.txt", "Pipfile", "manage.py", "Gemfile",
-        "config.ru", "composer.json", "go.mod", "mix.exs", "pom.xml", "build.gradle", "Cargo.toml", "deno.json", "cpanfile",
+        "config.ru", "composer.json", "go.mod", "mix.exs", "pom.xml", "build.gradle", "Cargo.toml", "deno.json",
+        "cpanfile",
     )
 )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -100,3 +100,19 @@ def overlay(tmp_path: Path) -> Iterator[Overlay]:
         yield made
     finally:
         made.unmount()
+
+
+def run_inside(root: Path, act: Callable[[], object]) -> int:
+    """Run `act` in a child whose root is `root`, as a container's process would; return the child's pid."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.chroot(root)
+            os.chdir("/")
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0
+    return pid

@@ -1,0 +1,147 @@
+"""The kernel's fanotify records, taken apart.
+
+One mark on the filesystem that holds upper layers reports every name that is made, removed or renamed on it, with the
+process that did it (fanotify(7)). Changed contents are left out, as they cost the program half its speed and stand in
+the upper layer anyway; changed attributes too, since overlayfs itself sets times and owners at each copy-up.
+"""
+
+import errno
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lithify.observe import kernel
+
+CREATE, DELETE, MOVED_FROM, MOVED_TO, RENAME = 0x100, 0x200, 0x40, 0x80, 0x10000000
+ON_DIRECTORY, OVERFLOW = 0x40000000, 0x4000
+_REPORT_FID, _REPORT_DIR_FID, _REPORT_NAME, _REPORT_TARGET_FID = 0x200, 0x400, 0x800, 0x1000
+_CLOSE_ON_EXEC, _NON_BLOCKING, _UNLIMITED_QUEUE = 0x1, 0x2, 0x10
+_MARK_ADD, _MARK_FILESYSTEM = 0x1, 0x100
+_NAMES = _REPORT_FID | _REPORT_DIR_FID | _REPORT_NAME
+KINDS = (
+    (_NAMES | _REPORT_TARGET_FID, CREATE | DELETE | RENAME | ON_DIRECTORY),  # Linux 5.17
+    (_NAMES, CREATE | DELETE | MOVED_FROM | MOVED_TO | ON_DIRECTORY),  # Linux 5.9
+)
+"""What to ask the kernel for, the best first: flags of the descriptor, and events."""
+_TARGET, _IN_DIRECTORY, _DIRECTORY_ITSELF, _OLD_NAME, _NEW_NAME = 1, 2, 3, 10, 12
+_EVENT = struct.Struct("=IBBHQii")
+_INFO = struct.Struct("=BBH8sIi")
+_HANDLE_AT = 12
+"""Where in an information record the handle begins, behind the record's head and the filesystem's id."""
+_REASONS = {
+    errno.EPERM: "it needs root (CAP_SYS_ADMIN in the initial user namespace)",
+    errno.EACCES: "it needs root (CAP_SYS_ADMIN in the initial user namespace)",
+    errno.EINVAL: "it needs Linux 5.9 or newer",
+    errno.ENOSYS: "the kernel has no fanotify",
+    errno.EXDEV: "a btrfs subvolume can't be watched as a filesystem",
+    errno.ENODEV: "the filesystem has no id to tell it by",
+    errno.EOPNOTSUPP: "the filesystem has no file handles",
+    errno.ENOENT: "there is no such directory",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A name in a directory, which is known by the id of its filesystem and its handle."""
+
+    directory: bytes
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One record. Equal ones that waited together are one, and its mask tells of all."""
+
+    mask: int
+    pid: int
+    place: Place
+    target: bytes | None = None
+    """The entry itself, as a directory would be known; None where the kernel does not say."""
+    old: Place | None = None
+    """Where a renamed entry was before."""
+
+
+def reason_of(error: OSError) -> str:
+    """Return why the kernel refused to watch, for a person to read."""
+    return _REASONS.get(error.errno or 0, os.strerror(error.errno or 0))
+
+
+def open_watch(kinds: int = 0) -> tuple[int, int]:
+    """Return a fanotify descriptor and the events to ask for, the best of `KINDS` from `kinds` on that there is.
+
+    OSError where the kernel refuses all.
+    """
+    for index, (flags, mask) in enumerate(KINDS[kinds:]):
+        try:
+            descriptor = kernel.fanotify_init(flags | _CLOSE_ON_EXEC | _NON_BLOCKING | _UNLIMITED_QUEUE)
+        except OSError as error:
+            if error.errno == errno.EINVAL and index + 1 < len(KINDS[kinds:]):
+                continue
+            raise
+        return descriptor, mask
+    raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+def mark_filesystem(descriptor: int, mask: int, path: Path) -> None:
+    """Ask for the events of the whole filesystem that holds `path`; OSError where the kernel refuses."""
+    kernel.fanotify_mark(descriptor, _MARK_ADD | _MARK_FILESYSTEM, mask, str(path))
+
+
+def filesystem_id(path: Path) -> bytes:
+    """Return the id by which events name the filesystem that holds `path`."""
+    number = os.statvfs(path).f_fsid
+    return struct.pack("=II", number & 0xFFFFFFFF, number >> 32 & 0xFFFFFFFF)
+
+
+def split_key(key: bytes) -> tuple[bytes, bytes]:
+    """Return the filesystem's id and the handle, as open_by_handle takes it, that a directory is known by."""
+    return key[:8], key[8:]
+
+
+def parse_events(raw: bytes) -> Iterator[Event]:
+    """Yield the events in what was read from a fanotify descriptor; those without a name are left out.
+
+    Where the kernel sends the two halves of a rename apart, both come as they are: see `join_renames`.
+    """
+    at = 0
+    while at < len(raw):
+        length, _, _, head, mask, _, pid = _EVENT.unpack_from(raw, at)
+        place = target = old = None
+        info = at + head
+        end = at + length
+        while info < end:
+            kind, _, size, _, handle_size, _ = _INFO.unpack_from(raw, info)
+            name_at = info + _HANDLE_AT + 8 + handle_size
+            key = raw[info + 4 : name_at]
+            if kind == _TARGET:
+                target = key
+            elif kind in (_IN_DIRECTORY, _NEW_NAME):
+                place = Place(key, raw[name_at : info + size].split(b"\0", 1)[0])
+            elif kind == _OLD_NAME:
+                old = Place(key, raw[name_at : info + size].split(b"\0", 1)[0])
+            info += size
+        at = end
+        if mask & OVERFLOW:
+            yield Event(mask, pid, Place(b"", b""))
+        elif place is not None or old is not None:
+            # Of a rename out of what we may see only the old half comes.
+            yield Event(mask, pid, place or old or Place(b"", b""), target, old)
+
+
+class JoinRenames:
+    """Makes one event of the two halves by which kernels before 5.17 report a rename."""
+
+    def __init__(self) -> None:
+        self._from: dict[int, Place] = {}
+
+    def join(self, event: Event) -> Event | None:
+        """Return `event` as newer kernels would report it; None for a first half."""
+        if event.mask & MOVED_FROM:
+            self._from[event.pid] = event.place
+            return None
+        if event.mask & MOVED_TO:
+            old = self._from.pop(event.pid, None)
+            return Event(event.mask & ~MOVED_TO | RENAME, event.pid, event.place, event.target, old)
+        return event

@@ -1,0 +1,462 @@
+"""Listens to the kernel as names come and go in upper layers, and tells who did it.
+
+See `events` for what the kernel reports. It sees the whole filesystem: what the engine, other containers and lithify
+itself do there is left out, early and by directory. Nothing is written while it listens, and the watched programs never
+wait for it.
+"""
+
+import os
+import re
+import select
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+
+from lithify.engines.base import UpperLayer
+from lithify.errors import NotPermitted
+from lithify.model.image import EntryType
+from lithify.model.path import is_pseudo, printable
+from lithify.model.writes import Change, Source, Write, Writer, WriterStyle
+from lithify.observe import events, kernel
+from lithify.observe.entries import SAMPLE
+from lithify.observe.events import CREATE, DELETE, ON_DIRECTORY, OVERFLOW, RENAME, Event, Place
+from lithify.observe.merge import MAX_WRITERS, UNKNOWN_PROGRAM
+from lithify.observe.processes import IdMap, read_credentials, read_program
+
+_TEMPORARY = re.compile(rb"#[0-9a-f]+")
+_MAX_DIRECTORIES = 50_000
+_MAX_NAMES = 1000
+_MAX_PARENTS = 100_000
+_READ = 1 << 18
+_BUSY = 200
+"""Events in one go from which on it pays to wait: what waits together and is equal becomes one."""
+_PAUSE = 0.02
+_FRESH = 2.0
+"""Seconds for which what was read of a process stands for it once it is gone."""
+
+
+def available(path: Path) -> str | None:
+    """Return why names can't be watched on the filesystem that holds `path`; None where they can."""
+    try:
+        descriptor, mask = events.open_watch()
+    except OSError as error:
+        return events.reason_of(error)
+    try:
+        events.mark_filesystem(descriptor, mask, path)
+        return None
+    except OSError as error:
+        return events.reason_of(error)
+    finally:
+        os.close(descriptor)
+
+
+def _open_mount(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+class LiveNames:
+    """Watches names come and go while it is entered; afterwards, or meanwhile, tells what it saw.
+
+    `storage` are directories under which upper layers lie or will lie: the storage of an engine, or upper directories
+    themselves. What happens there counts from the start, also for layers that `watch` names only later. Raises
+    NotPermitted on entering where the kernel refuses: see `available`.
+    """
+
+    def __init__(self, storage: Sequence[Path], *, kinds: int = 0) -> None:
+        self._storage = tuple(storage)
+        self._kinds = kinds
+        """Where in `events.KINDS` to begin, for kernels that claim more than they hold."""
+        self._uppers: dict[str, PurePosixPath] = {}
+        self._prefixes: tuple[str, ...] = ()
+        self._mounts: dict[bytes, int] = {}
+        self._seen = _Seen(self._locate)
+        self._joins = events.JoinRenames()
+        self._notes: set[str] = set()
+        self._lock = threading.Lock()
+        self._descriptor = -1
+        self._mask = 0
+        self._wake = -1
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> "LiveNames":
+        try:
+            self._descriptor, self._mask = events.open_watch(self._kinds)
+            for place in self._storage:
+                self._mark(place)
+            self._wake = os.eventfd(0, os.EFD_CLOEXEC)
+        except OSError as error:
+            self._close()
+            raise NotPermitted(
+                f"names can't be watched as they come and go: {events.reason_of(error)}",
+                hint="go without: the upper layer tells the rest",
+            ) from error
+        self._thread = threading.Thread(target=self._listen, name="live-names", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._thread is not None:
+            os.eventfd_write(self._wake, 1)
+            self._thread.join()
+            self._thread = None
+        with self._lock:
+            self._drain()
+        self._close()
+
+    def watch(self, upper: Path, at: PurePosixPath = PurePosixPath("/")) -> None:
+        """Tell of the layer in `upper` too; `at` is where its container has it, another than `/` for a volume."""
+        real = os.path.realpath(upper)
+        with self._lock:
+            self._uppers[real] = at
+            if not any(_is_below(real, prefix) for prefix in self._prefixes):
+                try:
+                    self._mark(Path(real))
+                except OSError as error:
+                    self._notes.add(f"names were not watched in {printable(real)}: {events.reason_of(error)}")
+
+    def count(self, upper: Path) -> int:
+        """Return how many events were seen so far in the layer `upper`: it never goes down."""
+        real = os.path.realpath(upper)
+        with self._lock:
+            self._drain()
+            return sum(d.events for d in self._seen.kept if _is_below(d.path, real))
+
+    def writes(self, layer: UpperLayer | None = None) -> tuple[tuple[Write, ...], tuple[str, ...]]:
+        """Return what was seen in the watched layers, in the order in which it began, and notes on what was not.
+
+        With `layer`, what its engine makes there itself is left out.
+        """
+        noise = layer.noise if layer is not None else frozenset()
+        with self._lock:
+            self._drain()
+            found = [
+                (order, write)
+                for upper, at in self._uppers.items()
+                for directory in self._seen.kept
+                if _is_below(directory.path, upper)
+                for order, write in directory.writes(at / directory.path[len(upper) + 1 :], noise)
+            ]
+            notes = sorted(self._notes | self._seen.notes)
+        return tuple(write for _, write in sorted(found, key=lambda item: item[0])), tuple(notes)
+
+    # -- the listener -------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        stop = select.poll()
+        stop.register(self._wake, select.POLLIN)
+        while True:
+            ready = poll.poll()
+            if any(descriptor == self._wake for descriptor, _ in ready):
+                return
+            with self._lock:
+                busy = self._drain() >= _BUSY
+            if busy and stop.poll(_PAUSE * 1000):
+                return
+
+    def _drain(self) -> int:
+        """Take what waits; to be called with the lock held. Returns how many events there were."""
+        taken = 0
+        self._seen.new_batch()
+        while self._descriptor >= 0 and taken < 100_000:
+            try:
+                raw = os.read(self._descriptor, _READ)
+            except (BlockingIOError, InterruptedError):
+                break
+            for event in events.parse_events(raw):
+                taken += 1
+                whole = self._joins.join(event)
+                if whole is not None:
+                    self._seen.take(whole)
+        return taken
+
+    def _mark(self, place: Path) -> None:
+        events.mark_filesystem(self._descriptor, self._mask, place)
+        identity = events.filesystem_id(place)
+        if identity not in self._mounts:
+            self._mounts[identity] = _open_mount(place)
+        self._prefixes = (*self._prefixes, os.path.realpath(place))
+
+    def _locate(self, key: bytes) -> str | None:
+        """Return the host path of a directory; None where it is gone, and nothing where it is none of ours."""
+        identity, handle = events.split_key(key)
+        mount = self._mounts.get(identity)
+        if mount is None:
+            return ""
+        descriptor = kernel.open_by_handle(mount, handle)
+        if descriptor is None:
+            return None
+        try:
+            path = os.readlink(f"/proc/self/fd/{descriptor}")
+            if not any(_is_below(path, prefix) for prefix in self._prefixes):
+                return ""
+            # Through a bind mount, a directory outside of it can show under a path that means another one.
+            there = os.stat(path, follow_symlinks=False)
+            return path if os.path.samestat(there, os.fstat(descriptor)) else ""
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+
+    def _close(self) -> None:
+        for descriptor in (self._descriptor, self._wake, *self._mounts.values()):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._descriptor = self._wake = -1
+        self._mounts.clear()
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(f"{directory.rstrip('/')}/")
+
+
+@dataclass(slots=True)
+class _Name:
+    """What happened under one name of a directory."""
+
+    order: int
+    copied: bool = False
+    """Overlayfs moved it in from its own work directory: a copy-up, a whiteout, or an entry made over one."""
+    renamed: bool = False
+    directory: bool = False
+    writers: dict[Writer, None] = field(default_factory=dict)
+
+    def write(self, path: PurePosixPath) -> Write:
+        style = WriterStyle.RENAME if self.renamed else WriterStyle.IN_PLACE
+        return Write(
+            path=path,
+            change=Change.OPENED if self.copied and not self.renamed else Change.CREATED,
+            type=EntryType.DIRECTORY if self.directory else EntryType.UNKNOWN,
+            evidence=(Source.LIVE,),
+            style=WriterStyle.UNKNOWN if self.directory else style,
+            writers=tuple(self.writers),
+        )
+
+
+@dataclass(slots=True)
+class _Directory:
+    """What happened in one directory; bounded, however much it was."""
+
+    path: str
+    """On the host."""
+    events: int = 0
+    names: dict[bytes, _Name] = field(default_factory=dict)
+    gone: dict[bytes, None] = field(default_factory=dict)
+    """Some of the names that are no longer there."""
+    gone_order: int = -1
+    gone_writers: dict[Writer, None] = field(default_factory=dict)
+
+    def add(self, name: bytes, order: int, writer: Writer, *, directory: bool) -> _Name:
+        """Return the record of a name that is there now."""
+        record = self.names.get(name)
+        if record is None:
+            record = _Name(order)
+            if len(self.names) < _MAX_NAMES:
+                self.names[name] = record
+        record.directory = directory
+        if len(record.writers) < MAX_WRITERS:
+            record.writers[writer] = None
+        return record
+
+    def remove(self, name: bytes, order: int, writer: Writer) -> None:
+        """Note that a name is gone: what is left of it is that it was."""
+        record = self.names.pop(name, None)
+        if self.gone_order < 0:
+            self.gone_order = order
+        if len(self.gone) < SAMPLE:
+            self.gone[name] = None
+        for each in (*(record.writers if record else ()), writer):
+            if len(self.gone_writers) < MAX_WRITERS:
+                self.gone_writers[each] = None
+
+    def writes(self, path: PurePosixPath, noise: frozenset[PurePosixPath]) -> Iterable[tuple[int, Write]]:
+        """Yield what to tell of it, each with its place in the order of events."""
+        if is_pseudo(path):
+            return
+        for name, record in self.names.items():
+            whole = path / os.fsdecode(name)
+            # A directory that was copied up is the parent of something, or the layer tells why.
+            if whole not in noise and not (record.copied and record.directory and not record.renamed):
+                yield record.order, record.write(whole)
+        gone = tuple(os.fsdecode(name) for name in self.gone if path / os.fsdecode(name) not in noise)
+        if gone:
+            yield (
+                self.gone_order,
+                Write(
+                    path=path,
+                    change=Change.CAME_AND_WENT,
+                    type=EntryType.DIRECTORY,
+                    evidence=(Source.LIVE,),
+                    writers=tuple(self.gone_writers),
+                    names=gone,
+                ),
+            )
+
+
+class _Seen:
+    """Everything that was seen, by directory."""
+
+    def __init__(self, locate: Callable[[bytes], str | None]) -> None:
+        self.kept: list[_Directory] = []
+        self.notes: set[str] = set()
+        self._locate = locate
+        self._by_key: dict[bytes, _Directory | None] = {}
+        self._by_path: dict[str, _Directory] = {}
+        self._parents: dict[bytes, Place] = {}
+        self._order = 0
+        self._people = _People()
+
+    def new_batch(self) -> None:
+        """Have processes looked at anew: one that ran a shell a moment ago may run a server now."""
+        self._people.new_batch()
+
+    def take(self, event: Event) -> None:
+        """Take in one event."""
+        if event.mask & OVERFLOW:
+            self.notes.add("the kernel dropped names that came and went: there were too many")
+            return
+        if event.mask & ON_DIRECTORY and event.target is not None:
+            self._note_directory(event)
+        here = self._directory(event.place.directory)
+        there = self._directory(event.old.directory) if event.old is not None else None
+        if here is None and there is None:
+            return
+        writer = self._people.look(event.pid)
+        if writer is None:
+            return
+        self._order += 1
+        if event.mask & RENAME:
+            self._rename(event, here, there, writer)
+            return
+        if here is None:
+            return
+        here.events += 1
+        if event.mask & DELETE:
+            here.remove(event.place.name, self._order, writer)
+        elif event.mask & CREATE:
+            here.add(event.place.name, self._order, writer, directory=bool(event.mask & ON_DIRECTORY))
+
+    def _rename(self, event: Event, here: _Directory | None, there: _Directory | None, writer: Writer) -> None:
+        from_work = event.old is None or _is_temporary(there, event.old.name)
+        to_work = _is_temporary(here, event.place.name)
+        if there is not None and event.old is not None and not from_work:
+            there.events += 1
+            if to_work:  # an image directory on its way out, which the layer shows
+                there.names.pop(event.old.name, None)
+            else:
+                there.remove(event.old.name, self._order, writer)
+        if here is not None and not to_work:
+            here.events += 1
+            record = here.add(event.place.name, self._order, writer, directory=bool(event.mask & ON_DIRECTORY))
+            record.copied = record.copied or from_work
+            record.renamed = record.renamed or not from_work
+
+    def _note_directory(self, event: Event) -> None:
+        """Remember where a directory was made, for the time when it is gone; forget where it was when it moves."""
+        target = event.target
+        assert target is not None
+        if event.mask & (CREATE | RENAME) and len(self._parents) < _MAX_PARENTS:
+            self._parents[target] = event.place
+        if event.mask & RENAME and target in self._by_key:
+            moved = self._by_key.pop(target)
+            if moved is not None:
+                stale = [k for k, d in self._by_key.items() if d is not None and _is_below(d.path, moved.path)]
+                for key in stale:
+                    del self._by_key[key]
+
+    def _directory(self, key: bytes) -> _Directory | None:
+        """Return what is known of a directory of interest; None of any other."""
+        if key in self._by_key:
+            return self._by_key[key]
+        path = self._locate(key)
+        if path is None:
+            path = self._former_path(key)
+        found = self._keep(path) if path else None
+        if len(self._by_key) >= 4 * _MAX_DIRECTORIES:
+            self._by_key = {k: d for k, d in self._by_key.items() if d is not None}
+        self._by_key[key] = found
+        return found
+
+    def _former_path(self, key: bytes) -> str | None:
+        """Return where a directory that is gone was made."""
+        names: list[str] = []
+        while (place := self._parents.get(key)) is not None and len(names) < 256:
+            names.append(os.fsdecode(place.name))
+            key = place.directory
+            known = self._by_key.get(key)
+            path = known.path if known is not None else self._locate(key)
+            if path is not None:
+                return "/".join([path, *reversed(names)]) if path else None
+        return None
+
+    def _keep(self, path: str) -> _Directory | None:
+        found = self._by_path.get(path)
+        if found is None:
+            if len(self.kept) >= _MAX_DIRECTORIES:
+                self.notes.add(f"names came and went in more than {_MAX_DIRECTORIES} directories: not all were kept")
+                return None
+            found = self._by_path[path] = _Directory(path)
+            self.kept.append(found)
+        return found
+
+
+def _is_temporary(directory: _Directory | None, name: bytes) -> bool:
+    """Tell whether a name is one that overlayfs gives in its work directory: `#` and a hexadecimal number."""
+    if not _TEMPORARY.fullmatch(name):
+        return False
+    return directory is None or directory.path.endswith(("/work", "/index"))
+
+
+class _People:
+    """Who a pid is: read at once, kept for as long as it can be believed."""
+
+    def __init__(self) -> None:
+        self._now: dict[int, Writer | None] = {}
+        self._known: dict[int, tuple[float, Writer | None]] = {}
+        self._maps: dict[int, IdMap] = {}
+        self._root = os.stat("/")
+        self._own = os.getpid()
+
+    def new_batch(self) -> None:
+        self._now.clear()
+
+    def look(self, pid: int) -> Writer | None:
+        """Return the program and user of a process of a container; None for one of the host's, which is not told of."""
+        if pid == self._own:
+            return None
+        if pid not in self._now:
+            self._now[pid] = self._read(pid)
+        return self._now[pid]
+
+    def _read(self, pid: int) -> Writer | None:
+        try:
+            root = os.stat(f"/proc/{pid}/root")
+            namespace = os.stat(f"/proc/{pid}/ns/user").st_ino
+        except OSError:
+            return self._recall(pid)
+        writer = None
+        if not os.path.samestat(root, self._root):
+            program, credentials = read_program(pid), read_credentials(pid)
+            if program is None or credentials is None:
+                return self._recall(pid)
+            ids = self._maps.get(namespace)
+            if ids is None:
+                ids = self._maps[namespace] = IdMap.read(pid)
+            writer = Writer(program=program, uid=ids.uid(credentials[0]), gid=ids.gid(credentials[1]))
+        if len(self._known) > 10_000:
+            self._known.clear()
+        self._known[pid] = (time.monotonic(), writer)
+        return writer
+
+    def _recall(self, pid: int) -> Writer | None:
+        seen, writer = self._known.get(pid, (0.0, None))
+        if time.monotonic() - seen < _FRESH:
+            return writer
+        return Writer(program=UNKNOWN_PROGRAM)
