@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 
 from lithify.engines.rootfs import DIRECTORY, RootFilesystem
 from lithify.engines.spec import SpecMount, bind
-from lithify.engines.tree import copy_attributes, copy_bytes, copy_tree
+from lithify.engines.tree import copy_attributes, copy_bytes, copy_file, copy_tree
 from lithify.errors import EngineRefused
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, Seed, StorageKind
-from lithify.model.path import PSEUDO, ROOT, printable
+from lithify.model.path import ROOT, is_pseudo, printable
 
 _SHARED_MEMORY = PurePosixPath("/dev/shm")  # noqa: S108 - the container's
 
@@ -28,12 +28,13 @@ class Places:
     """Storage for the mounts of one container, made below `directory` as each is asked for."""
 
     image: RootFilesystem
+    """Open while places are added; not needed after."""
     directory: Path
     mounts: list[SpecMount] = field(default_factory=list)
     modes: dict[int, list[PurePosixPath]] = field(default_factory=dict)
     """Directories that runc's copy-up would give another mode."""
-    fresh: list[tuple[Mount, Path]] = field(default_factory=list)
-    """Files that must be made anew before each start."""
+    fresh: list[Path] = field(default_factory=list)
+    """Files that must be as new at each start; how that is lies beside each, under `NAME.new`."""
     volumes: dict[PurePosixPath, Path] = field(default_factory=dict)
     """Directories behind the image's VOLUMEs."""
 
@@ -54,6 +55,8 @@ class Places:
         Not where the plan mounts: that takes its place.
         """
         destination = self._resolve(path)
+        if destination == ROOT or is_pseudo(destination):
+            raise EngineRefused(f"the image declares a volume at {printable(path)}, where none can be")
         if any(mount.destination == destination for mount in self.mounts):
             return
         source = self._new("volumes")
@@ -64,25 +67,28 @@ class Places:
         self.volumes[path] = source
 
     def add_file(self, path: PurePosixPath, content: str, *, read_only: bool) -> Path:
-        """Put a file of ours at `path`, as engines do with /etc/hosts; not where something is mounted already."""
+        """Put a file of ours at `path`, as engines do with /etc/hosts.
+
+        Not where something is mounted already, nor where a link of the image leads into a kernel filesystem.
+        """
         source = self._new_path("files")
         source.write_text(content, encoding="utf-8")
         source.chmod(0o644)
         destination = self._resolve(path)
-        if not any(mount.destination == destination for mount in self.mounts):
+        if not is_pseudo(destination) and not any(mount.destination == destination for mount in self.mounts):
             self.mounts.append(bind(destination, source, "ro" if read_only else "rw"))
         return source
 
     def renew(self) -> None:
         """Make anew what does not outlive a stop."""
-        for mount, source in self.fresh:
+        for source in self.fresh:
             source.unlink(missing_ok=True)
-            self._write_file(mount, source)
+            with _opened(source.parent) as parent:
+                copy_file(parent, f"{source.name}.new", parent, source.name)
 
     def _destination(self, mount: Mount) -> PurePosixPath:
         path = self._resolve(mount.path)
-        kernel = any(path.is_relative_to(pseudo) for pseudo in PSEUDO) and not path.is_relative_to(_SHARED_MEMORY)
-        if path == ROOT or kernel:
+        if path == ROOT or (is_pseudo(path) and not path.is_relative_to(_SHARED_MEMORY)):
             raise EngineRefused(f"nothing can be mounted at {printable(mount.path)}")
         status = self.image.status(path)
         if status is not None and stat.S_ISDIR(status.st_mode) == (mount.type is EntryType.FILE):
@@ -142,7 +148,9 @@ class Places:
         if not source.exists():
             self._write_file(mount, source)
         if mount.storage is StorageKind.MEMORY:
-            self.fresh.append((mount, source))
+            with _opened(source.parent) as parent:
+                copy_file(parent, source.name, parent, f"{source.name}.new")
+            self.fresh.append(source)
         self.mounts.append(bind(destination, source, *_safe(mount)))
 
     def _write_file(self, mount: Mount, source: Path) -> None:

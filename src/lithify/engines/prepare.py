@@ -10,7 +10,7 @@ from lithify.engines.spec import DEFAULT_PATH, ProcessSpec, Spec
 from lithify.errors import EngineRefused, UsageError
 from lithify.model.image import ImageFacts
 from lithify.model.mount import MountPlan
-from lithify.model.path import printable
+from lithify.model.path import is_pseudo, printable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +98,9 @@ def _process(facts: ImageFacts, image: RootFilesystem) -> ProcessSpec:
     except OSError as error:
         where = printable(facts.working_directory)
         raise EngineRefused(f"the working directory {where} can't be reached: {error.strerror}") from error
+    if is_pseudo(directory):
+        # a link to /proc/self/fd/N would start the program outside its root (CVE-2024-21626)
+        raise EngineRefused(f"the working directory {printable(facts.working_directory)} is none of the image's")
     environment = {"PATH": DEFAULT_PATH, "HOME": user.home, **facts.environment}
     return ProcessSpec(arguments=arguments, environment=environment, working_directory=directory, user=user)
 
