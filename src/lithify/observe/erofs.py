@@ -1,0 +1,280 @@
+"""Finds in a log the writes that failed, and says what they mean.
+
+`read_log` takes lines as they come, `explain` whole logs. Most lines of a log say nothing: one search of each block for
+a few fixed strings finds those that may, and only they are decoded and read. A line is cut at 64 KiB, so that hostile
+input costs no more than its length.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from lithify.engines.mounts import MountPoint
+from lithify.model.log import Explanation, LogCause, LogError, LogEvent
+from lithify.model.path import ROOT, printable
+from lithify.observe.logs import disguises, errnos
+from lithify.observe.logs.drafts import Draft, Offer, Pending, awaiting, examine
+from lithify.observe.logs.envelopes import unwrap
+from lithify.observe.logs.places import judge_path
+from lithify.observe.logs.remedies import explained
+
+LINE_LIMIT = 1 << 16
+"""Bytes of a line that are read."""
+BLOCK = 1 << 20
+_RAW_LIMIT = 400
+_PLACES_LIMIT = 5000
+"""Places an explanation lists; a log that names more is counted, not listed."""
+_NAMES_LIMIT = 5
+
+_NEEDLES = tuple(
+    dict.fromkeys(
+        (
+            *errnos.NEEDLES,
+            *disguises.NEEDLES,
+            b"accessdeniedexception",
+            b"setfile(",
+            b"npm err",
+            b"code: 'e",
+            b'"message":[',
+            b'"message": [',
+        )
+    )
+)
+
+
+class _Readable(Protocol):
+    def read1(self, size: int, /) -> bytes: ...
+
+
+def read_log(
+    lines: Iterable[bytes],
+    *,
+    working_directory: PurePosixPath = ROOT,
+    mounts: Sequence[MountPoint] = (),
+) -> Iterator[LogEvent]:
+    """Yield the failed writes that `lines` report, each as soon as the lines that belong to it are read.
+
+    A line may end in a line end or not, and an item may hold several. `working_directory` is where relative paths are
+    resolved; `mounts`, the container's mount table, tells the root from other mounts. Never raises on what it reads.
+    """
+    reader = LogReader(working_directory=working_directory, mounts=mounts)
+    for line in lines:
+        yield from reader.feed(line if line.endswith(b"\n") else line + b"\n")
+    yield from reader.finish()
+
+
+def read_blocks(file: _Readable) -> Iterator[bytes]:
+    """Yield what can be read from `file` as it comes, in pieces of a bounded size."""
+    while block := file.read1(BLOCK):
+        yield block
+
+
+def explain(
+    blocks: Iterable[bytes],
+    *,
+    working_directory: PurePosixPath = ROOT,
+    mounts: Sequence[MountPoint] = (),
+) -> Explanation:
+    """Return what a log says about failed writes; `blocks` are the log, cut into pieces anywhere."""
+    reader = LogReader(working_directory=working_directory, mounts=mounts)
+    summary = _Summary()
+    for block in blocks:
+        summary.take(reader.feed(block))
+    summary.take(reader.finish())
+    return Explanation(causes=summary.causes(), lines=reader.lines, events=summary.events, omitted=summary.omitted)
+
+
+def summarise(events: Iterable[LogEvent]) -> tuple[LogCause, ...]:
+    """Return `events` by container, place, operation and error: named errors first, hints last, each in log order."""
+    summary = _Summary()
+    summary.take(events)
+    return summary.causes()
+
+
+class LogReader:
+    """Reads a log fed to it in pieces of any size."""
+
+    def __init__(self, *, working_directory: PurePosixPath = ROOT, mounts: Sequence[MountPoint] = ()) -> None:
+        self._working_directory = working_directory
+        self._mounts = tuple(mounts)
+        self._rest = bytearray()
+        self._unfinished = False
+        self._pending: Pending | None = None
+        self._last: tuple[object, ...] = ()
+        self.lines = 0
+        """Lines read so far."""
+
+    def feed(self, data: bytes) -> Iterator[LogEvent]:
+        """Yield the events that `data` completes."""
+        if self._unfinished:
+            end = data.find(b"\n")
+            self._rest += data[: LINE_LIMIT - len(self._rest) if end < 0 else min(end, LINE_LIMIT - len(self._rest))]
+            if end < 0:
+                return
+            data = data[end + 1 :]
+            yield from self._finish_line()
+        last = data.rfind(b"\n") + 1
+        yield from self._read_block(data[:last] if last < len(data) else data)
+        if last < len(data):
+            self._rest += data[last : last + LINE_LIMIT]
+            self._unfinished = True
+
+    def finish(self) -> Iterator[LogEvent]:
+        """Yield what the end of the log completes."""
+        if self._unfinished:
+            yield from self._finish_line()
+        yield from self._release()
+
+    def _finish_line(self) -> Iterator[LogEvent]:
+        line = bytes(self._rest)
+        self._rest.clear()
+        self._unfinished = False
+        yield from self._read_block(line + b"\n")
+
+    def _read_block(self, block: bytes) -> Iterator[LogEvent]:
+        """Read complete lines: those that may say something, and those that may belong to them."""
+        starts = candidates(block)
+        position = index = 0
+        while position < len(block):
+            while index < len(starts) and starts[index] < position:
+                index += 1
+            start = position if self._pending else starts[index] if index < len(starts) else len(block)
+            self.lines += block.count(b"\n", position, start)
+            if start == len(block):
+                return
+            end = block.find(b"\n", start)
+            position = end + 1
+            self.lines += 1
+            hit = index < len(starts) and starts[index] == start
+            yield from self._read_line(block[start : min(end, start + LINE_LIMIT)], hit=hit)
+
+    def _read_line(self, line: bytes, *, hit: bool) -> Iterator[LogEvent]:
+        text = line.decode("utf-8", "surrogateescape").replace("\r", "\n").rstrip("\n")
+        messages = tuple(unwrap(text))
+        if self._pending:
+            offer = self._pending.offer(messages)
+            if offer is Offer.CONSUMED:
+                return
+            if offer is not Offer.IGNORED:
+                yield from self._release()
+            if offer is Offer.COMPLETED:
+                return
+        if not hit:
+            return
+        for draft in examine(messages, line=self.lines, raw=printable(text.strip()[: _RAW_LIMIT * 2])[:_RAW_LIMIT]):
+            yield from self._release()
+            pending = awaiting(draft)
+            if pending:
+                self._pending = pending
+            else:
+                yield from self._emit(draft)
+
+    def _release(self) -> Iterator[LogEvent]:
+        if self._pending:
+            draft = self._pending.draft
+            self._pending = None
+            if draft.counts:
+                yield from self._emit(draft)
+
+    def _emit(self, draft: Draft) -> Iterator[LogEvent]:
+        event = explained(self._event(draft), self._mounts)
+        # `Caused by:` repeats what the first line of a trace has said already
+        said = (event.container, event.path, event.error)
+        if not (draft.repeats and said == self._last):
+            yield event
+        self._last = said
+
+    def _event(self, draft: Draft) -> LogEvent:
+        failure, message = draft.failure, draft.message
+        event = LogEvent(
+            error=failure.error,
+            line=draft.line,
+            raw=draft.raw,
+            operation=failure.operation,
+            container=printable(message.container[:300]),
+            program=printable((failure.program or message.program)[:100]),
+            time=printable(message.time[:64]),
+            deeper=failure.deeper,
+            cause=draft.cause,
+            remedy=draft.remedy,
+        )
+        if failure.path is None:
+            return event
+        place = judge_path(failure.path, self._working_directory, temporary=failure.temporary, normalise=draft.climbs)
+        second = judge_path(failure.second, self._working_directory).path if failure.second else None
+        confidence = draft.confidence if draft.confidence is not None else 0.9 if failure.delimited else 0.6
+        if place.relative:
+            confidence = min(confidence, 0.4)
+        elif place.folded:
+            confidence = min(confidence, 0.6)
+        return replace(
+            event,
+            path=place.path,
+            second=second,
+            confidence=confidence if place.path else 0.0,
+            relative=place.relative,
+            folded=place.folded,
+            renames=place.renames,
+            refused=place.refused,
+        )
+
+
+def candidates(block: bytes) -> list[int]:
+    """Return where the lines begin that may report a failed write, in order."""
+    lowered = block.lower()
+    starts: set[int] = set()
+    needles = _NEEDLES if block.isascii() else (*_NEEDLES, *errnos.NON_ASCII_NEEDLES)
+    for needle in needles:
+        found = lowered.find(needle)
+        while found >= 0:
+            starts.add(lowered.rfind(b"\n", 0, found) + 1)
+            end = lowered.find(b"\n", found)
+            found = lowered.find(needle, end) if end >= 0 else -1
+    return sorted(starts)
+
+
+class _Summary:
+    """Counts events by what they say."""
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.omitted = 0
+        self._causes: dict[tuple[object, ...], LogCause] = {}
+
+    def take(self, events: Iterable[LogEvent]) -> None:
+        for event in events:
+            self.events += 1
+            self._add(event)
+
+    def _add(self, event: LogEvent) -> None:
+        key = (event.container, event.place, event.operation, event.error, event.path is None and event.cause)
+        names = (event.path.name,) if event.folded and event.path else ()
+        cause = self._causes.get(key)
+        if cause is None:
+            if len(self._causes) >= _PLACES_LIMIT:
+                self.omitted += 1
+                return
+            self._causes[key] = LogCause(first=event, count=event.count, last_line=event.line, names=names)
+            return
+        first = event if event.confidence > cause.first.confidence else cause.first
+        more = tuple(printable(name) for name in names if name not in cause.names)
+        self._causes[key] = replace(
+            cause,
+            first=replace(first, line=cause.first.line),
+            count=cause.count + event.count,
+            last_line=event.line,
+            names=(*cause.names, *more)[:_NAMES_LIMIT],
+        )
+
+    def causes(self) -> tuple[LogCause, ...]:
+        return tuple(sorted(self._causes.values(), key=lambda cause: (_rank(cause.first), cause.first.line)))
+
+
+def _rank(event: LogEvent) -> int:
+    """Order what is known before what is guessed."""
+    if event.error is LogError.DISGUISE:
+        return 3
+    if event.path is None:
+        return 2
+    return 0 if event.error is LogError.EROFS else 1
