@@ -1,6 +1,8 @@
 """The bundle engine with real root filesystems, a real OCI runtime and a real kernel."""
 
 import glob
+import hashlib
+import json
 import os
 import shutil
 import signal
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -89,13 +92,7 @@ def traces(name: str) -> list[str]:
     """Return what the host still has of a container: cgroups, links, processes."""
     link = f"/sys/class/net/li{name[-12:]}"
     found = [path for path in (link, *glob.glob(f"/sys/fs/cgroup/**/{name}", recursive=True)) if os.path.exists(path)]
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
-        try:
-            if name.encode() in Path(path).read_bytes():
-                found.append(path)
-        except OSError:
-            continue
-    return found
+    return found + [path for path in glob.glob("/proc/[0-9]*/cmdline") if name.encode() in read(path)]
 
 
 def mount(path: str, storage: StorageKind = StorageKind.MEMORY, **fields: object) -> Mount:
@@ -501,6 +498,27 @@ def test_what_a_killed_lithify_left_is_swept(shop: Workshop, static_rootfs: Path
     assert os.listdir(shop.state / "runs") == []
 
 
+def test_a_lithify_killed_at_any_moment_leaves_nothing_that_is_not_swept(shop: Workshop, static_rootfs: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", OWNER, shop.engine._runtime(), str(shop.state), str(static_rootfs), "started"]
+    for pause in (0.05, 0.1, 0.15, 0.18, 0.2, 0.22, 0.25, 0.3):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as child:
+            time.sleep(pause)
+            child.send_signal(signal.SIGKILL)
+        shop.engine.sweep()
+        runs = shop.state / "runs"
+        assert not runs.exists() or os.listdir(runs) == []
+    needle = os.fsencode(shop.state)
+    assert [pid for pid in glob.glob("/proc/[0-9]*/cmdline") if needle in read(pid)] == []
+
+
+def read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""
+
+
 def test_what_was_kept_stays_for_a_look(shop: Workshop, static_rootfs: Path) -> None:
     child, made = owner(shop, static_rootfs, "kept")
     with child:
@@ -512,9 +530,7 @@ def test_what_was_kept_stays_for_a_look(shop: Workshop, static_rootfs: Path) -> 
     assert found is not None
     assert found.pid() == pid
     assert found.address() is not None
-    directory = next((shop.state / "runs").glob(f"*/containers/{kept}"))
-    (directory / "kept").unlink()
-    assert shop.engine.sweep() == [f"container {kept}"]
+    assert shop.engine.sweep(kept=True) == [f"container {kept}"]
     assert traces(kept) == []
 
 
@@ -551,6 +567,78 @@ def test_a_container_is_looked_at_by_any_pid_in_it(runc: Workshop, base_rootfs: 
 
 def child_pids(pid: int | None) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_volumes_of_an_image_are_disks_of_their_own(shop: Workshop, static_rootfs: Path, tmp_path: Path) -> None:
+    """A VOLUME comes with what the image has there, lives over a restart, and gives way to a plan."""
+    tree = tmp_path / "tree"
+    (tree / "data" / "sub").mkdir(parents=True)
+    (tree / "data" / "sub" / "seed").write_text("seed")
+    shutil.copy(static_rootfs / "probe", tree / "probe")
+    (tree / "data").chmod(0o2770)
+    os.chown(tree / "data", 55, 66)
+    config: dict[str, object] = {
+        "Volumes": {"/data": {}, "/made": {}},
+        "Entrypoint": ["/probe"],
+        "Cmd": ["serve", "8080", "/data/hits"],
+    }
+    target = Target(kind=TargetKind.LAYOUT, engine="bundle", reference=str(layout(tree, tmp_path / "image", config)))
+    container = shop.create_target(target, root=Root.READ_ONLY)
+    container.start()
+    assert ask(container) == "ok 2"
+    container.kill()
+    container.start()
+    assert ask(container) == "ok 4"
+    volumes = container.volumes()
+    assert set(volumes) == {PurePosixPath("/data"), PurePosixPath("/made")}
+    data = volumes[PurePosixPath("/data")]
+    assert entries(data) == {"hits", "sub", "sub/seed"}
+    status = data.stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o2770, 55, 66)
+    layer = container.upper_layer()
+    assert layer is not None
+    assert entries(layer.upper) == set()
+    planned = shop.create_target(target, root=Root.READ_ONLY, plan=plan(mount("/data", mode=0o755)))
+    assert set(planned.volumes()) == {PurePosixPath("/made")}
+    rendered = shop.engine.render(target, plan(mount("/data", mode=0o755)))
+    bundle = Path(rendered.command[-2])
+    assert (bundle / "rootfs" / "probe").exists()
+    assert not any("mount points" in note for note in rendered.notes)
+
+
+def layout(tree: Path, directory: Path, config: dict[str, object]) -> Path:
+    """Pack `tree` as an OCI image layout of one layer."""
+    blobs = directory / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+
+    def blob(data: bytes) -> dict[str, object]:
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        return {"mediaType": "application/octet-stream", "digest": f"sha256:{digest}", "size": len(data)}
+
+    layer = blob(subprocess.run(["tar", "-C", tree, "-c", "."], stdout=subprocess.PIPE, check=True).stdout)
+    described = {"config": config, "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}}
+    manifest = blob(json.dumps({"config": blob(json.dumps(described).encode()), "layers": [layer]}).encode())
+    (directory / "oci-layout").write_text("{}")
+    (directory / "index.json").write_text(json.dumps({"manifests": [manifest]}))
+    return directory
+
+
+def test_many_at_once(runc: Workshop, static_rootfs: Path) -> None:
+    """Drop-tests run in parallel: each gets a network, a layer and a volume of its own."""
+    planned = plan(mount("/data", StorageKind.VOLUME, name="data"))
+
+    def one(_: int) -> str:
+        container = runc.started(
+            static_rootfs, "/probe", "serve", "8080", "/data/hits", root=Root.READ_ONLY, plan=planned
+        )
+        try:
+            return ask(container)
+        finally:
+            container.remove()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(one, range(8))) == ["ok 2"] * 8
 
 
 @pytest.mark.parametrize("name", ["with:colon,comma and space", "back\\slash\n", "not-utf8-\udcff", "é"])

@@ -11,14 +11,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from lithify.engines import network, process, shim
 from lithify.engines.attached import ProcessContainer, find_process
 from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
-from lithify.engines.image import LoadedImage, load_image
+from lithify.engines.image import LoadedImage, discard_partial, load_image
 from lithify.engines.network import Link
 from lithify.engines.places import give_attributes, mount_points
 from lithify.engines.prepare import Prepared, Setting, prepare
@@ -90,9 +90,9 @@ class BundleEngine:
         name = f"lithify-{_plain(purpose)}-{secrets.token_hex(_NAME_LENGTH // 2)}"
         with self._lock:
             self._run = self._run or RunDirectory(self._state)
+            runtime = Runtime(self._runtime(), self._run.runtime)
             directory = self._run.container(name)
             directory.mkdir(mode=0o700)
-            runtime = Runtime(self._runtime(), self._run.runtime)
             named = self._volumes(name, plan, storage)
         container = BundleContainer(self, name, directory, runtime, image)
         try:
@@ -129,13 +129,16 @@ class BundleEngine:
             pid = next(self._kept(reference), None)
         return None if pid is None else ProcessContainer(pid, reference)
 
-    def sweep(self) -> Sequence[str]:
-        """Remove what processes of ours that are gone left behind; return what it was."""
+    def sweep(self, *, kept: bool = False) -> Sequence[str]:
+        """Remove what processes of ours that are gone left behind; return what it was.
+
+        With `kept` containers that were left for a look as well.
+        """
         swept: list[str] = []
         with abandoned(self._state) as runs:
             for run in runs:
-                swept += self._sweep_run(run)
-        return swept
+                swept += self._sweep_run(run, kept=kept)
+        return [*swept, *discard_partial(self._state)]
 
     def forget(self, container: "BundleContainer") -> None:
         """Remove volumes that `container` was the last to use, and the run directory with the last container."""
@@ -179,16 +182,16 @@ class BundleEngine:
             if is_alive(status):
                 yield int(status["pid"])
 
-    def _sweep_run(self, run: Path) -> Iterator[str]:
-        kept = False
+    def _sweep_run(self, run: Path, *, kept: bool) -> Iterator[str]:
+        stays = False
         containers = run / "containers"
         for directory in sorted(containers.iterdir()) if containers.is_dir() else ():
-            if (directory / "kept").exists():
-                kept = True
+            if (directory / "kept").exists() and not kept:
+                stays = True
                 continue
             _dismantle(directory, run / "runtime")
             yield f"container {printable(directory.name)}"
-        if not kept:
+        if not stays:
             discard(run)
 
 
@@ -433,14 +436,16 @@ def _dismantle(directory: Path, runtime_state: Path) -> None:
     if not directory.exists():
         return
     record = read_record(directory / "container.json")
+    # a shim whose lithify was killed goes on until the container is created: only then is there something to end
+    _await(lambda: (directory / "status.json").exists() or not _shim_lives(directory), _CREATE_TIMEOUT)
     status = read_record(directory / "status.json")
     if is_alive(status):
         _signal(int(status["pid"]), signal.SIGKILL)
-    gone = _await_gone(directory, _END_TIMEOUT if status else 0.5)
+    gone = _await_gone(directory, _END_TIMEOUT)
     try:
         Runtime(str(record.get("runtime", RUNTIMES[0])), runtime_state).delete(directory.name)
     except EngineUnreachable:
-        gone = False
+        gone = False  # the runtime was taken away since: what it would have ended, we do
     if not gone:
         _kill_shim(directory)
     network.disconnect(str(record.get("link", "")))
@@ -454,10 +459,19 @@ def _kill_shim(directory: Path) -> None:
         _await_gone(directory, 1.0)
 
 
+def _shim_lives(directory: Path) -> bool:
+    return is_alive(read_record(directory / "shim.json"))
+
+
 def _await_gone(directory: Path, timeout: float) -> bool:
+    """Wait until a container's process and shim are gone; tell whether they are."""
+    return _await(lambda: not is_alive(read_record(directory / "status.json")) and not _shim_lives(directory), timeout)
+
+
+def _await(condition: Callable[[], bool], timeout: float) -> bool:
     deadline = time.monotonic() + timeout
     pause = 0.002
-    while any(is_alive(read_record(directory / name)) for name in ("status.json", "shim.json")):
+    while not condition():
         if time.monotonic() >= deadline:
             return False
         time.sleep(pause)

@@ -223,6 +223,18 @@ def _unpack(blobs: _Blobs, parts: _Parts, config: Mapping[str, Any], directory: 
         raise
 
 
+def discard_partial(state: Path) -> Iterator[str]:
+    """Remove images that nobody goes on unpacking; say which."""
+    for partial in sorted((state / "images").glob(".*.partial")):
+        with open(partial.with_suffix(".lock"), "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            remove_tree(partial)
+            yield f"an image unpacked in part, {partial.stem[1:13]}"
+
+
 class _Summed:
     """A stream that is hashed while it is read."""
 

@@ -1,5 +1,6 @@
 """Image files of every kind that people have, good and broken."""
 
+import fcntl
 import gzip
 import hashlib
 import io
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lithify.engines.image import load_image
+from lithify.engines.image import discard_partial, load_image
 from lithify.errors import InvalidInput, LithifyError, NothingToExamine
 from lithify.model.run import Target, TargetKind
 
@@ -127,6 +128,22 @@ def test_an_image_is_unpacked_once(tmp_path: Path) -> None:
     assert load_image(target(path), tmp_path / "state").rootfs == first.rootfs
     assert (first.rootfs / "mark").exists()
     assert not list((tmp_path / "state" / "images").glob("*.partial"))
+
+
+def test_an_image_unpacked_in_part_is_begun_again_or_swept(tmp_path: Path) -> None:
+    path, state = Layout(tmp_path / "layout").write(), tmp_path / "state"
+    rootfs = load_image(target(path), state).rootfs
+    partial = rootfs.with_name(f".{rootfs.name}.partial")
+    rootfs.rename(partial)
+    (partial / "left").touch()
+    assert not (load_image(target(path), state).rootfs / "left").exists()
+    partial.mkdir()
+    with open(partial.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert list(discard_partial(state)) == []
+    assert len(list(discard_partial(state))) == 1
+    assert not partial.exists()
+    assert rootfs.exists()
 
 
 @pytest.mark.parametrize("kind", ["docker-archive", "oci-archive"])
