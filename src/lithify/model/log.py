@@ -113,7 +113,9 @@ class LogCause:
     """Events that say the same: one container, place, operation and error."""
 
     first: LogEvent
-    """The earliest; later ones are often consequences of others."""
+    """The earliest; later ones are often consequences of others. Its path is the best that any of them names."""
+    place: PurePosixPath | None
+    """What would have to be writable; None where no line says."""
     count: int
     last_line: int
     """Number of the latest line that says so."""
@@ -129,7 +131,9 @@ class Explanation:
     """What was named with an error of the kernel comes first, mere hints last; in each the earliest line first."""
     lines: int
     """Lines read."""
-    events: int
+    source: str = ""
+    """What was read: a file's or container's name."""
+    events: int = 0
     """Lines that say something, blocks that belong to one event counted once."""
     omitted: int = 0
     """Those of the events whose place is not listed, because the log names too many."""

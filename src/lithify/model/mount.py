@@ -77,6 +77,11 @@ class Mount:
     """Image entries that this hides for good, the seed taken off."""
     seed_bytes: int = 0
 
+    @property
+    def why(self) -> str:
+        """The reason that says most in one sentence: what it is for and why it is stored so."""
+        return " ".join(self.reasons[:1])
+
     def covers(self, path: PurePosixPath) -> bool:
         """Tell whether a write to `path` lands in this mount."""
         return path == self.path or (self.type is not EntryType.FILE and path.is_relative_to(self.path))

@@ -45,7 +45,7 @@ class Prober(Watcher):
             return
         try:
             self.refused = [_root_refuses(pid), _remount_refused(pid)]
-            self.places = [check for mount in self.plan.mounts for check in _place_takes(pid, mount, self.users)]
+            self.places = [_place_takes(pid, mount, self.users) for mount in self.plan.mounts]
             self.exposed = _exposed(pid, self.plan)
         except ProcessLookupError:
             self.cannot_show.append("the program ended while its refusals were tried")
@@ -161,7 +161,7 @@ def verdict(
     return Verdict(
         works=proof.works,
         refused=proof.refused,
-        minimal=tuple(_needed(mount, dropped) for mount in plan.mounts),
+        minimal=tuple(_needed(mount, proof, dropped) for mount in plan.mounts),
         honest=tuple(_honest(trials.original, plan, proof, flag_alone)),
         exposed=proof.exposed,
         strength=_strength(trials),
@@ -171,16 +171,17 @@ def verdict(
     )
 
 
-def _needed(mount: Mount, dropped: Sequence[Dropped]) -> Check:
+def _needed(mount: Mount, proof: Proof, dropped: Sequence[Dropped]) -> Check:
     told = next((drop for drop in dropped if drop.mount.path == mount.path), None)
     if told is not None:
         return Check(name=f"needs {mount.path}", passed=told.needed, summary=told.summary)
-    why = (
-        "holds state: kept whatever a check says"
-        if PathClass.STATE in mount.classes
-        else "written; no check to judge by"
-    )
-    return Check(name=f"needs {mount.path}", passed=True, summary=f"not dropped: {why}")
+    if not proof.holds:
+        why = "the planned run failed"
+    elif PathClass.STATE in mount.classes:
+        why = "it holds state, which a check that does not look for it would call spare"
+    else:
+        why = "it was written, and no check of yours says whether that matters"
+    return Check(name=f"needs {mount.path}", passed=True, summary=f"not taken away: {why}")
 
 
 def _honest(original: Behaviour, plan: MountPlan, proof: Proof, flag_alone: Trial) -> Iterable[Check]:
@@ -229,13 +230,19 @@ def _remount_refused(pid: int) -> Check:
     return Check(name="remount-refused", passed=bool(why), summary=summary)
 
 
-def _place_takes(pid: int, mount: Mount, users: Users) -> Iterable[Check]:
-    for uid, gid in users.get(mount.path) or ((mount.uid, mount.gid),):
-        error = write_as(pid, mount.path, uid, gid, file=mount.type is EntryType.FILE)
-        summary = (
-            f"{mount.path}: user {uid}:{gid} can write" if not error else f"{mount.path}: user {uid}:{gid} gets {error}"
-        )
-        yield Check(name=f"place {mount.path}", passed=not error, summary=summary)
+def _place_takes(pid: int, mount: Mount, users: Users) -> Check:
+    """Write at a place as each user that was seen there; one has to succeed.
+
+    Not all: a worker that holds a log which its master opened shows as a writer and may not open it.
+    """
+    met = {
+        (uid, gid): write_as(pid, mount.path, uid, gid, file=mount.type is EntryType.FILE)
+        for uid, gid in users.get(mount.path) or ((mount.uid, mount.gid),)
+    }
+    able = [f"{uid}:{gid}" for (uid, gid), error in met.items() if not error]
+    told = [f"user {uid}:{gid} gets {error}" for (uid, gid), error in met.items() if error]
+    summary = f"user {', '.join(able)} can write there" if able else "; ".join(told)
+    return Check(name=f"place {mount.path}", passed=bool(able), summary=summary, evidence=tuple(told))
 
 
 def _exposed(pid: int, plan: MountPlan) -> list[Exposed]:
@@ -243,8 +250,8 @@ def _exposed(pid: int, plan: MountPlan) -> list[Exposed]:
     found = []
     for mount in writable_mounts(pid):
         why = "planned" if mount.path in planned else f"the engine's own {mount.filesystem}"
-        if mount.filesystem in ("mqueue", "devpts"):
-            continue
+        if mount.filesystem in ("mqueue", "devpts") or mount.path.is_relative_to("/proc"):
+            continue  # nothing can be kept there; single entries of /proc are masked by mounts of /dev/null
         found.append(Exposed(path=mount.path, executable=mount.executable, reason=why))
     return found
 

@@ -3,6 +3,7 @@
 import shlex
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import PurePosixPath
 
 from lithify.model.hardening import Hardening
 from lithify.model.image import EntryType
@@ -15,7 +16,8 @@ from lithify.model.writes import BLIND_SPOTS, Write, WriteSet
 Paint = Callable[[str, str], str]
 """Takes a style (`bold`, `dim`, `red`, `green`, `yellow`) and a text to the text in that style."""
 
-_WRITES_SHOWN = 40
+_DIRECTORIES_SHOWN = 40
+_NAMES_SHOWN = 6
 _STORAGE = {
     StorageKind.MEMORY: "tmpfs",
     StorageKind.SCRATCH: "disk, goes with the container",
@@ -74,7 +76,7 @@ def render_plan(plan: MountPlan, *, paint: Paint = plain, width: int = 80) -> st
     """Return the page of `lithify plan`: each place with its reasons and its cost."""
     page = _Page(paint, width)
     page.line(paint("bold", printable(plan.container)))
-    _plan(page, plan)
+    _plan(page, plan, whole=True)
     _unsettled(page, plan, None, None)
     return page.render()
 
@@ -133,32 +135,53 @@ def _writes(page: _Page, write_set: WriteSet) -> None:
         f"known from {', '.join(seen.sources) or 'nothing'}",
         "  ",
     )
-    shown = write_set.writes[:_WRITES_SHOWN]
-    if not shown:
+    directories = _by_directory(write_set.writes)
+    if not directories:
         page.text("nothing", "  ")
-    longest = min(max((len(printable(write.path)) for write in shown), default=0), 44)
-    for write in shown:
-        page.text(f"{printable(write.path):{longest}}  {_write(write)}", "  ")
-    if len(write_set.writes) > len(shown):
-        page.text(f"... and {len(write_set.writes) - len(shown)} more; --format json has them all", "  ")
+    for directory, writes in list(directories.items())[:_DIRECTORIES_SHOWN]:
+        page.text(f"{printable(directory)}  {page.paint('dim', _who(writes))}", "  ")
+        for what, names in _by_change(directory, writes).items():
+            shown = ", ".join(printable(name) for name in names[:_NAMES_SHOWN])
+            more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+            page.text(f"{what}: {shown}{more}" if shown else what, "      ")
+    if len(directories) > _DIRECTORIES_SHOWN:
+        left = len(directories) - _DIRECTORIES_SHOWN
+        page.text(f"... and in {left} directories more; --format json has them all", "  ")
 
 
-def _write(write: Write) -> str:
-    parts = [write.change.value.replace("-", " ")]
-    if write.entries > 1:
-        parts.append(f"with {write.entries - 1} entries below")
-    if write.size:
-        parts.append(render_human(write.size))
-    if write.writers:
-        writer = write.writers[0]
-        user = "" if writer.uid is None else f" as user {writer.uid}"
-        parts.append(f"by {printable(writer.program.rpartition('/')[2])}{user}")
-    if write.executed:
-        parts.append("code runs from it")
-    return ", ".join(parts) + f"  [{', '.join(source.value for source in write.evidence)}]"
+def _by_directory(writes: Iterable[Write]) -> dict[PurePosixPath, list[Write]]:
+    found: dict[PurePosixPath, list[Write]] = {}
+    for write in writes:
+        found.setdefault(write.directory, []).append(write)
+    return dict(sorted(found.items()))
 
 
-def _plan(page: _Page, plan: MountPlan) -> None:
+def _by_change(directory: PurePosixPath, writes: Iterable[Write]) -> dict[str, list[str]]:
+    """Return the names in a directory by what happened to them, in the words of the page."""
+    found: dict[str, list[str]] = {}
+    for write in writes:
+        what = write.change.value.replace("-", " ")
+        if write.path == directory:
+            found.setdefault(what, []).extend(write.names)
+            continue
+        size = render_human(write.size) if write.size else ""
+        below = f"{write.entries - 1} entries below" if write.entries > 1 else ""
+        told = ", ".join(filter(None, [below, size, "code runs from it" if write.executed else ""]))
+        found.setdefault(what, []).append(f"{write.path.name}{f' ({told})' if told else ''}")
+    return found
+
+
+def _who(writes: Iterable[Write]) -> str:
+    """Return who wrote, by which evidence: `by nginx as user 0, 33 (upper-layer, live-names)`."""
+    programs = sorted({writer.program.rpartition("/")[2] for write in writes for writer in write.writers})
+    users = sorted({str(writer.uid) for write in writes for writer in write.writers if writer.uid is not None})
+    sources = sorted({source.value for write in writes for source in write.evidence})
+    by = f"by {', '.join(map(printable, programs[:4]))} as user {', '.join(users)} " if programs else ""
+    return f"{by}({', '.join(sources)})"
+
+
+def _plan(page: _Page, plan: MountPlan, *, whole: bool = False) -> None:
+    """Add the plan; `whole` gives every reason and cost, else one reason a place."""
     page.head("Plan")
     if not plan.mounts and not plan.redirects:
         page.text(
@@ -166,10 +189,9 @@ def _plan(page: _Page, plan: MountPlan) -> None:
         )
     for mount in plan.mounts:
         page.text(f"{page.paint('green', printable(mount.path))}  {_mount(mount)}", "  ")
-        for reason in mount.reasons:
+        for reason in mount.reasons if whole else (mount.why,):
             page.text(printable(reason), "      ")
-        cost = _cost(mount)
-        if cost:
+        if whole and (cost := _cost(mount)):
             page.text(cost, "      ")
     for redirect in plan.redirects:
         how = f"{redirect.variable}={redirect.value}" if redirect.variable else f"argument {redirect.value}"
