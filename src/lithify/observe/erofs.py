@@ -8,10 +8,10 @@ input costs no more than its length.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import BinaryIO
 
 from lithify.engines.mounts import MountPoint
-from lithify.model.log import Explanation, LogCause, LogError, LogEvent
+from lithify.model.log import Explanation, LogCause, LogError, LogEvent, Operation
 from lithify.model.path import ROOT, printable
 from lithify.observe.logs import disguises, errnos
 from lithify.observe.logs.drafts import Draft, Offer, Pending, awaiting, examine
@@ -43,10 +43,6 @@ _NEEDLES = tuple(
 )
 
 
-class _Readable(Protocol):
-    def read1(self, size: int, /) -> bytes: ...
-
-
 def read_log(
     lines: Iterable[bytes],
     *,
@@ -64,25 +60,32 @@ def read_log(
     yield from reader.finish()
 
 
-def read_blocks(file: _Readable) -> Iterator[bytes]:
-    """Yield what can be read from `file` as it comes, in pieces of a bounded size."""
-    while block := file.read1(BLOCK):
+def read_blocks(file: BinaryIO) -> Iterator[bytes]:
+    """Yield what is in `file`, in pieces of a bounded size."""
+    while block := file.read(BLOCK):
         yield block
 
 
 def explain(
     blocks: Iterable[bytes],
     *,
+    source: str = "",
     working_directory: PurePosixPath = ROOT,
     mounts: Sequence[MountPoint] = (),
 ) -> Explanation:
-    """Return what a log says about failed writes; `blocks` are the log, cut into pieces anywhere."""
+    """Return what a log says about failed writes; `blocks` are the log, cut into pieces anywhere, `source` its name."""
     reader = LogReader(working_directory=working_directory, mounts=mounts)
     summary = _Summary()
     for block in blocks:
         summary.take(reader.feed(block))
     summary.take(reader.finish())
-    return Explanation(causes=summary.causes(), lines=reader.lines, events=summary.events, omitted=summary.omitted)
+    return Explanation(
+        causes=summary.causes(),
+        lines=reader.lines,
+        source=source,
+        events=summary.events,
+        omitted=summary.omitted,
+    )
 
 
 def summarise(events: Iterable[LogEvent]) -> tuple[LogCause, ...]:
@@ -215,7 +218,7 @@ class LogReader:
             confidence=confidence if place.path else 0.0,
             relative=place.relative,
             folded=place.folded,
-            renames=place.renames,
+            renames=place.renames and failure.operation is not Operation.MKDIR,
             refused=place.refused,
         )
 
@@ -249,16 +252,18 @@ class _Summary:
 
     def _add(self, event: LogEvent) -> None:
         key = (event.container, event.place, event.operation, event.error, event.path is None and event.cause)
-        names = (event.path.name,) if event.folded and event.path else ()
+        names = (printable(event.path.name),) if event.folded and event.path else ()
         cause = self._causes.get(key)
         if cause is None:
             if len(self._causes) >= _PLACES_LIMIT:
                 self.omitted += 1
                 return
-            self._causes[key] = LogCause(first=event, count=event.count, last_line=event.line, names=names)
+            self._causes[key] = LogCause(
+                first=event, place=event.place, count=event.count, last_line=event.line, names=names
+            )
             return
         first = event if event.confidence > cause.first.confidence else cause.first
-        more = tuple(printable(name) for name in names if name not in cause.names)
+        more = tuple(name for name in names if name not in cause.names)
         self._causes[key] = replace(
             cause,
             first=replace(first, line=cause.first.line),

@@ -18,7 +18,7 @@ from types import TracebackType
 from lithify.engines.base import UpperLayer
 from lithify.errors import NotPermitted
 from lithify.model.image import EntryType
-from lithify.model.path import is_pseudo, printable
+from lithify.model.path import ROOT, is_pseudo, printable
 from lithify.model.writes import Change, Source, Write, Writer, WriterStyle
 from lithify.observe import events, kernel
 from lithify.observe.entries import SAMPLE
@@ -108,7 +108,7 @@ class LiveNames:
             self._drain()
         self._close()
 
-    def watch(self, upper: Path, at: PurePosixPath = PurePosixPath("/")) -> None:
+    def watch(self, upper: Path, at: PurePosixPath = ROOT) -> None:
         """Tell of the layer in `upper` too; `at` is where its container has it, another than `/` for a volume."""
         real = os.path.realpath(upper)
         with self._lock:

@@ -43,6 +43,12 @@ def ground_of(path: PurePosixPath | None, mounts: Sequence[MountPoint]) -> tuple
 def explained(event: LogEvent, mounts: Sequence[MountPoint] = ()) -> LogEvent:
     """Return `event` with its ground, cause and remedy filled in; a cause or remedy that it has already stays."""
     ground, mount = ground_of(event.path, mounts)
+    if event.path is None and event.refused:
+        return replace(
+            event,
+            cause=f"{_who(event)} met {event.error}; where is not shown: {event.refused}.",
+            remedy="Look at the program itself: no place is proposed on the word of such a line.",
+        )
     cause, remedy = _CAUSES[event.error](event, ground, mount)
     apart = ground in (Ground.READ_ONLY_MOUNT, Ground.WRITABLE_MOUNT) and event.error is LogError.EROFS
     if not event.remedy or apart:
