@@ -81,7 +81,10 @@ class DockerFlags(PlanFlags):
         helper = self.helper(name, f"{name}:{inside}")
         target = self.engine_script("cp", "-", f"{helper}:{inside}")
         if self.entry(mount):
-            self.shell(f"{self.engine_script('cp', f'{helper}:{mount.path}', '-')} | {target}")
+            # By a file in between: Docker holds a container's lock while it streams out of it, so that a pipe from a
+            # container into the same one never ends.
+            taken = self.engine_script("cp", f"{helper}:{mount.path}", "-")
+            self.shell(f'file=$(mktemp) && {taken} > "$file" && {target} < "$file" && rm "$file"')
         else:
             rename = _tar(mount, mount.path.name)
             self.shell(f'file=$(mktemp) && {rename} --directory=/ "${{file#/}}" | {target} && rm "$file"')
