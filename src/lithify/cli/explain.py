@@ -16,8 +16,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "source",
         nargs="?",
         metavar="LOG",
-        help="a log file; - for standard input (the default where that is no terminal); docker:NAME or podman:NAME, or with --engine a name, for "
-        "the log of a container",
+        help="a log file; - for standard input (the default where that is no terminal); docker:NAME or podman:NAME, or "
+        "with --engine a name, for the log of a container",
     )
     parser.add_argument("--engine", choices=_ENGINES, help="take LOG for a container of this engine")
     parser.add_argument("--workdir", metavar="PATH", help="where the program's relative paths start (default: /)")

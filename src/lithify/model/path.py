@@ -60,4 +60,7 @@ def outermost(paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:
 
 def printable(text: object) -> str:
     """Return `text` with control characters, line ends and undecodable bytes escaped, fit for a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)

@@ -7,8 +7,9 @@ input costs no more than its length.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from lithify.engines.mounts import MountPoint
 from lithify.model.log import Explanation, LogCause, LogError, LogEvent, Operation
@@ -18,11 +19,13 @@ from lithify.observe.logs.drafts import Draft, Offer, Pending, awaiting, examine
 from lithify.observe.logs.envelopes import unwrap
 from lithify.observe.logs.places import judge_path
 from lithify.observe.logs.remedies import explained
+from lithify.observe.logs.shapes import Failure
 
 LINE_LIMIT = 1 << 16
 """Bytes of a line that are read."""
 BLOCK = 1 << 20
 _RAW_LIMIT = 400
+_NAME_LIMIT = 300
 _PLACES_LIMIT = 5000
 """Places an explanation lists; a log that names more is counted, not listed."""
 _NAMES_LIMIT = 5
@@ -99,8 +102,7 @@ class LogReader:
     """Reads a log fed to it in pieces of any size."""
 
     def __init__(self, *, working_directory: PurePosixPath = ROOT, mounts: Sequence[MountPoint] = ()) -> None:
-        self._working_directory = working_directory
-        self._mounts = tuple(mounts)
+        self._judge = lru_cache(maxsize=1024)(partial(_judge, working_directory, tuple(mounts)))
         self._rest = bytearray()
         self._unfinished = False
         self._pending: Pending | None = None
@@ -110,6 +112,10 @@ class LogReader:
 
     def feed(self, data: bytes) -> Iterator[LogEvent]:
         """Yield the events that `data` completes."""
+        for start in range(0, len(data), BLOCK):
+            yield from self._feed(data[start : start + BLOCK])
+
+    def _feed(self, data: bytes) -> Iterator[LogEvent]:
         if self._unfinished:
             end = data.find(b"\n")
             self._rest += data[: LINE_LIMIT - len(self._rest) if end < 0 else min(end, LINE_LIMIT - len(self._rest))]
@@ -181,46 +187,72 @@ class LogReader:
                 yield from self._emit(draft)
 
     def _emit(self, draft: Draft) -> Iterator[LogEvent]:
-        event = explained(self._event(draft), self._mounts)
+        message = draft.message
+        claim = _Claim(
+            draft.failure,
+            draft.confidence,
+            draft.cause,
+            draft.remedy,
+            draft.climbs,
+            message.container[:_NAME_LIMIT],
+            message.program[:_NAME_LIMIT],
+        )
+        event = self._judge(claim)
         # `Caused by:` repeats what the first line of a trace has said already
         said = (event.container, event.path, event.error)
         if not (draft.repeats and said == self._last):
-            yield event
+            yield replace(event, line=draft.line, raw=draft.raw, time=printable(message.time[:64]))
         self._last = said
 
-    def _event(self, draft: Draft) -> LogEvent:
-        failure, message = draft.failure, draft.message
-        event = LogEvent(
-            error=failure.error,
-            line=draft.line,
-            raw=draft.raw,
-            operation=failure.operation,
-            container=printable(message.container[:300]),
-            program=printable((failure.program or message.program)[:100]),
-            time=printable(message.time[:64]),
-            deeper=failure.deeper,
-            cause=draft.cause,
-            remedy=draft.remedy,
-        )
-        if failure.path is None:
-            return event
-        place = judge_path(failure.path, self._working_directory, temporary=failure.temporary, normalise=draft.climbs)
-        second = judge_path(failure.second, self._working_directory).path if failure.second else None
-        confidence = draft.confidence if draft.confidence is not None else 0.9 if failure.delimited else 0.6
-        if place.relative:
-            confidence = min(confidence, 0.4)
-        elif place.folded:
-            confidence = min(confidence, 0.6)
-        return replace(
-            event,
-            path=place.path,
-            second=second,
-            confidence=confidence if place.path else 0.0,
-            relative=place.relative,
-            folded=place.folded,
-            renames=place.renames and failure.operation is not Operation.MKDIR,
-            refused=place.refused,
-        )
+
+class _Claim(NamedTuple):
+    """What a line claims, its number and time left out: a program that fails mostly fails in the same way again."""
+
+    failure: Failure
+    confidence: float | None
+    cause: str
+    remedy: str
+    climbs: bool
+    container: str
+    program: str
+
+
+def _judge(working_directory: PurePosixPath, mounts: tuple[MountPoint, ...], claim: _Claim) -> LogEvent:
+    """Return the event that a claim makes, its line left open."""
+    failure = claim.failure
+    event = LogEvent(
+        error=failure.error,
+        line=0,
+        raw="",
+        operation=failure.operation,
+        container=printable(claim.container),
+        program=printable((failure.program or claim.program)[:_NAME_LIMIT]),
+        deeper=failure.deeper,
+        cause=claim.cause,
+        remedy=claim.remedy,
+    )
+    if failure.path is None:
+        return explained(event, mounts)
+    place = judge_path(failure.path, working_directory, temporary=failure.temporary, normalise=claim.climbs)
+    second = judge_path(failure.second, working_directory).path if failure.second else None
+    confidence = claim.confidence
+    if confidence is None:
+        confidence = 0.9 if failure.delimited else 0.6
+    if place.relative:
+        confidence = min(confidence, 0.4)
+    elif place.folded:
+        confidence = min(confidence, 0.6)
+    event = replace(
+        event,
+        path=place.path,
+        second=second,
+        confidence=confidence if place.path else 0.0,
+        relative=place.relative,
+        folded=place.folded,
+        renames=place.renames and failure.operation is not Operation.MKDIR,
+        refused=place.refused,
+    )
+    return explained(event, mounts)
 
 
 def candidates(block: bytes) -> list[int]:

@@ -18,6 +18,8 @@ from lithify.observe.logs.shapes import Failure, read_failures
 from lithify.observe.logs.words import operation_in
 
 _TMP = "/tmp"  # noqa: S108 - a place in containers, not a file of ours
+_START = 8192
+"""Characters of a message in which the forms that span lines are looked for."""
 _MANY = 16
 """Failures that one record may report; each of them once."""
 
@@ -129,7 +131,7 @@ def _pathless(
             failure = replace(failure, path=fields["dest"], second=path)
     elif not failure.stated and not _BLOCKS.search(text):
         return
-    if audit := _AUDIT_SYSCALL.search(text):
+    if audit := _AUDIT_SYSCALL.match(text[:_START]):
         failure = replace(failure, program=audit[1])
     yield Draft(failure=failure, message=message, line=line, raw=raw, repeats=text.lstrip().startswith(_TRACE))
 
@@ -164,7 +166,7 @@ _DUMP_CODE = re.compile(r"\s*(?:code|errno): (?:'(E[A-Z]+)'|-\d+),?\s*\Z")
 def _preludes(read: Sequence[tuple[Message, str]], line: int, raw: str) -> Iterator[Draft]:
     """Yield what only becomes an event by the lines that follow."""
     for message, text in read:
-        if match := _SET_FILE.search(text):
+        if match := _SET_FILE.search(text[:_START]):
             failure = Failure(
                 error=LogError.EACCES, path=match[1], operation=Operation.CREATE, program="log4cxx", delimited=True
             )
@@ -343,7 +345,7 @@ def _read_log4cxx(draft: Draft, text: str) -> Offer:
     return Offer.CONSUMED if text.startswith("log4cxx") else Offer.RELEASED
 
 
-_AUDIT_SYSCALL = re.compile(r"type=SYSCALL .{0,4000}\bcomm=\"([^\"]{1,200})\"")
+_AUDIT_SYSCALL = re.compile(r".{0,200}?type=SYSCALL .{0,4000}\bcomm=\"([^\"]{1,200})\"")
 _AUDIT_SERIAL = re.compile(r"\bmsg=audit\(([\d.]+:\d+)\)")
 _AUDIT_NAME = re.compile(
     r"type=(CWD|PATH) .{0,4000}?\b(?:name|cwd)=(?:\"([^\"]*)\"|([0-9A-F]+)\b)(?:.{0,4000}?\bnametype=(\w+))?"
