@@ -314,7 +314,16 @@ def load(built: Built, engine: str) -> str:
             write_archive(built, pipe)
         if loading.wait():
             raise SystemExit(f"{engine} could not load {built.service.image}")
+        remove_outdated(engine)
     return built.service.image
+
+
+def remove_outdated(engine: str) -> None:
+    """Remove images of ours that lost their name to a newer one; those still in use stay."""
+    ours = ["--filter", "dangling=true", "--filter", f"label={KEY_LABEL}"]
+    listed = subprocess.run([engine, "images", "--quiet", *ours], capture_output=True, text=True, check=False)
+    for image in listed.stdout.split():
+        subprocess.run([engine, "rmi", image], capture_output=True, check=False)
 
 
 def write_archive(built: Built, stream: IO[bytes]) -> None:

@@ -34,6 +34,10 @@ class Service:
     """Memory limit in bytes that the container is run with."""
     marker: str = ""
     """What must survive a new container, in words; nothing where the service keeps nothing."""
+    state: tuple[PurePosixPath, ...] = ()
+    """Where that lies in the image."""
+    code: tuple[PurePosixPath, ...] = ()
+    """Directories that hold the program, where that is not /usr."""
     podman: bool = False
     """One of those that are measured on Podman as well."""
     timeout: float = 60.0
@@ -62,9 +66,11 @@ class Service:
     def key(self) -> str:
         """Return a hash of everything the image is made of: it changes when the image has to be built again."""
         digest = hashlib.sha256()
-        inputs = [self.folder / "service.toml", self.folder / "setup", self.folder / "compile"]
-        inputs += sorted((self.folder / "files").rglob("*"))
-        for path in inputs:
+        of_the_image = ("packages", "build_packages", "scratch", "user", "entrypoint", "command", "environment")
+        of_the_image += ("working_directory", "volumes", "ports", "stop_signal")
+        digest.update(repr([(name, getattr(self, name)) for name in of_the_image]).encode())
+        outside = {self.folder / name for name in ("service.toml", "check", "exercise")}
+        for path in sorted(set(self.folder.rglob("*")) - outside):
             if path.is_symlink():
                 digest.update(f"{path.relative_to(self.folder)} -> {path.readlink()}\n".encode())
             elif path.is_file():
@@ -79,7 +85,8 @@ def read_service(folder: Path) -> Service:
     settings = tomllib.loads((folder / "service.toml").read_text())
     for name in ("packages", "build_packages", "entrypoint", "command", "ports"):
         settings[name] = tuple(settings.get(name, ()))
-    settings["volumes"] = tuple(map(PurePosixPath, settings.get("volumes", ())))
+    for name in ("volumes", "state", "code"):
+        settings[name] = tuple(map(PurePosixPath, settings.get(name, ())))
     settings["working_directory"] = PurePosixPath(settings.get("working_directory", "/"))
     if "memory_mib" in settings:
         settings["memory"] = settings.pop("memory_mib") << 20
