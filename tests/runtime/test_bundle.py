@@ -19,7 +19,7 @@ import pytest
 
 from lithify.engines.base import Root
 from lithify.engines.bundle import BundleContainer, BundleEngine
-from lithify.errors import EngineRefused, LithifyError, UsageError
+from lithify.errors import EngineRefused, EngineUnreachable, LithifyError, NotPermitted, UsageError
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, Redirect, Seed, StorageKind
 from lithify.model.run import Target, TargetKind
@@ -678,6 +678,39 @@ def test_no_directory_is_one_clear_error(runc: Workshop, tmp_path: Path) -> None
         runc.create(tmp_path / "none", "/probe")
     assert caught.value.exit_code == 3
     (runc.state / "runs").mkdir(parents=True)
+
+
+def test_without_the_network_tools_it_runs_alone_and_says_so(
+    runc: Workshop, static_rootfs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "runc").symlink_to(str(shutil.which("runc")))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    container = runc.started(static_rootfs, "/probe", "serve", "8080", "/hits")
+    assert container.pid()
+    assert container.address() is None
+    assert "ip is not installed" in " ".join(container.notes)
+
+
+def test_what_is_missing_is_said(
+    runc: Workshop, static_rootfs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        with pytest.raises(EngineUnreachable, match="runc is not installed") as caught:
+            runc.create(static_rootfs, "/probe")
+        assert "apt-get install runc" in caught.value.hint
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: 1000)
+        with pytest.raises(NotPermitted, match="root") as refused:
+            runc.create(static_rootfs, "/probe")
+        assert "sudo" in refused.value.hint
+    long = tmp_path / ("d" * 250)
+    for _ in range(15):
+        long /= "d" * 250
+    with pytest.raises(LithifyError):
+        runc.started(long, "/probe")
+    assert os.listdir(runc.state / "runs") == []
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

@@ -4,6 +4,7 @@ What the user gives is the overlay's lower layer and never written. Each start h
 holds the mounts, the log and the exit code, so nothing depends on lithify staying alive.
 """
 
+import errno
 import hashlib
 import os
 import secrets
@@ -30,6 +31,7 @@ from lithify.engines.state import (
     abandoned,
     discard,
     is_alive,
+    read_json,
     read_record,
     write_record,
 )
@@ -90,10 +92,14 @@ class BundleEngine:
         name = f"lithify-{_plain(purpose)}-{secrets.token_hex(_NAME_LENGTH // 2)}"
         with self._lock:
             self._run = self._run or RunDirectory(self._state)
-            runtime = Runtime(self._runtime(), self._run.runtime)
-            directory = self._run.container(name)
-            directory.mkdir(mode=0o700)
-            named = self._volumes(name, plan, storage)
+            try:
+                runtime = Runtime(self._runtime(), self._run.runtime)
+                named = self._volumes(name, plan, storage)
+                directory = self._run.container(name)
+                directory.mkdir(mode=0o700)
+            except BaseException:
+                self._release()
+                raise
         container = BundleContainer(self, name, directory, runtime, image)
         try:
             container.prepare(root, plan, named, target.memory)
@@ -148,9 +154,13 @@ class BundleEngine:
                 if not users:
                     del self._users[volume]
                     remove_tree(volume)
-            if self._run is not None and not self._run.holds_any():
-                self._run.release()
-                self._run = None
+            self._release()
+
+    def _release(self) -> None:
+        """Give the run directory up where no container is in it."""
+        if self._run is not None and not self._run.holds_any():
+            self._run.release()
+            self._run = None
 
     def _runtime(self) -> str:
         if self._runtime_name:
@@ -270,14 +280,24 @@ class BundleContainer:
         status = read_record(self._directory / "status.json")
         if "pid" in status:
             return int(status["pid"])
-        why = said(self._directory / "runtime.log") or result.message or result.stdout.decode("utf-8", "replace")
-        raise EngineRefused(f"{self._runtime.name} can't create {self.name}: {printable(why)}")
+        answer = read_json(result.stdout)
+        why = said(self._directory / "runtime.log") or answer.get("error") or result.message or "no answer"
+        message = f"{self._runtime.name} can't create {self.name}: {printable(why)}"
+        if answer.get("errno") in (errno.EPERM, errno.EACCES):
+            raise NotPermitted(message, hint="it takes CAP_SYS_ADMIN: in a container, one that is privileged")
+        if answer.get("errno"):
+            raise EngineRefused(message, hint="can the filesystem hold an overlay? LITHIFY_STATE names another")
+        raise EngineRefused(message)
 
     def _orders(self) -> dict[str, object]:
         directory = self._directory
         lowers = f"{_escaped(directory / 'points', colon=True)}:{_escaped(self._image.rootfs, colon=True)}"
         layers = f"upperdir={_escaped(directory / 'upper')},workdir={_escaped(directory / 'work')}"
         options = f"lowerdir={lowers},{layers},index=off,metacopy=off,redirect_dir=off"
+        if len(os.fsencode(options)) >= os.sysconf("SC_PAGE_SIZE"):  # as much as mount(2) takes
+            raise EngineRefused(
+                f"the path of {printable(self._image.rootfs)} is too long for an overlay", hint="give it a shorter one"
+            )
         pid_file, log = directory / "pid", directory / "runtime.log"
         return {
             "overlay": options,

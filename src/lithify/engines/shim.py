@@ -30,6 +30,11 @@ _LAST_WORDS = 1.0
 class _Refused(Exception):
     """The container could not be created; the message is for the user."""
 
+    def __init__(self, message: str, number: int = 0) -> None:
+        super().__init__(message)
+        self.number = number
+        """The kernel's error number, where it was the kernel that refused."""
+
 
 class _Log:
     """The container's output: the latest part in one file, the part before it in another, neither beyond its limit.
@@ -56,6 +61,10 @@ class _Log:
         except OSError:
             return  # a full disk costs the log, never the container
 
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._file)
+
 
 def main(arguments: list[str]) -> None:
     """Do what the orders say, in a child that outlives the caller; the answer goes to standard output."""
@@ -67,7 +76,7 @@ def main(arguments: list[str]) -> None:
     try:
         pid, pipe = _create(orders)
     except _Refused as refused:
-        _answer({"error": str(refused)})
+        _answer({"error": str(refused), "errno": refused.number})
         return
     _write(orders["status"], {"pid": pid, "start": _start_time(pid)})
     _answer({"pid": pid})
@@ -104,7 +113,8 @@ def _call(name: str, *arguments: bytes | int | None) -> None:
     """Call a function of the C library; _Refused, with the kernel's reason, where it fails."""
     library = ctypes.CDLL(None, use_errno=True)
     if getattr(library, name)(*(ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments)) != 0:
-        raise _Refused(f"{name}: {os.strerror(ctypes.get_errno())}")
+        number = ctypes.get_errno()
+        raise _Refused(f"{name}: {os.strerror(number)}", number)
 
 
 def _become(command: list[str], output: int) -> NoReturn:

@@ -10,7 +10,6 @@ The kernel lets go of a lock when its holder dies, in whatever way and whatever 
 nobody asked to keep is left behind.
 """
 
-import contextlib
 import fcntl
 import json
 import os
@@ -163,11 +162,19 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
 
 def read_record(path: Path) -> dict[str, Any]:
     """Return a record; nothing where there is none, or none that can be read."""
-    with contextlib.suppress(OSError, ValueError):
-        record = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
-        if isinstance(record, dict):
-            return record
-    return {}
+    try:
+        return read_json(path.read_bytes())
+    except OSError:
+        return {}
+
+
+def read_json(data: bytes) -> dict[str, Any]:
+    """Return the JSON object that `data` is; nothing where it is none."""
+    try:
+        record = json.loads(data.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def start_time(pid: int) -> int | None:
