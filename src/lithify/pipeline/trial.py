@@ -5,6 +5,7 @@ container takes over the volumes of the first. A trial that is held against an o
 """
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -64,6 +65,11 @@ class Life:
     purpose: str = "run"
     keep: bool = False
 
+    @property
+    def slug(self) -> str:
+        """The purpose as a part of a container's name."""
+        return re.sub(r"[^a-z0-9]+", "-", self.purpose.lower()).strip("-")[:40]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
@@ -93,7 +99,7 @@ class Trials:
 
     def run(self, life: Life, watcher: Watcher | None = None) -> Trial:
         """Take a new container through `life` and remove it again, whatever happens."""
-        container = self.engine.create(self.target, root=life.root, plan=life.plan, purpose=life.purpose)
+        container = self.engine.create(self.target, root=life.root, plan=life.plan, purpose=life.slug)
         course = _Course(self, container, life, watcher or Watcher())
         kept = False
         try:
@@ -111,7 +117,7 @@ class Trials:
     def _recreate(self, trial: Trial, before: Container, life: Life) -> Trial:
         """Start a second container with the volumes of `before`, and add what it showed."""
         container = self.engine.create(
-            self.target, root=life.root, plan=life.plan, purpose=life.purpose, storage=before
+            self.target, root=life.root, plan=life.plan, purpose=life.slug, storage=before
         )
         course = _Course(self, container, replace(life, restart=False), Watcher(), first=Phase.RECREATED)
         try:
