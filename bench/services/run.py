@@ -3,8 +3,8 @@
 import os
 import subprocess
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -169,16 +169,16 @@ def engine_run(service: Service, command: Sequence[str]) -> Iterator[EngineRun]:
 
 
 @contextmanager
-def bundle_runs(built: Built, plan: "MountPlan | None", number: int, *, read_only: bool) -> Iterator[Iterator[BundleRun]]:
+def bundle_runs(
+    built: Built, plan: "MountPlan | None", number: int, *, read_only: bool
+) -> Iterator[Iterator[BundleRun]]:
     """Yield `number` containers one after the other, each with the volumes of the first; all go at the end."""
     from lithify.engines.base import Root
     from lithify.engines.bundle import BundleEngine
     from lithify.model.run import Target, TargetKind
 
     engine = BundleEngine()
-    target = Target(
-        kind=TargetKind.LAYOUT, engine="bundle", reference=str(built.layout), memory=built.service.memory
-    )
+    target = Target(kind=TargetKind.LAYOUT, engine="bundle", reference=str(built.layout), memory=built.service.memory)
     made: list[Container] = []
 
     def containers() -> Iterator[BundleRun]:
@@ -198,7 +198,13 @@ def bundle_runs(built: Built, plan: "MountPlan | None", number: int, *, read_onl
 
 @contextmanager
 def runs(
-    built: Built, engine: str, options: Sequence[str], plan: "MountPlan | None", *, number: int = 1, read_only: bool = True
+    built: Built,
+    engine: str,
+    options: Sequence[str],
+    plan: "MountPlan | None",
+    *,
+    number: int = 1,
+    read_only: bool = True,
 ) -> Iterator[Iterator[Run]]:
     """Yield `number` containers of a service, one after the other, with the same volumes.
 
@@ -218,16 +224,13 @@ def runs(
 def line_runs(service: Service, line: Sequence[str], number: int) -> Iterator[Iterator[Run]]:
     """Yield `number` containers of a run line, each gone before the next comes."""
 
-    def containers() -> Iterator[Run]:
+    def containers() -> Generator[Run, None, None]:
         for _ in range(number):
             with engine_run(service, line) as run:
                 yield run
 
-    made = containers()
-    try:
+    with closing(containers()) as made:
         yield made
-    finally:
-        made.close()
 
 
 def environment(run: Run, *, marker: bool) -> dict[str, str]:

@@ -66,7 +66,15 @@ class Service:
     def key(self) -> str:
         """Return a hash of everything the image is made of: it changes when the image has to be built again."""
         digest = hashlib.sha256()
-        of_the_image = ("packages", "build_packages", "scratch", "user", "entrypoint", "command", "environment")
+        of_the_image: tuple[str, ...] = (
+            "packages",
+            "build_packages",
+            "scratch",
+            "user",
+            "entrypoint",
+            "command",
+            "environment",
+        )
         of_the_image += ("working_directory", "volumes", "ports", "stop_signal")
         digest.update(repr([(name, getattr(self, name)) for name in of_the_image]).encode())
         outside = {self.folder / name for name in ("service.toml", "check", "exercise")}
