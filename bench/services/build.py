@@ -101,8 +101,8 @@ def write_layer(tree: Path, path: Path) -> Layer:
     )
     assert tar.stdout is not None
     packed, plain, compressor = hashlib.sha256(), hashlib.sha256(), zlib.compressobj(1, wbits=31)
-    with open(path, "wb") as file:
-        while block := tar.stdout.read(1 << 20):
+    with open(path, "wb") as file, tar.stdout as stream:
+        while block := stream.read(1 << 20):
             plain.update(block)
             data = compressor.compress(block)
             packed.update(data)
