@@ -79,8 +79,8 @@ class Mount:
 
     @property
     def why(self) -> str:
-        """The reason that says most in one sentence: what it is for and why it is stored so."""
-        return " ".join(self.reasons[:1])
+        """The reasons that say most: what it is for, else who wrote there, and no detail of storage."""
+        return next((reason for reason in self.reasons if reason.startswith("It is for")), " ".join(self.reasons[:1]))
 
     def covers(self, path: PurePosixPath) -> bool:
         """Tell whether a write to `path` lands in this mount."""

@@ -33,13 +33,11 @@ def plain(_style: str, text: str) -> str:
 def render_hardening(result: Hardening, *, paint: Paint = plain, width: int = 80) -> str:
     """Return the page of `lithify harden`."""
     page = _Page(paint, width)
-    page.line(paint("bold", printable(result.target)), f"({result.engine})")
-    alone = result.verdict.honest[0].summary if result.verdict.honest else ""
-    if result.flag_alone_works:
-        alone = "it works as it is: nothing has to be writable"
-    page.text(f"With the read-only flag alone: {alone.removeprefix('with the flag alone: ')}", "  ")
-    for line in result.flag_alone.refused_writes[:2]:
-        page.text(paint("dim", printable(line.strip())[: width * 2]), "    ")
+    page.line(paint("bold", printable(result.target)), f"({result.engine}):", _word(paint, result.verdict))
+    page.text(_before(result), "  before  ")
+    for line in result.flag_alone.refused_writes[:1]:
+        page.text(paint("dim", printable(line.strip())[: width * 2]), "            ")
+    page.text(_after(result), "  after   ")
     _writes(page, result.write_set)
     _plan(page, result.plan)
     page.head("Command")
@@ -57,6 +55,24 @@ def render_hardening(result: Hardening, *, paint: Paint = plain, width: int = 80
     for name in result.kept:
         page.text(f"left for a look: {name}", "  ")
     return page.render()
+
+
+def _before(result: Hardening) -> str:
+    """Say what setting the flag and nothing else comes to."""
+    if result.flag_alone_works:
+        return "with the read-only flag alone it works: nothing has to be writable"
+    failed = next((check.summary for check in result.verdict.honest if check.name == "over-tight fails"), "")
+    return f"with the read-only flag alone: {failed.partition(': ')[2] or 'it does not work'}"
+
+
+def _after(result: Hardening) -> str:
+    """Say what the plan comes to."""
+    failed = [check for check in result.verdict.checks if not check.passed]
+    places = _plural(len(result.plan.mounts), "writable place")
+    if failed:
+        return f"with {places}: {failed[0].name}: {failed[0].summary}"
+    refused = next((check.summary for check in result.verdict.refused if check.name == "root-refuses"), "")
+    return f"works with {places}; {refused or 'what it refuses could not be tried'}"
 
 
 def render_write_set(write_set: WriteSet, *, paint: Paint = plain, width: int = 80) -> str:
@@ -226,8 +242,7 @@ def _cost(mount: Mount) -> str:
 
 
 def _verdict(page: _Page, verdict: Verdict) -> None:
-    word = page.paint("green", "PROVED") if verdict.proved else page.paint("red", "NOT PROVED")
-    page.head(f"Verdict: {word}")
+    page.head(f"Verdict: {_word(page.paint, verdict)}")
     for title, checks in (
         ("works", verdict.works),
         ("refused", verdict.refused),
@@ -244,7 +259,15 @@ def _verdict(page: _Page, verdict: Verdict) -> None:
         page.text(f"stays writable: {listed}", "  ")
     if verdict.strength:
         page.text(f"strength: {printable(verdict.strength)}", "  ")
-    page.text(f"{len(verdict.starts)} container starts in {verdict.rounds} rounds", "  ")
+    page.text(f"{_plural(len(verdict.starts), 'start')} in {_plural(verdict.rounds, 'round')}", "  ")
+
+
+def _word(paint: Paint, verdict: Verdict) -> str:
+    return paint("green", "PROVED") if verdict.proved else paint("red", "NOT PROVED")
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _check(paint: Paint, title: str, check: Check) -> str:

@@ -18,7 +18,7 @@ from lithify.model.writes import Change, Observation, RunKey, Write, WriteSet
 from lithify.report.wire import parse, read, render, schema
 
 names = st.text(
-    st.characters(exclude_characters="/\0", exclude_categories=("Cs",))
+    st.characters(exclude_characters="/\0", exclude_categories=["Cs"])
     | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF),
     min_size=1,
 ).filter(lambda name: name not in (".", ".."))

@@ -1,1 +1,0 @@
-"""Says a mount plan in the user's own words: run lines and files."""
