@@ -137,6 +137,9 @@ class Engine(Protocol):
     def render(self, target: Target, plan: MountPlan) -> RunCommand:
         """Return what starts `target` read-only as planned, for a person or a script."""
 
+    def ports(self, target: Target) -> Mapping[int, int]:
+        """Return the TCP ports that `target` publishes on the host, each with the container's port behind it."""
+
     def attach(self, reference: str) -> Container | None:
         """Return a container that already exists, to be looked at and not touched; None where there is none."""
 

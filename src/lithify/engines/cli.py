@@ -156,6 +156,10 @@ class CliEngine(ABC):
             command = replace(command, notes=(*command.notes, note))
         return command
 
+    def ports(self, target: Target) -> Mapping[int, int]:
+        """Return the TCP ports that the user's line publishes, each with the container's port behind it."""
+        return self._line(target).ports()
+
     def attach(self, reference: str) -> Container | None:
         """Return a container that already exists; nothing about it is changed."""
         known = self._client.inspect("container", reference)

@@ -115,6 +115,16 @@ class RunLine:
         flags = ((option, flag, value) for option in self.options for flag, value in option.flags)
         return tuple(readers[flag](value, option) for option, flag, value in flags if flag in readers)
 
+    def ports(self) -> dict[int, int]:
+        """Return the TCP ports published on the host, each with the port of the container behind it; no ranges."""
+        found = {}
+        for value in self.values("publish"):
+            address, _, protocol = value.partition("/")
+            published = address.rsplit(":", 2)[-2:]
+            if protocol in ("", "tcp") and len(published) == 2 and all(port.isdigit() for port in published):
+                found[int(published[0])] = int(published[1])
+        return found
+
     def adding(self, *words: str) -> "RunLine":
         """Return the line with options after those it has."""
         added, rest = _parse_options(list(words), RUN_OPTIONS[self.engine])

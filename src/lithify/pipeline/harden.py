@@ -1,6 +1,6 @@
 """The main job: learn, plan, prove, and go round again until the proof holds or nothing more can be learnt."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from lithify.engines.base import Engine, Root
@@ -36,7 +36,6 @@ def harden(
     exercise: Exercise,
     wishes: Wishes | None = None,
     *,
-    ports: Mapping[int, int] | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Hardening:
     """Return how `target` runs with a read-only root: the writes, the plan, the command and the proof.
@@ -47,7 +46,7 @@ def harden(
     wishes = wishes or Wishes()
     for swept in engine.sweep():
         tell(f"removed what an earlier run left: {swept}")
-    trials = Trials(engine=engine, target=target, exercise=exercise, ports=ports or {}, live=wishes.live, tell=tell)
+    trials = Trials(engine=engine, target=target, exercise=exercise, live=wishes.live, tell=tell)
     tell(f"learning: {target.reference} with a writable root")
     learnt = learn(trials)
     trials.original = learnt.trial.behaviour
@@ -161,7 +160,6 @@ def prove(
     exercise: Exercise,
     wishes: Wishes | None = None,
     *,
-    ports: Mapping[int, int] | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Verdict:
     """Judge a plan as it stands, whoever wrote it: nothing in it is changed, a place too much fails it.
@@ -171,7 +169,7 @@ def prove(
     wishes = wishes or Wishes()
     for swept in engine.sweep():
         tell(f"removed what an earlier run left: {swept}")
-    trials = Trials(engine=engine, target=target, exercise=exercise, ports=ports or {}, live=wishes.live, tell=tell)
+    trials = Trials(engine=engine, target=target, exercise=exercise, live=wishes.live, tell=tell)
     tell(f"the original: {target.reference} with a writable root")
     learnt = learn(trials)
     trials.original = learnt.trial.behaviour

@@ -8,7 +8,8 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from lithify.engines.base import Container, Engine, Root
 from lithify.errors import EngineRefused
@@ -91,11 +92,15 @@ class Trials:
     engine: Engine
     target: Target
     exercise: Exercise
-    ports: Mapping[int, int] = field(default_factory=dict)
     original: Behaviour | None = None
     live: bool = True
     """Listen to the kernel for names that come and go, where it lets us."""
     tell: Callable[[str], None] = lambda _: None
+
+    @cached_property
+    def ports(self) -> Mapping[int, int]:
+        """Ports that the target publishes on the host, each with the container's own."""
+        return self.engine.ports(self.target)
 
     def run(self, life: Life, watcher: Watcher | None = None) -> Trial:
         """Take a new container through `life` and remove it again, whatever happens."""
@@ -116,9 +121,7 @@ class Trials:
 
     def _recreate(self, trial: Trial, before: Container, life: Life) -> Trial:
         """Start a second container with the volumes of `before`, and add what it showed."""
-        container = self.engine.create(
-            self.target, root=life.root, plan=life.plan, purpose=life.slug, storage=before
-        )
+        container = self.engine.create(self.target, root=life.root, plan=life.plan, purpose=life.slug, storage=before)
         course = _Course(self, container, replace(life, restart=False), Watcher(), first=Phase.RECREATED)
         try:
             again = course.run()

@@ -28,7 +28,8 @@ def _checks(original: Behaviour, planned: Behaviour) -> Iterator[Check]:
 
 def _starts(original: Behaviour, planned: Behaviour) -> Check:
     if not planned.started:
-        return Check(name="starts", passed=False, summary="the engine could not start it", evidence=(planned.engine_error,))
+        evidence = (planned.engine_error,)
+        return Check(name="starts", passed=False, summary="the engine could not start it", evidence=evidence)
     if original.running:
         summary = "starts and stays up" if planned.running else f"ended by itself with exit code {planned.exit_code}"
         return Check(name="starts", passed=planned.running, summary=summary, evidence=planned.refused_writes[:5])

@@ -66,12 +66,12 @@ def writable_mounts(pid: int) -> tuple[MountPoint, ...]:
     return tuple(m for m in reachable.values() if not m.read_only and m.filesystem not in _READ_ONLY_KERNEL)
 
 
-def write_as(pid: int, path: PurePosixPath, uid: int, gid: int, groups: Sequence[int] = (), *, file: bool = False) -> str:
+def write_as(pid: int, path: PurePosixPath, uid: int, gid: int, *, file: bool = False) -> str:
     """Write at `path` in the container of `pid` as the given user; return nothing, or the name of the error.
 
     A directory gets a file that is removed at once; a single-file mount is opened for writing and left as it is.
     """
-    return _in_child(lambda: _write_as(pid, path, uid, gid, groups, file))
+    return _in_child(lambda: _write_as(pid, path, uid, gid, file))
 
 
 def try_remount(pid: int) -> str:
@@ -147,7 +147,7 @@ def _in_child(work: Callable[[], str]) -> str:
             text = work()
         except OSError as error:
             text = errno.errorcode.get(error.errno or 0, str(error))
-        except BaseException as error:  # noqa: BLE001 - a child must never return into the caller's stack
+        except BaseException as error:  # a child must never return into the caller's stack
             text = type(error).__name__
         os.write(writer, str(text).encode()[:4096])
         os._exit(0)
@@ -158,9 +158,9 @@ def _in_child(work: Callable[[], str]) -> str:
     return text
 
 
-def _write_as(pid: int, path: PurePosixPath, uid: int, gid: int, groups: Sequence[int], file: bool) -> str:
+def _write_as(pid: int, path: PurePosixPath, uid: int, gid: int, file: bool) -> str:
     directory = _open_below(pid, path.parent if file else path)
-    os.setgroups(list(groups))
+    os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     if file:
@@ -198,4 +198,3 @@ def _remount(pid: int, options: Sequence[str]) -> str:
         return errno.errorcode.get(ctypes.get_errno(), "?")
     libc.mount(None, b"/", None, kept | _MS_REMOUNT | _MS_BIND | _MS_RDONLY, None)
     return ""
-
