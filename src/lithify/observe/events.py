@@ -9,8 +9,8 @@ import errno
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lithify.observe import kernel
 
@@ -42,16 +42,14 @@ _REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A name in a directory, which is known by the id of its filesystem and its handle."""
 
     directory: bytes
     name: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One record. Equal ones that waited together are one, and its mask tells of all."""
 
     mask: int

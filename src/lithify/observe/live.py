@@ -11,6 +11,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -31,9 +32,12 @@ _MAX_DIRECTORIES = 50_000
 _MAX_NAMES = 1000
 _MAX_PARENTS = 100_000
 _READ = 1 << 18
-_BUSY = 200
-"""Events in one go from which on it pays to wait: what waits together and is equal becomes one."""
-_PAUSE = 0.02
+_QUIET, _STREAK, _PAUSE = 0.005, 20, 0.02
+"""Seconds without an event that end a streak of them, and after how many reads in a streak each read waits how long.
+
+At first each event is read at once, while its process can still be looked at. Under load that would wake this thread
+thousands of times a second, and what waits together and is equal becomes one event.
+"""
 _FRESH = 2.0
 """Seconds for which what was read of a process stands for it once it is gone."""
 
@@ -147,22 +151,27 @@ class LiveNames:
     # -- the listener -------------------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
+        with suppress(OSError):  # on waking, don't take the processor from the program that is watched
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
         stop = select.poll()
         stop.register(self._wake, select.POLLIN)
+        streak = 0
         while True:
+            asked = time.monotonic()
             ready = poll.poll()
             if any(descriptor == self._wake for descriptor, _ in ready):
                 return
+            streak = streak + 1 if time.monotonic() - asked < _QUIET else 0
             with self._lock:
-                busy = self._drain() >= _BUSY
-            if busy and stop.poll(_PAUSE * 1000):
+                self._drain()
+            if streak > _STREAK and stop.poll(_PAUSE * 1000):
                 return
 
-    def _drain(self) -> int:
-        """Take what waits; to be called with the lock held. Returns how many events there were."""
+    def _drain(self) -> None:
+        """Take what waits; to be called with the lock held."""
         taken = 0
         self._seen.new_batch()
         while self._descriptor >= 0 and taken < 100_000:
@@ -175,7 +184,6 @@ class LiveNames:
                 whole = self._joins.join(event)
                 if whole is not None:
                     self._seen.take(whole)
-        return taken
 
     def _mark(self, place: Path) -> None:
         events.mark_filesystem(self._descriptor, self._mask, place)
