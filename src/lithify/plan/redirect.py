@@ -13,10 +13,11 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice, takewhile
 from pathlib import PurePosixPath
 
 from lithify.model.mount import Redirect
-from lithify.model.path import is_pseudo, is_system, printable
+from lithify.model.path import ROOT, is_pseudo, is_system, printable
 from lithify.model.writes import Process, WriteSet
 from lithify.plan.ground import Ground
 
@@ -42,6 +43,8 @@ class Option:
     reason: str
     certain: bool
     """False where a table says so, and not the process itself."""
+    suffix: str = ""
+    """What the program adds to the name it is given: `.db` where it is told `schedule` and makes `schedule.db`."""
 
     @property
     def label(self) -> str:
@@ -53,8 +56,8 @@ class Option:
         argument = None
         if self.argument is not None:
             index, before, after = self.argument
-            argument = (index, f"{before}{new}{after}")
-        value = str(new) if self.variable else ""
+            argument = (index, f"{before}{str(new).removesuffix(self.suffix)}{after}")
+        value = str(new).removesuffix(self.suffix) if self.variable else ""
         return Redirect(
             old=self.path, new=new, variable=self.variable, value=value, argument=argument, reason=self.reason
         )
@@ -112,7 +115,7 @@ def find_options(write_set: WriteSet, ground: Ground, paths: Sequence[PurePosixP
     found: dict[PurePosixPath, Option] = {}
     keys = [path.parts for path in paths]
     for option in (*_by_argument(write_set), *_by_variable(write_set, ground), *_by_table(write_set, paths)):
-        resolved = replace(option, path=ground.resolve(option.path, follow=True))
+        resolved = _with_suffix(replace(option, path=ground.resolve(option.path, follow=True)), keys)
         if resolved.path not in found and _is_written(resolved.path, keys) and not _takes_program(resolved, ground):
             found[resolved.path] = resolved
     return found
@@ -121,6 +124,23 @@ def find_options(write_set: WriteSet, ground: Ground, paths: Sequence[PurePosixP
 def _is_written(path: PurePosixPath, keys: Sequence[tuple[str, ...]]) -> bool:
     at = bisect_left(keys, path.parts)
     return at < len(keys) and keys[at][: len(path.parts)] == path.parts
+
+
+def _with_suffix(option: Option, keys: Sequence[tuple[str, ...]]) -> Option:
+    """Return the option for the one written file whose name is the option's with an ending, where there is just one."""
+    path = option.path
+    if _is_written(path, keys) or path == ROOT:
+        return option
+    start = bisect_left(keys, (*path.parts[:-1], path.name + "."))
+    endings = {
+        key[len(path.parts) - 1][len(path.name) :]
+        for key in takewhile(lambda key: key[: len(path.parts) - 1] == path.parts[:-1], islice(keys, start, start + 8))
+        if len(key) == len(path.parts) and key[-1].startswith(path.name + ".")
+    }
+    if len(endings) != 1:
+        return option
+    suffix = endings.pop()
+    return replace(option, path=path.with_name(path.name + suffix), suffix=suffix)
 
 
 def _takes_program(option: Option, ground: Ground) -> bool:
