@@ -6,7 +6,7 @@ input costs no more than its length.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
@@ -14,10 +14,10 @@ from typing import BinaryIO, NamedTuple
 from lithify.engines.mounts import MountPoint
 from lithify.model.log import Explanation, LogCause, LogError, LogEvent, Operation
 from lithify.model.path import ROOT, printable
-from lithify.observe.logs import disguises, errnos
 from lithify.observe.logs.drafts import Draft, Offer, Pending, awaiting, examine
 from lithify.observe.logs.envelopes import unwrap
 from lithify.observe.logs.places import judge_path
+from lithify.observe.logs.prefilter import candidates
 from lithify.observe.logs.remedies import explained
 from lithify.observe.logs.shapes import Failure
 
@@ -29,21 +29,6 @@ _NAME_LIMIT = 300
 _PLACES_LIMIT = 5000
 """Places an explanation lists; a log that names more is counted, not listed."""
 _NAMES_LIMIT = 5
-
-_NEEDLES = tuple(
-    dict.fromkeys(
-        (
-            *errnos.NEEDLES,
-            *disguises.NEEDLES,
-            b"accessdeniedexception",
-            b"setfile(",
-            b"npm err",
-            b"code: 'e",
-            b'"message":[',
-            b'"message": [',
-        )
-    )
-)
 
 
 def read_log(
@@ -160,9 +145,8 @@ class LogReader:
 
     def _read_line(self, line: bytes, *, hit: bool) -> Iterator[LogEvent]:
         text = line.decode("utf-8", "surrogateescape").replace("\r", "\n").rstrip("\n")
-        messages = tuple(unwrap(text))
         if self._pending:
-            offer = self._pending.offer(messages)
+            offer = self._pending.offer(tuple(unwrap(text)))
             if offer is Offer.CONSUMED:
                 return
             if offer is not Offer.IGNORED:
@@ -171,7 +155,7 @@ class LogReader:
                 return
         if not hit:
             return
-        for draft in examine(messages, line=self.lines, raw=printable(text.strip()[: _RAW_LIMIT * 2])[:_RAW_LIMIT]):
+        for draft in examine(unwrap(text), line=self.lines, raw=printable(text.strip()[: _RAW_LIMIT * 2])[:_RAW_LIMIT]):
             yield from self._release()
             pending = awaiting(draft)
             if pending:
@@ -255,18 +239,15 @@ def _judge(working_directory: PurePosixPath, mounts: tuple[MountPoint, ...], cla
     return explained(event, mounts)
 
 
-def candidates(block: bytes) -> list[int]:
-    """Return where the lines begin that may report a failed write, in order."""
-    lowered = block.lower()
-    starts: set[int] = set()
-    needles = _NEEDLES if block.isascii() else (*_NEEDLES, *errnos.NON_ASCII_NEEDLES)
-    for needle in needles:
-        found = lowered.find(needle)
-        while found >= 0:
-            starts.add(lowered.rfind(b"\n", 0, found) + 1)
-            end = lowered.find(b"\n", found)
-            found = lowered.find(needle, end) if end >= 0 else -1
-    return sorted(starts)
+@dataclass(slots=True)
+class _Tally:
+    """What is kept of events that say the same."""
+
+    first: LogEvent
+    line: int
+    last_line: int
+    count: int = 0
+    names: tuple[str, ...] = ()
 
 
 class _Summary:
@@ -275,37 +256,40 @@ class _Summary:
     def __init__(self) -> None:
         self.events = 0
         self.omitted = 0
-        self._causes: dict[tuple[object, ...], LogCause] = {}
+        self._tallies: dict[tuple[object, ...], _Tally] = {}
 
     def take(self, events: Iterable[LogEvent]) -> None:
         for event in events:
             self.events += 1
-            self._add(event)
-
-    def _add(self, event: LogEvent) -> None:
-        key = (event.container, event.place, event.operation, event.error, event.path is None and event.cause)
-        names = (printable(event.path.name),) if event.folded and event.path else ()
-        cause = self._causes.get(key)
-        if cause is None:
-            if len(self._causes) >= _PLACES_LIMIT:
+            key = (event.container, event.place, event.operation, event.error, event.path is None and event.cause)
+            tally = self._tallies.get(key)
+            if tally is None and len(self._tallies) >= _PLACES_LIMIT:
                 self.omitted += 1
-                return
-            self._causes[key] = LogCause(
-                first=event, place=event.place, count=event.count, last_line=event.line, names=names
-            )
-            return
-        first = event if event.confidence > cause.first.confidence else cause.first
-        more = tuple(name for name in names if name not in cause.names)
-        self._causes[key] = replace(
-            cause,
-            first=replace(first, line=cause.first.line),
-            count=cause.count + event.count,
-            last_line=event.line,
-            names=(*cause.names, *more)[:_NAMES_LIMIT],
-        )
+                continue
+            if tally is None:
+                tally = self._tallies[key] = _Tally(event, event.line, event.line)
+            self._add(tally, event)
+
+    def _add(self, tally: _Tally, event: LogEvent) -> None:
+        tally.count += event.count
+        tally.last_line = event.line
+        if event.confidence > tally.first.confidence:
+            tally.first = event
+        if event.folded and event.path and len(tally.names) < _NAMES_LIMIT:
+            tally.names = tuple(dict.fromkeys((*tally.names, printable(event.path.name))))
 
     def causes(self) -> tuple[LogCause, ...]:
-        return tuple(sorted(self._causes.values(), key=lambda cause: (_rank(cause.first), cause.first.line)))
+        causes = (
+            LogCause(
+                first=replace(tally.first, line=tally.line),
+                place=tally.first.place,
+                count=tally.count,
+                last_line=tally.last_line,
+                names=tally.names,
+            )
+            for tally in self._tallies.values()
+        )
+        return tuple(sorted(causes, key=lambda cause: (_rank(cause.first), cause.first.line)))
 
 
 def _rank(event: LogEvent) -> int:

@@ -29,6 +29,8 @@ class Disguise:
     temporary: bool = False
     climbs: bool = False
     """The program prints paths with `..` in them."""
+    beside_error: bool = False
+    """The line names an error too, and is found by that."""
     cause: str = ""
     remedy: str = ""
 
@@ -55,6 +57,7 @@ DISGUISES: tuple[Disguise, ...] = (
         path=_TMP,
         cause="The shell keeps a here-document in a temporary file, in TMPDIR or else in /tmp.",
         remedy=_TMP_REMEDY,
+        beside_error=True,
     ),
     _row(
         "unable to lock database",
@@ -64,6 +67,7 @@ DISGUISES: tuple[Disguise, ...] = (
         path="/lib/apk/db",
         cause="apk locks its database before it installs anything.",
         remedy="Install packages when the image is built: a running container should not change its own programs.",
+        beside_error=True,
     ),
     _row(
         "vju_make_workdir",
@@ -74,6 +78,7 @@ DISGUISES: tuple[Disguise, ...] = (
         cause="Varnish could not set up its working directory, the one that -n names.",
         remedy="Mount a tmpfs on the working directory (-n, usually below /var/lib/varnish), executable: "
         "it loads its compiled configuration from there.",
+        beside_error=True,
     ),
     _row(
         "append-only file",
@@ -83,6 +88,7 @@ DISGUISES: tuple[Disguise, ...] = (
         operation=Operation.CREATE,
         cause="Redis could not open its append-only file in its data directory.",
         remedy="Give the directory that `CONFIG GET dir` names a volume that survives the container.",
+        beside_error=True,
     ),
     _row(
         "failed opening .rdb",
@@ -93,6 +99,7 @@ DISGUISES: tuple[Disguise, ...] = (
         cause="Redis could not save its snapshot in its data directory.",
         remedy="Give the directory that `CONFIG GET dir` names a volume that survives the container, or turn "
         'snapshots off (`save ""`).',
+        beside_error=True,
     ),
     _row(
         "rewriting config file",
@@ -102,6 +109,7 @@ DISGUISES: tuple[Disguise, ...] = (
         operation=Operation.RENAME,
         cause="Redis rewrites its configuration by a temporary file beside it.",
         remedy="Keep the configuration in the image or a read-only mount, and do without CONFIG REWRITE.",
+        beside_error=True,
     ),
     _row(
         "in a file operation",
@@ -111,6 +119,7 @@ DISGUISES: tuple[Disguise, ...] = (
         path="/var/lib/mysql",
         cause="InnoDB could not write in its data directory.",
         remedy="Put the data directory on a volume; the lines before this one name the file.",
+        beside_error=True,
     ),
     _row(
         "remounting filesystem read-only",
@@ -360,6 +369,7 @@ DISGUISES: tuple[Disguise, ...] = (
         cause="The program may not be run from where it lies: the place is "
         "mounted noexec, or the file lost its execute bit.",
         remedy="Allow execution there (`exec` on that tmpfs), there alone; s6-overlay also wants S6_READ_ONLY_ROOT=1.",
+        beside_error=True,
     ),
     # --- pid files, locks, sockets, logs without the error ---
     _row(
@@ -608,7 +618,7 @@ DISGUISES: tuple[Disguise, ...] = (
     ),
 )
 
-NEEDLES = tuple(dict.fromkeys(row.needle.encode() for row in DISGUISES))
+NEEDLES = tuple(dict.fromkeys(row.needle.encode() for row in DISGUISES if not row.beside_error))
 
 
 def matching(text: str, *, named: bool) -> Iterator[tuple[Disguise, re.Match[str]]]:

@@ -6,7 +6,7 @@ line in which a tool names the target whose temporary file the first one named. 
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -43,18 +43,28 @@ class Draft:
     """False while only a later line can make an event of it."""
 
 
-def examine(messages: Sequence[Message], *, line: int, raw: str) -> Iterator[Draft]:
-    """Yield what the messages of one line report: failures with their path if there are any, else the best there is."""
-    read = [(message, _text(message)) for message in messages]
-    failures = [(message, text, failure) for message, text in read for failure in read_failures(tokenise(text))]
-    erofs = [item for item in failures if item[2].error is LogError.EROFS]
-    best = next((item for item in erofs if item[2].path is not None or _path_beside(item[0])), None)
-    if best and best[2].path is not None:
-        # the other messages of a record say the same in other words
-        yield from _drafts([item for item in erofs if item[0] is best[0] and item[2].path is not None], line, raw)
-        return
-    if erofs:
-        yield from _pathless(best or erofs[0], read, line, raw)
+def examine(messages: Iterable[Message], *, line: int, raw: str) -> Iterator[Draft]:
+    """Yield what the messages of one line report: failures with their path if there are any, else the best there is.
+
+    `messages` are read no further than to the first that says it all: the others say the same in other words.
+    """
+    read: list[tuple[Message, str]] = []
+    failures: list[tuple[Message, str, Failure]] = []
+    pathless: list[tuple[Message, str, Failure]] = []
+    for message in messages:
+        text = _text(message)
+        found = [(message, text, failure) for failure in read_failures(tokenise(text))]
+        erofs = [item for item in found if item[2].error is LogError.EROFS]
+        if any(item[2].path is not None for item in erofs):
+            yield from _drafts([item for item in erofs if item[2].path is not None], line, raw)
+            return
+        read.append((message, text))
+        failures += found
+        pathless += erofs
+        if erofs and _path_beside(message):
+            break
+    if pathless:
+        yield from _pathless(pathless[-1] if _path_beside(pathless[-1][0]) else pathless[0], read, line, raw)
         return
     named = [item for item in failures if item[2].path is not None and _is_failed_write(*item[1:])]
     for message, text in read:

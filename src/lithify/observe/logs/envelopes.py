@@ -69,7 +69,9 @@ def unwrap(line: str) -> Iterator[Message]:
 
 
 def _unwrap(message: Message, depth: int) -> Iterator[Message]:
-    message = _take_prefixes(replace(message, text=_ANSI.sub("", message.text)))
+    if _ANSI.search(message.text):
+        message = replace(message, text=_ANSI.sub("", message.text))
+    message = _take_prefixes(message)
     text = message.text
     if depth and text.lstrip().startswith("{") and (record := _json_leaves(text.lstrip())):
         texts = tuple(_from_record(message, record, depth))

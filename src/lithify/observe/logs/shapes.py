@@ -62,14 +62,16 @@ def _read_line(line: str) -> Failure | None:
 def _read_at(left: str, right: str, error: LogError) -> Failure:
     readers = (_special, _after, _before)
     found = next((f for read in readers if (f := read(left, right)) and not has_tokens(f"{f.path}{f.second}")), None)
-    program = "" if found and found.path and left.startswith(f"{found.path}: ") else program_in(left + right)
+    if found is not None and (found.program or left.startswith(f"{found.path}: ")):
+        return replace(found, error=error)
+    program = program_in(left + right)
     if found is None:
         words = re.sub(r"\(\):?", " ", left[-80:])
         return Failure(error=error, operation=operation_in(words), program=program, stated=_is_stated(left, right))
     operation = found.operation
     if operation is Operation.UNKNOWN:
         operation = PROGRAM_OPERATIONS.get(program, Operation.UNKNOWN)
-    return replace(found, error=error, operation=operation, program=found.program or program)
+    return replace(found, error=error, operation=operation, program=program)
 
 
 def _is_stated(left: str, right: str) -> bool:
@@ -333,6 +335,11 @@ _TRAILERS: tuple[re.Pattern[str], ...] = tuple(
         rf"[\s:(]*{ANY_TOKEN}\Z",
     )
 )
+# What the last of a trailer's words may be: most lines hold none, and need no closer look.
+_LAST_WORD = re.compile(
+    rf"(?:(?:Exception|Error|failed|with|because|reason|appending|saving|reading/writing|update|error|open\w*|with\w*|"
+    rf"createDirectory|removeLink|renamePath|reading|append)|{_ATTEMPT}|{ANY_TOKEN})\Z"
+)
 _JOINTS = " \t(:[,-\u2013"
 
 
@@ -360,6 +367,8 @@ def _strip_trailers(left: str, right: str) -> tuple[str, str]:
         left = left[:-1]  # Perl's autodie quotes the error too
     left, tried = _joint(left), ""
     for _ in range(4):
+        if not _LAST_WORD.search(left[-60:]):
+            break
         tail = max(0, len(left) - 200)
         match = next((found for trailer in _TRAILERS if (found := trailer.search(left[tail:]))), None)
         if not match:
