@@ -27,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_plan_options(parser)
     parser.add_argument("--keep", action="store_true", help="leave the proved container for a look")
     parser.add_argument("--no-live", action="store_true", help="don't listen to the kernel for names that come and go")
+    parser.add_argument("--trace", action="store_true", help="also trace system calls: sizes and failed writes, slower")
     add_output(parser)
 
 
@@ -59,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings=plan_settings_of(arguments),
         jobs=settings.parallel,
         live=not arguments.no_live,
+        trace=arguments.trace,
         keep=arguments.keep,
     )
     exercise = exercise_of(arguments)

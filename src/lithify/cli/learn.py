@@ -14,6 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attach", action="store_true", help="watch TARGET as it runs already: a container or a pid")
     parser.add_argument("--keep", action="store_true", help="leave the container for a look")
     parser.add_argument("--no-live", action="store_true", help="don't listen to the kernel for names that come and go")
+    parser.add_argument("--trace", action="store_true", help="also trace system calls: sizes and failed writes, slower")
     add_exercise(parser)
     add_output(parser)
 
@@ -42,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             exercise_of(arguments),
             attach=arguments.attach,
             live=not arguments.no_live,
+            trace=arguments.trace,
             keep=arguments.keep,
             tell=Progress(),
         )

@@ -26,6 +26,7 @@ class Wishes:
     settings: PlanSettings = field(default_factory=PlanSettings)
     jobs: int = 1
     live: bool = True
+    trace: bool = False
     keep: bool = False
     rounds: int = ROUNDS
 
@@ -46,7 +47,7 @@ def harden(
     wishes = wishes or Wishes()
     for swept in engine.sweep():
         tell(f"removed what an earlier run left: {swept}")
-    trials = Trials(engine=engine, target=target, exercise=exercise, live=wishes.live, tell=tell)
+    trials = Trials(engine=engine, target=target, exercise=exercise, live=wishes.live, trace=wishes.trace, tell=tell)
     tell(f"learning: {target.reference} with a writable root")
     learnt = learn(trials)
     trials.original = learnt.trial.behaviour
@@ -169,7 +170,7 @@ def prove(
     wishes = wishes or Wishes()
     for swept in engine.sweep():
         tell(f"removed what an earlier run left: {swept}")
-    trials = Trials(engine=engine, target=target, exercise=exercise, live=wishes.live, tell=tell)
+    trials = Trials(engine=engine, target=target, exercise=exercise, live=wishes.live, trace=wishes.trace, tell=tell)
     tell(f"the original: {target.reference} with a writable root")
     learnt = learn(trials)
     trials.original = learnt.trial.behaviour

@@ -27,6 +27,7 @@ from lithify.settings import Settings
 
 if TYPE_CHECKING:
     from lithify.observe.live import LiveNames
+    from lithify.observe.trace import Trace
 
 _ENGINE_FILES = frozenset(PurePosixPath(p) for p in ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf"))
 
@@ -42,7 +43,7 @@ class Learnt:
 class Learner(Watcher):
     """Collects the evidence of one container's life."""
 
-    def __init__(self, image: ImageFacts, storage: Path | None, *, live: bool = True) -> None:
+    def __init__(self, image: ImageFacts, storage: Path | None, *, live: bool = True, trace: bool = False) -> None:
         self.image = image
         """The image's facts; with the entries that were written once the container was seen to stop."""
         self.layer: UpperLayer | None = None
@@ -53,6 +54,7 @@ class Learner(Watcher):
         self.mounted: tuple[PurePosixPath, ...] = ()
         self.memory_limit: int | None = None
         self._stack = ExitStack()
+        self._traces: list[Trace] | None = [] if trace else None
         self._live: LiveNames | None = None
         reason = self._listen(storage) if live else "it was switched off"
         if reason:
@@ -72,8 +74,21 @@ class Learner(Watcher):
 
     def started(self, container: Container, pid: int) -> None:
         self._look_at_layer(container)
+        self._follow(pid)
         volumes = container.volumes()
         self.mounted = tuple(m for m in _users_mounts(pid) if m not in volumes)
+
+    def _follow(self, pid: int) -> None:
+        """Trace the system calls of a container that has just been started, where that was asked for."""
+        if self._traces is None:
+            return
+        from lithify.observe.trace import Trace, available
+
+        reason = available(pid)
+        if reason:
+            self.notes.append(f"system calls were not traced: {reason}")
+        else:
+            self._traces.append(self._stack.enter_context(Trace(pid)))
 
     def exercised(self, container: Container, pid: int) -> None:
         self._look_at_processes(pid)
@@ -91,8 +106,14 @@ class Learner(Watcher):
     def close(self) -> None:
         """Stop watching and take what was seen live; to be called whatever happened, more than once if need be."""
         self._stack.close()
+        for trace in self._traces or ():
+            writes, notes = trace.writes(self.layer.lowers if self.layer else ())
+            self.groups.append(writes)
+            self.notes += notes
+            self.sources.add(Source.TRACE)
+        self._traces = None
         if self._live is not None:
-            writes, notes = self._live.writes()
+            writes, notes = self._live.writes(self.layer)
             self.groups.append(writes)
             self.notes += notes
             self.sources.add(Source.LIVE)
@@ -153,7 +174,9 @@ def learn(trials: Trials, *, keep: bool = False) -> Learnt:
     Raises TargetBroken where it does not even work like that.
     """
     begun = time.monotonic()
-    learner = Learner(trials.engine.read_image(trials.target), trials.engine.storage(), live=trials.live)
+    learner = Learner(
+        trials.engine.read_image(trials.target), trials.engine.storage(), live=trials.live, trace=trials.trace
+    )
     try:
         trial = trials.run(Life(root=Root.WRITABLE, purpose="learn", keep=keep), learner)
     finally:
@@ -173,6 +196,7 @@ def learn_target(
     *,
     attach: bool = False,
     live: bool = True,
+    trace: bool = False,
     keep: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> WriteSet:
@@ -187,7 +211,7 @@ def learn_target(
     for swept in engine.sweep():
         tell(f"removed what an earlier run left: {swept}")
     tell(f"learning: {target.reference} with a writable root")
-    trials = Trials(engine=engine, target=target, exercise=exercise, live=live, tell=tell)
+    trials = Trials(engine=engine, target=target, exercise=exercise, live=live, trace=trace, tell=tell)
     return learn(trials, keep=keep).write_set
 
 

@@ -95,6 +95,8 @@ class Trials:
     original: Behaviour | None = None
     live: bool = True
     """Listen to the kernel for names that come and go, where it lets us."""
+    trace: bool = False
+    """Trace system calls while learning."""
     tell: Callable[[str], None] = lambda _: None
 
     @cached_property
