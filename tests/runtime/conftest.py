@@ -2,9 +2,11 @@
 
 import fcntl
 import hashlib
+import io
 import os
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,3 +72,62 @@ def static_rootfs() -> Path:
         subprocess.run(["gcc", "-O1", "-static", "-o", directory / "probe", PROBE], check=True, timeout=120)
 
     return cached(f"static-{hashlib.sha256(PROBE.read_bytes()).hexdigest()[:12]}", build)
+
+
+APP_ENTRIES = (
+    ("var/cache/app", 0o755, 1001, 0, None),
+    ("var/cache/app/a", 0o700, 1001, 0, None),
+    ("srv/data", 0o2770, 1001, 0, None),
+    ("srv/data/first", 0o644, 1001, 0, b"first\n"),
+    ("srv/data/program", 0o755, 1001, 0, b"#!/bin/sh\necho ran\n"),
+    ("srv/pipe", 0o755, 0, 0, None),
+    ("srv/pipe/one", 0o1777, 0, 0, None),
+    ("srv/pipe/two", 0o750, 1001, 1001, None),
+    ("var/lib/store", 0o755, 1001, 1001, None),
+    ("etc/app.conf", 0o640, 1001, 0, b"setting\n"),
+)
+"""What the image of the engines' tests has besides a minimal Debian: path, mode, uid, gid, content of a file."""
+APP_CONFIG = (
+    "USER app", "WORKDIR /srv", "ENV FIRST=1", "ENV SECOND=two", "VOLUME /var/lib/store", "EXPOSE 8080",
+    'CMD ["sleep","1000"]',
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def app_archive(base_rootfs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root filesystem archive with a user `app` (1001), directories of its own, and content in some of them."""
+    archive = tmp_path_factory.mktemp("app") / "app.tar"
+    base = ["--exclude=./etc/passwd", f"--directory={base_rootfs}", "."]
+    subprocess.run(["tar", "--create", f"--file={archive}", *base], check=True)
+    passwd = (base_rootfs / "etc/passwd").read_bytes() + b"app:x:1001:1001::/srv:/bin/sh\n"
+    entries = (*APP_ENTRIES, ("etc/passwd", 0o644, 0, 0, passwd))
+    with tarfile.open(archive, "a") as tar:
+        for name, mode, uid, gid, content in entries:
+            member = tarfile.TarInfo(f"./{name}")
+            member.mode, member.uid, member.gid = mode, uid, gid
+            member.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
+            member.size = len(content or b"")
+            tar.addfile(member, io.BytesIO(content) if content is not None else None)
+    return archive
+
+
+@pytest.fixture(scope="session")
+def docker_image(app_archive: Path) -> Iterator[str]:
+    """`app_archive` as an image of Docker."""
+    yield from _imported(["docker"], app_archive)
+
+
+@pytest.fixture(scope="session")
+def podman_image(app_archive: Path) -> Iterator[str]:
+    """`app_archive` as an image of Podman."""
+    yield from _imported(["podman"], app_archive)
+
+
+def _imported(program: list[str], archive: Path) -> Iterator[str]:
+    if not shutil.which(program[0]) or subprocess.run([*program, "info"], capture_output=True, check=False).returncode:
+        pytest.skip(f"needs a {program[0]} that works")
+    name = f"localhost/lithify-test-app:{os.getpid()}"
+    changes = [word for change in APP_CONFIG for word in ("--change", change)]
+    subprocess.run([*program, "import", *changes, archive, name], check=True, capture_output=True, timeout=300)
+    yield name
+    subprocess.run([*program, "rmi", "--force", name], check=True, capture_output=True, timeout=60)

@@ -137,7 +137,7 @@ class CliEngine(ABC):
             ], prefix)  # fmt: skip
         except BaseException:
             for name in made:
-                self._client.run("rm", "--force", "--volumes", helper_name(name))
+                self._client.remove(helper_name(name))
             self._discard_volumes([name for name in (*made, *views.volumes) if name not in present])
             raise
 
@@ -175,7 +175,7 @@ class CliEngine(ABC):
             if name.startswith(KEPT):
                 kept.add(marks.get(RUN))
             elif is_abandoned(marks, local=self._info.local):
-                self._client.run("rm", "--force", "--volumes", name)
+                self._client.remove(name)
                 swept.append(f"{self.name} container {name}")
         volumes = {
             str(known["Name"]): known.get("Labels") or {} for known in self._labelled("volume", "ls", kind="volume")
@@ -422,7 +422,7 @@ class CliContainer:
         self._own()
         if self._kept:
             return
-        result = self._client.run("rm", "--force", "--volumes", self._id)
+        result = self._client.remove(self._id)
         if result.code != 0 and self._client.inspect("container", self._id) is not None:
             self._client.expect(result)
         self._engine.release(self.held)

@@ -70,6 +70,12 @@ class Client:
             raise EngineRefused(f"{self.engine} refused: {printable(result.message)}", hint="see what it says")
         return result
 
+    def remove(self, container: str) -> Result:
+        """Kill a container and remove it with its anonymous volumes; failure is told by the result."""
+        # Podman asks first, and waits ten seconds for an answer.
+        at_once = ("--time=0",) if self.engine == "podman" else ()
+        return self.run("rm", "--force", "--volumes", *at_once, container)
+
     def require(self) -> None:
         """Raise EngineUnreachable unless the engine answers."""
         result = self.run(*_QUESTIONS[self.engine], timeout=30.0)

@@ -129,7 +129,7 @@ class _Peek:
     def close(self) -> None:
         """Remove the container."""
         if self._container is not None:
-            self._client.run("rm", "--force", "--volumes", self._container)
+            self._client.remove(self._container)
 
     def user(self, text: str) -> User:
         """Return who `text` is by the image's own user database."""

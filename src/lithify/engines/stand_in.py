@@ -208,7 +208,7 @@ class DockerViews(Views):
             put = shlex.join([*self.client.base, "cp", "-", f"{helper}:/lithify"])
             self.client.expect(self.client.run_words(["sh", "-c", f"{take} | {put}"], timeout=300.0))
         finally:
-            self.client.run("rm", "--force", "--volumes", helper)
+            self.client.remove(helper)
 
 
 class PodmanViews(Views):
