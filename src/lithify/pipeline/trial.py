@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from lithify.engines.base import Container, Engine, Root
@@ -80,7 +80,7 @@ class Trial:
     log: bytes = b""
     events: tuple[LogEvent, ...] = ()
     """What the log says of writes that failed: hints."""
-    starts: tuple[Start, ...] = ()
+    restarts: int = 0
     kept: str | None = None
     """The container's name where it was left for a look."""
 
@@ -97,6 +97,8 @@ class Trials:
     """Listen to the kernel for names that come and go, where it lets us."""
     trace: bool = False
     """Trace system calls while learning."""
+    starts: list[Start] = field(default_factory=list)
+    """Every container start so far, in the order in which they ended."""
     tell: Callable[[str], None] = lambda _: None
 
     @cached_property
@@ -143,8 +145,11 @@ class Trials:
             behaviour=behaviour,
             log=trial.log + again.log,
             events=trial.events + again.events,
-            starts=trial.starts + again.starts,
         )
+
+
+class _NotStarted(Exception):
+    """The engine refused to start a container; the message has its words. What it refuses later is no verdict."""
 
 
 class _Course:
@@ -159,7 +164,7 @@ class _Course:
         self.watcher = watcher
         self.first = first
         self.answers: list[Answer] = []
-        self.starts: list[Start] = []
+        self.restarts = 0
         self.programs: frozenset[str] | None = None
         self.listeners: frozenset[str] | None = None
         self.ready_after = 0.0
@@ -170,7 +175,7 @@ class _Course:
         self.watcher.created(self.container)
         try:
             self._live()
-        except EngineRefused as refused:
+        except _NotStarted as refused:
             return self._trial(engine_error=str(refused))
         return self._trial()
 
@@ -196,13 +201,18 @@ class _Course:
     def _start(self, phase: Phase) -> int:
         """Start it, wait until it is ready or gone, and ask the checks; returns its pid, 0 where it is gone."""
         begun = time.monotonic()
-        self.container.start()
+        try:
+            self.container.start()
+        except EngineRefused as refused:
+            raise _NotStarted(str(refused)) from refused
         pid = self.container.pid() or 0
         if pid:
             self.watcher.started(self.container, pid)
         self.ready_after = self._wait(pid, phase, begun)
         self._look(pid)
-        self.starts.append(Start(purpose=f"{self.life.purpose}: {phase.value}", seconds=time.monotonic() - begun))
+        seconds = round(time.monotonic() - begun, 2)
+        self.trials.starts.append(Start(purpose=f"{self.life.purpose}: {phase.value}", seconds=seconds))
+        self.restarts += phase is Phase.RESTARTED
         return pid
 
     def _wait(self, pid: int, phase: Phase, begun: float) -> float:
@@ -299,7 +309,7 @@ class _Course:
 
     def _trial(self, engine_error: str = "") -> Trial:
         log = self.container.logs()
-        return Trial(behaviour=self._behaviour(engine_error), log=log, events=_events(log), starts=tuple(self.starts))
+        return Trial(behaviour=self._behaviour(engine_error), log=log, events=_events(log), restarts=self.restarts)
 
 
 class _Rest:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from lithify.engines.base import Container
 from lithify.engines.process import TIMED_OUT, run
+from lithify.errors import EngineRefused
 from lithify.model.behaviour import Answer, Phase
 from lithify.model.path import printable
 from lithify.model.run import Exercise
@@ -110,7 +111,10 @@ def _http(url: str, container: Container, phase: Phase, ports: Mapping[int, int]
 
 
 def _inside(command: tuple[str, ...], container: Container, phase: Phase, timeout: float) -> Answer:
-    done = container.execute(command, timeout=timeout)
+    try:
+        done = container.execute(command, timeout=timeout)
+    except EngineRefused as refused:  # it ended meanwhile, or was stopped to see whether the check can fail
+        return Answer(name="check-inside", phase=phase, passed=False, detail=str(refused), command=command)
     detail = _detail(done.code, done.output, timeout)
     return Answer(name="check-inside", phase=phase, passed=done.code == 0, detail=detail, command=command)
 
