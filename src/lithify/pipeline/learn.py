@@ -183,7 +183,7 @@ def learn(trials: Trials, *, keep: bool = False) -> Learnt:
         learner.close()
     _insist_that_it_works(trial, trials.target)
     write_set = _write_set(trials.engine.name, trials.target, learner, time.monotonic() - begun)
-    observation = replace(write_set.observation, exercise=trials.exercise.words, restarts=len(trial.starts) - 1)
+    observation = replace(write_set.observation, exercise=trials.exercise.words, restarts=trial.restarts)
     return Learnt(write_set=replace(write_set, observation=observation), trial=trial)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from lithify.engines.base import Container, Root
@@ -10,7 +10,7 @@ from lithify.model.behaviour import Behaviour, Phase
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, PathClass, StorageKind
 from lithify.model.path import printable
-from lithify.model.verdict import Check, Exposed, Start, Verdict
+from lithify.model.verdict import Check, Exposed, Verdict
 from lithify.model.writes import Change, WriteSet
 from lithify.pipeline.trial import Life, Trial, Trials, Watcher, sees_processes
 from lithify.prove.compare import compare, works
@@ -79,7 +79,6 @@ class Dropped:
     mount: Mount
     needed: bool
     summary: str
-    starts: tuple[Start, ...] = field(default=())
 
 
 def run_planned(trials: Trials, plan: MountPlan, users: Users, *, keep: bool = False) -> Proof:
@@ -132,7 +131,7 @@ def _drop(trials: Trials, plan: MountPlan, mount: Mount) -> Dropped:
     summary = (
         f"without {mount.path}: {failed[0].name}: {failed[0].summary}" if failed else f"works without {mount.path}"
     )
-    return Dropped(mount=mount, needed=bool(failed), summary=summary, starts=trial.starts)
+    return Dropped(mount=mount, needed=bool(failed), summary=summary)
 
 
 def droppable(plan: MountPlan, write_set: WriteSet | None, *, decided: bool) -> tuple[Mount, ...]:
@@ -157,7 +156,6 @@ def verdict(
 ) -> Verdict:
     """Put together what the runs showed."""
     assert trials.original is not None
-    starts = proof.trial.starts + tuple(start for drop in dropped for start in drop.starts) + flag_alone.starts
     return Verdict(
         works=proof.works,
         refused=proof.refused,
@@ -166,7 +164,7 @@ def verdict(
         exposed=proof.exposed,
         strength=_strength(trials),
         cannot_show=proof.cannot_show,
-        starts=starts,
+        starts=tuple(trials.starts),
         rounds=rounds,
     )
 
