@@ -24,6 +24,7 @@ def _checks(original: Behaviour, planned: Behaviour) -> Iterator[Check]:
     if original.running and original.programs:
         yield _programs(original, planned)
     yield _log(original, planned)
+    yield from _not_asked(original, planned)
 
 
 def _starts(original: Behaviour, planned: Behaviour) -> Check:
@@ -51,14 +52,24 @@ def _answers(original: Behaviour, planned: Behaviour) -> Iterator[Check]:
     before = {(answer.name, answer.phase): answer for answer in original.answers}
     after = {(answer.name, answer.phase): answer for answer in planned.answers}
     for key, answer in before.items():
-        name = f"{answer.name} ({answer.phase.value})"
-        if key not in after:
-            # What the original itself failed proves nothing; what was never asked again does.
-            if answer.passed:
-                yield Check(name=name, passed=False, summary="never got that far", command=answer.command)
-            continue
-        now = after[key]
-        yield Check(name=name, passed=_same(answer, now), summary=_told(answer, now), command=now.command)
+        if key in after:
+            now = after[key]
+            yield Check(name=_name(answer), passed=_same(answer, now), summary=_told(answer, now), command=now.command)
+
+
+def _not_asked(original: Behaviour, planned: Behaviour) -> Iterator[Check]:
+    """Fail what was never asked because the run ended before: last, for something else is why it ended.
+
+    What the original itself failed proves nothing.
+    """
+    asked = {(answer.name, answer.phase) for answer in planned.answers}
+    for answer in original.answers:
+        if answer.passed and (answer.name, answer.phase) not in asked:
+            yield Check(name=_name(answer), passed=False, summary="never got that far", command=answer.command)
+
+
+def _name(answer: Answer) -> str:
+    return f"{answer.name} ({answer.phase.value})"
 
 
 def _same(before: Answer, after: Answer) -> bool:
