@@ -111,6 +111,15 @@ SYSTEM/CODE   places in /etc, /usr or that hold code     DYING STATE directories
 MEMORY        bytes reserved (MiB)"""
 
 
+def measured(service: Service, engine: str, work: Path) -> Iterator[Row]:
+    """Yield the rows of `measure`; what breaks it off is the reason of the last, so that the others get theirs."""
+    try:
+        yield from measure(service, engine, work)
+    except Exception as error:
+        reason = f"broken off: {type(error).__name__}: {error}"
+        yield Row(service=service.name, engine=engine, plan="lithify", flag_alone=False, works=False, reason=reason)
+
+
 def measure(service: Service, engine: str, work: Path) -> Iterator[Row]:
     """Yield lithify's row and the naive plan's."""
     built = build(service)
@@ -329,7 +338,7 @@ def main() -> int:
             for engine in engines_here(options.engine.split(",")):
                 if engine == "podman" and not service.podman:
                     continue
-                for row in measure(service, engine, work):
+                for row in measured(service, engine, work):
                     rows.append(row)
                     print(render_row(row, widths), flush=True)
                     if row.reason:
