@@ -1,8 +1,8 @@
 """What `lithify harden` costs beside the bare starts and exercises it needs: `python -m bench.harden [SERVICE]`.
 
-Takes the service through `harden` on Docker, and in the same run through bare lives of it: `docker run`, wait until the
-check passes, exercise, kill, start again, check, remove. Prints every start with its purpose, and the ratio of the whole
-hardening to as many bare lives as it had containers, one after the other. Below 1 places were taken away in parallel.
+Takes the service through `harden` on Docker, and in the same run through bare lives of it: `docker run`, wait until
+the check passes, exercise, kill, start again, check, remove. Prints every start with its purpose, and the ratio of the
+whole hardening to as many bare lives as it had containers, one after the other.
 """
 
 import json
@@ -71,9 +71,8 @@ def main() -> int:
     for start in verdict["starts"]:
         print(f"{start['seconds']:7.2f} s  {start['purpose']}")
     containers = sum(not start["purpose"].endswith(": restarted") for start in verdict["starts"])
-    print(
-        f"harden {seconds:.1f} s; {containers} containers, {life:.1f} s each when bare; x{seconds / containers / life:.2f}"
-    )
+    ratio = seconds / containers / life
+    print(f"harden {seconds:.1f} s; {containers} containers, {life:.1f} s each when bare; x{ratio:.2f}")
     return 0
 
 
