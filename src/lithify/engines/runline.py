@@ -159,7 +159,8 @@ def parse_run_line(words: Sequence[str]) -> RunLine:
     """Return a run line in its parts; one word alone is split as a shell would. UsageError where it is none."""
     if len(words) == 1:
         try:
-            words = shlex.split(words[0])
+            # shlex does not know that a backslash at the end of a line goes on with the next
+            words = shlex.split(words[0].replace("\\\n", ""))
         except ValueError as error:
             raise UsageError(f"can't read the run line: {error}", hint="is a quote left open?") from error
     prefix, rest = _split_prefix(list(words))
