@@ -116,11 +116,15 @@ def ask(container: BundleContainer, port: int = 8080) -> str:
     raise AssertionError(container.logs())
 
 
+def container_file(container: BundleContainer, path: str) -> list[str]:
+    return Path(f"/proc/{container.pid()}/root/{path}").read_text().splitlines()
+
+
 def until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.005)
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, ...]]:
@@ -158,6 +162,8 @@ def test_a_life_with_a_restart_in_place(shop: Workshop, static_rootfs: Path) -> 
     assert container.exit_code() == 137
     assert container.address() is None
     container.start()
+    (hosts,) = (line for line in container_file(container, "etc/hosts") if container.name[-12:] in line)
+    assert hosts.split()[0] == container.address()
     assert ask(container) == "ok 4"
     assert container.stop(10) == 0
     assert container.exit_code() == 0
@@ -443,6 +449,18 @@ def test_it_looks_like_a_container_of_docker(shop: Workshop, base_rootfs: Path) 
     assert b"0000000000000000" in unprivileged.execute(["grep", "CapEff", "/proc/self/status"]).output
 
 
+def test_what_a_service_manager_told_us_stays_ours(
+    shop: Workshop, base_rootfs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("LISTEN_FDS", "1")
+        container = shop.started(base_rootfs, "sleep", "1000")
+        assert b"NOTIFY" not in container.execute(["env"]).output
+        assert b"notify" not in container.execute(["cat", "/proc/self/mountinfo"]).output
+
+
 def test_a_memory_limit_is_set_or_said_not_to_be(shop: Workshop, static_rootfs: Path) -> None:
     container = shop.started(static_rootfs, "/probe", memory=64 << 20)
     limits = glob.glob(f"/sys/fs/cgroup/**/{container.name}/memory.limit_in_bytes", recursive=True)
@@ -498,18 +516,22 @@ def test_what_a_killed_lithify_left_is_swept(shop: Workshop, static_rootfs: Path
     assert os.listdir(shop.state / "runs") == []
 
 
-def test_a_lithify_killed_at_any_moment_leaves_nothing_that_is_not_swept(shop: Workshop, static_rootfs: Path) -> None:
+STAGES = ("", "containers/*/config.json", "containers/*/orders.json", "containers/*/shim.json", "runtime/*",
+          "containers/*/pid", "containers/*/status.json")  # fmt: skip
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_lithify_killed_at_any_stage_is_swept_after(shop: Workshop, static_rootfs: Path, stage: str) -> None:
+    """Killed as soon as a file of that stage is there, in the middle of a create included."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", OWNER, shop.engine._runtime(), str(shop.state), str(static_rootfs), "started"]
-    for pause in (0.05, 0.1, 0.15, 0.18, 0.2, 0.22, 0.25, 0.3):
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as child:
-            time.sleep(pause)
-            child.send_signal(signal.SIGKILL)
-        shop.engine.sweep()
-        runs = shop.state / "runs"
-        assert not runs.exists() or os.listdir(runs) == []
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as child:
+        until(lambda: bool(glob.glob(f"{shop.state}/runs/*/{stage}")), 60)
+        child.send_signal(signal.SIGKILL)
+    shop.engine.sweep()
+    assert os.listdir(shop.state / "runs") == []
     needle = os.fsencode(shop.state)
-    assert [pid for pid in glob.glob("/proc/[0-9]*/cmdline") if needle in read(pid)] == []
+    until(lambda: not any(needle in read(path) for path in glob.glob("/proc/[0-9]*/cmdline")))
 
 
 def read(path: str) -> bytes:
@@ -689,7 +711,8 @@ def test_without_the_network_tools_it_runs_alone_and_says_so(
     container = runc.started(static_rootfs, "/probe", "serve", "8080", "/hits")
     assert container.pid()
     assert container.address() is None
-    assert "ip is not installed" in " ".join(container.notes)
+    assert "ip is not installed" in " ".join(container.cannot_show)
+    assert any("seccomp" in sentence for sentence in container.cannot_show)
 
 
 def test_what_is_missing_is_said(

@@ -5,6 +5,7 @@ holds the mounts, the log and the exit code, so nothing depends on lithify stayi
 """
 
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -22,7 +24,7 @@ from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
 from lithify.engines.image import LoadedImage, discard_partial, load_image
 from lithify.engines.network import Link
 from lithify.engines.places import give_attributes, mount_points
-from lithify.engines.prepare import Prepared, Setting, prepare
+from lithify.engines.prepare import HOSTS, Prepared, Setting, prepare
 from lithify.engines.render import render_bundle
 from lithify.engines.rootfs import RootFilesystem
 from lithify.engines.runtime import Runtime, said
@@ -48,7 +50,7 @@ CANNOT_SHOW = (
     "the bundle engine sets no seccomp or AppArmor profile, as Docker and Kubernetes do by default",
     "its containers reach this host only: what needs another host or a name server was not exercised",
 )
-"""What a proof on this engine leaves open, in sentences for a verdict."""
+"""What every proof on this engine leaves open."""
 
 _LOG_LIMIT = 8 << 20
 _CREATE_TIMEOUT = 60.0
@@ -64,7 +66,7 @@ class BundleEngine:
 
     def __init__(self, runtime: str | None = None, state: Path = STATE) -> None:
         self._runtime_name = runtime
-        self._state = state
+        self._state = state.absolute()
         self._run: RunDirectory | None = None
         self._users: dict[Path, set[str]] = {}
         self._lock = threading.Lock()
@@ -122,11 +124,16 @@ class BundleEngine:
         """
         _need_root()
         image = load_image(target, self._state)
-        made_of = hashlib.sha256(repr((target, plan)).encode("utf-8", "backslashreplace")).hexdigest()
+        mounts = tuple(replace(mount, reasons=(), confidence=1.0) for mount in plan.mounts)
+        made_of = hashlib.sha256(repr((target, mounts, plan.redirects)).encode("utf-8", "backslashreplace")).hexdigest()
         name = f"{_plain(Path(target.reference).name) or 'bundle'}-{made_of[:_NAME_LENGTH]}"
         directory = self._state / "bundles" / name
         rendered = render_bundle(image, plan, directory, memory=target.memory)
         return RunCommand(command=(self._runtime(), "run", "--bundle", str(directory), name), notes=rendered.notes)
+
+    def ports(self, target: Target) -> Mapping[int, int]:  # noqa: ARG002 - a bundle publishes nothing
+        """Return nothing: a bundle's ports are its own."""
+        return {}
 
     def attach(self, reference: str) -> Container | None:
         """Return the container of a pid, a cgroup, or a container of ours that was kept; to be looked at only."""
@@ -300,6 +307,7 @@ class BundleContainer:
             )
         pid_file, log = directory / "pid", directory / "runtime.log"
         return {
+            "directory": str(directory),
             "overlay": options,
             "root": str(directory / "root"),
             "hide": list(self._runtime.hidden),
@@ -317,8 +325,8 @@ class BundleContainer:
         if isinstance(link, Link):
             self._link = link
             assert self._prepared is not None
-            with open(self._prepared.hosts, "a", encoding="utf-8") as hosts:
-                hosts.write(f"{link.container}\t{self._hostname}\n")
+            # in place: the container has this very file mounted already
+            self._prepared.hosts.write_text(f"{HOSTS}{link.container}\t{self._hostname}\n", encoding="utf-8")
         else:
             self._note(link)
         self._runtime.start(self.name)
@@ -432,6 +440,11 @@ class BundleContainer:
         _dismantle(self._directory, self._runtime.state)
         self._engine.forget(self)
 
+    @property
+    def cannot_show(self) -> tuple[str, ...]:
+        """What a proof in this container leaves open, in sentences for a verdict."""
+        return (*CANNOT_SHOW, *self.notes)
+
     def _note(self, text: str) -> None:
         if text not in self.notes:
             self.notes = (*self.notes, text)
@@ -453,23 +466,48 @@ def _escaped(path: Path, *, colon: bool = False) -> str:
 
 def _dismantle(directory: Path, runtime_state: Path) -> None:
     """End what runs in a container's directory and remove it with all that belongs to it, whoever made it."""
-    if not directory.exists():
-        return
-    record = read_record(directory / "container.json")
-    # a shim whose lithify was killed goes on until the container is created: only then is there something to end
-    _await(lambda: (directory / "status.json").exists() or not _shim_lives(directory), _CREATE_TIMEOUT)
-    status = read_record(directory / "status.json")
-    if is_alive(status):
-        _signal(int(status["pid"]), signal.SIGKILL)
-    gone = _await_gone(directory, _END_TIMEOUT)
+    with _held(directory) as there:
+        if not there:
+            return
+        record = read_record(directory / "container.json")
+        status = read_record(directory / "status.json")
+        if is_alive(status):
+            _signal(int(status["pid"]), signal.SIGKILL)
+        gone = _await_gone(directory, _END_TIMEOUT)
+        try:
+            Runtime(str(record.get("runtime", RUNTIMES[0])), runtime_state).delete(directory.name)
+        except EngineUnreachable:
+            gone = False  # the runtime was taken away since: what it would have ended, we do
+        if not gone:
+            _kill_shim(directory)
+        network.disconnect(str(record.get("link", "")))
+        remove_tree(directory)
+
+
+@contextmanager
+def _held(directory: Path) -> Iterator[bool]:
+    """Wait until no shim is in the middle of a create and keep others from beginning one; whether there is a directory.
+
+    A shim whose lithify was killed goes on until its container is created, and only then is there something to end.
+    """
     try:
-        Runtime(str(record.get("runtime", RUNTIMES[0])), runtime_state).delete(directory.name)
-    except EngineUnreachable:
-        gone = False  # the runtime was taken away since: what it would have ended, we do
-    if not gone:
-        _kill_shim(directory)
-    network.disconnect(str(record.get("link", "")))
-    remove_tree(directory)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        _await(lambda: _locked(descriptor), _CREATE_TIMEOUT)
+        yield directory.exists()
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _kill_shim(directory: Path) -> None:
@@ -479,13 +517,10 @@ def _kill_shim(directory: Path) -> None:
         _await_gone(directory, 1.0)
 
 
-def _shim_lives(directory: Path) -> bool:
-    return is_alive(read_record(directory / "shim.json"))
-
-
 def _await_gone(directory: Path, timeout: float) -> bool:
     """Wait until a container's process and shim are gone; tell whether they are."""
-    return _await(lambda: not is_alive(read_record(directory / "status.json")) and not _shim_lives(directory), timeout)
+    records = (directory / "status.json", directory / "shim.json")
+    return _await(lambda: not any(is_alive(read_record(record)) for record in records), timeout)
 
 
 def _await(condition: Callable[[], bool], timeout: float) -> bool:

@@ -12,6 +12,9 @@ from lithify.model.image import ImageFacts
 from lithify.model.mount import MountPlan
 from lithify.model.path import is_pseudo, printable
 
+HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+"""The /etc/hosts of a container without an address."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -110,5 +113,4 @@ def _add_engine_files(places: Places, hostname: str, *, read_only: bool) -> Path
     places.add_file(PurePosixPath("/etc/hostname"), f"{hostname}\n", read_only=read_only)
     # no name server is reached from here: asking one that is not there fails at once, as waiting for one would not
     places.add_file(PurePosixPath("/etc/resolv.conf"), "nameserver 127.0.0.1\n", read_only=read_only)
-    hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-    return places.add_file(PurePosixPath("/etc/hosts"), hosts, read_only=read_only)
+    return places.add_file(PurePosixPath("/etc/hosts"), HOSTS, read_only=read_only)

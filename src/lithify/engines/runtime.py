@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from lithify.engines import process
@@ -41,6 +40,9 @@ class Runtime:
     def visible(self, *words: str) -> list[str]:
         """Return an argument list for the runtime that hides from it what it must not see."""
         command = self.command(*words)
+        if "NOTIFY_SOCKET" in os.environ or "LISTEN_FDS" in os.environ:
+            # set to nothing they still count for crun, which then mounts a socket without a name over the root
+            command = ["env", "--unset=NOTIFY_SOCKET", "--unset=LISTEN_FDS", *command]
         if not self.hidden:
             return command
         script = 'umount --lazy "$0" && exec "$@"'
@@ -78,11 +80,6 @@ def said(log: Path) -> str:
         if isinstance(record, dict) and record.get("level") == "error":
             return printable(str(record.get("msg", "")).strip()[:_WORDS])
     return ""
-
-
-def words(command: Sequence[str]) -> str:
-    """Return a command as one line for a message."""
-    return printable(" ".join(command))
 
 
 def _can_write_cgroups() -> bool:

@@ -9,6 +9,7 @@ Standard library only, and little of it: this is on the path of every start.
 """
 
 import ctypes
+import fcntl
 import json
 import os
 import select
@@ -23,6 +24,8 @@ _MS_SLAVE = 1 << 19
 _MNT_DETACH = 2
 _PR_SET_CHILD_SUBREAPER = 36
 _CHUNK = 1 << 16
+_SERVICE_MANAGER = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
+"""What a service manager told lithify: runtimes would hand it on to the container."""
 _LAST_WORDS = 1.0
 """Seconds after the container's end in which what it wrote is still waited for."""
 
@@ -70,18 +73,33 @@ def main(arguments: list[str]) -> None:
     """Do what the orders say, in a child that outlives the caller; the answer goes to standard output."""
     with open(arguments[1], encoding="utf-8", errors="surrogateescape") as file:
         orders = json.load(file)
+    os.chdir("/")  # what the caller stands on must not stay busy because of us
     if os.fork():
         os._exit(0)  # the child belongs to init, or to a subreaper above us, from here on
-    _write(orders["shim"], {"pid": os.getpid(), "start": _start_time(os.getpid())})
     try:
+        held = _hold(orders["directory"])
+        _write(orders["shim"], {"pid": os.getpid(), "start": _start_time(os.getpid())})
         pid, pipe = _create(orders)
     except _Refused as refused:
         _answer({"error": str(refused), "errno": refused.number})
         return
     _write(orders["status"], {"pid": pid, "start": _start_time(pid)})
+    os.close(held)
     _answer({"pid": pid})
     _detach()
     _attend(orders, pid, pipe)
+
+
+def _hold(path: str) -> int:
+    """Keep the container's directory from being removed until there is something that can be ended; not inherited."""
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(directory, fcntl.LOCK_SH)
+        if not os.path.samestat(os.fstat(directory), os.stat(path)):
+            raise FileNotFoundError
+    except FileNotFoundError:
+        raise _Refused("it was removed meanwhile") from None
+    return directory
 
 
 def _create(orders: dict[str, Any]) -> tuple[int, int]:
@@ -123,6 +141,8 @@ def _become(command: list[str], output: int) -> NoReturn:
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.umask(0o022)
+    for name in _SERVICE_MANAGER:
+        os.environ.pop(name, None)
     try:
         os.execvp(command[0], command)  # noqa: S606 - the whole task of a shim
     except OSError:
