@@ -29,6 +29,10 @@ _NAME_LIMIT = 300
 _PLACES_LIMIT = 5000
 """Places an explanation lists; a log that names more is counted, not listed."""
 _NAMES_LIMIT = 5
+_PENDING_LIMIT = 64
+"""Containers of which an event may wait for its next lines."""
+_PATIENCE = 200
+"""Lines of other containers after which an event waits no longer."""
 
 
 def read_log(
@@ -90,7 +94,7 @@ class LogReader:
         self._judge = lru_cache(maxsize=1024)(partial(_judge, working_directory, tuple(mounts)))
         self._rest = bytearray()
         self._unfinished = False
-        self._pending: Pending | None = None
+        self._pending: dict[str, Pending] = {}
         self._last: tuple[object, ...] = ()
         self.lines = 0
         """Lines read so far."""
@@ -118,7 +122,8 @@ class LogReader:
         """Yield what the end of the log completes."""
         if self._unfinished:
             yield from self._finish_line()
-        yield from self._release()
+        for container in list(self._pending):
+            yield from self._release(container)
 
     def _finish_line(self) -> Iterator[LogEvent]:
         line = bytes(self._rest)
@@ -146,29 +151,36 @@ class LogReader:
     def _read_line(self, line: bytes, *, hit: bool) -> Iterator[LogEvent]:
         text = line.decode("utf-8", "surrogateescape").replace("\r", "\n").rstrip("\n")
         if self._pending:
-            offer = self._pending.offer(tuple(unwrap(text)))
+            yield from self._expire()
+            messages = tuple(unwrap(text))
+            pending = self._pending.get(messages[0].container)
+            offer = pending.offer(messages) if pending else Offer.RELEASED
             if offer is Offer.CONSUMED:
                 return
-            if offer is not Offer.IGNORED:
-                yield from self._release()
+            yield from self._release(messages[0].container)
             if offer is Offer.COMPLETED:
                 return
         if not hit:
             return
         for draft in examine(unwrap(text), line=self.lines, raw=printable(text.strip()[: _RAW_LIMIT * 2])[:_RAW_LIMIT]):
-            yield from self._release()
+            container = draft.message.container
+            yield from self._release(container)
             pending = awaiting(draft)
-            if pending:
-                self._pending = pending
-            else:
+            if pending and len(self._pending) < _PENDING_LIMIT:
+                self._pending[container] = pending
+            elif draft.counts:
                 yield from self._emit(draft)
 
-    def _release(self) -> Iterator[LogEvent]:
-        if self._pending:
-            draft = self._pending.draft
-            self._pending = None
-            if draft.counts:
-                yield from self._emit(draft)
+    def _release(self, container: str) -> Iterator[LogEvent]:
+        pending = self._pending.pop(container, None)
+        if pending and pending.draft.counts:
+            yield from self._emit(pending.draft)
+
+    def _expire(self) -> Iterator[LogEvent]:
+        """Let go of events whose container has been silent for long."""
+        for container, pending in list(self._pending.items()):
+            if self.lines - pending.draft.line > _PATIENCE:
+                yield from self._release(container)
 
     def _emit(self, draft: Draft) -> Iterator[LogEvent]:
         message = draft.message

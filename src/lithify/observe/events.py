@@ -8,7 +8,7 @@ the upper layer anyway; changed attributes too, since overlayfs itself sets time
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,16 +16,19 @@ from lithify.observe import kernel
 
 CREATE, DELETE, MOVED_FROM, MOVED_TO, RENAME = 0x100, 0x200, 0x40, 0x80, 0x10000000
 ON_DIRECTORY, OVERFLOW = 0x40000000, 0x4000
-_REPORT_FID, _REPORT_DIR_FID, _REPORT_NAME, _REPORT_TARGET_FID = 0x200, 0x400, 0x800, 0x1000
 _CLOSE_ON_EXEC, _NON_BLOCKING, _UNLIMITED_QUEUE = 0x1, 0x2, 0x10
+_REPORT_FID, _REPORT_DIR_FID, _REPORT_NAME = 0x200, 0x400, 0x800
 _MARK_ADD, _MARK_FILESYSTEM = 0x1, 0x100
-_NAMES = _REPORT_FID | _REPORT_DIR_FID | _REPORT_NAME
 KINDS = (
-    (_NAMES | _REPORT_TARGET_FID, CREATE | DELETE | RENAME | ON_DIRECTORY),  # Linux 5.17
-    (_NAMES, CREATE | DELETE | MOVED_FROM | MOVED_TO | ON_DIRECTORY),  # Linux 5.9
+    CREATE | DELETE | RENAME | ON_DIRECTORY,  # Linux 5.17
+    CREATE | DELETE | MOVED_FROM | MOVED_TO | ON_DIRECTORY,  # Linux 5.9
 )
-"""What to ask the kernel for, the best first: flags of the descriptor, and events."""
-_TARGET, _IN_DIRECTORY, _DIRECTORY_ITSELF, _OLD_NAME, _NEW_NAME = 1, 2, 3, 10, 12
+"""What to ask the kernel for, the best first.
+
+The entries themselves (FAN_REPORT_TARGET_FID) are not asked for: a file made again under its name would be another each
+time, and its events would no longer wait as one.
+"""
+_IN_DIRECTORY, _OLD_NAME, _NEW_NAME = 2, 10, 12
 _EVENT = struct.Struct("=IBBHQii")
 _INFO = struct.Struct("=BBH8sIi")
 _HANDLE_AT = 12
@@ -55,8 +58,6 @@ class Event(NamedTuple):
     mask: int
     pid: int
     place: Place
-    target: bytes | None = None
-    """The entry itself, as a directory would be known; None where the kernel does not say."""
     old: Place | None = None
     """Where a renamed entry was before."""
 
@@ -66,25 +67,25 @@ def reason_of(error: OSError) -> str:
     return _REASONS.get(error.errno or 0, os.strerror(error.errno or 0))
 
 
-def open_watch(kinds: int = 0) -> tuple[int, int]:
-    """Return a fanotify descriptor and the events to ask for, the best of `KINDS` from `kinds` on that there is.
+def open_watch() -> int:
+    """Return a fanotify descriptor; OSError where the kernel refuses."""
+    names = _REPORT_FID | _REPORT_DIR_FID | _REPORT_NAME
+    return kernel.fanotify_init(names | _CLOSE_ON_EXEC | _NON_BLOCKING | _UNLIMITED_QUEUE)
 
-    OSError where the kernel refuses all.
+
+def mark_filesystem(descriptor: int, path: Path, kinds: Sequence[int] = KINDS) -> None:
+    """Ask for the events of the whole filesystem that holds `path`, of the first of `kinds` that the kernel has.
+
+    OSError where it refuses all of them.
     """
-    for index, (flags, mask) in enumerate(KINDS[kinds:]):
+    for mask in kinds:
         try:
-            descriptor = kernel.fanotify_init(flags | _CLOSE_ON_EXEC | _NON_BLOCKING | _UNLIMITED_QUEUE)
+            kernel.fanotify_mark(descriptor, _MARK_ADD | _MARK_FILESYSTEM, mask, str(path))
         except OSError as error:
-            if error.errno == errno.EINVAL and index + 1 < len(KINDS[kinds:]):
+            if error.errno == errno.EINVAL and mask != kinds[-1]:
                 continue
             raise
-        return descriptor, mask
-    raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-
-
-def mark_filesystem(descriptor: int, mask: int, path: Path) -> None:
-    """Ask for the events of the whole filesystem that holds `path`; OSError where the kernel refuses."""
-    kernel.fanotify_mark(descriptor, _MARK_ADD | _MARK_FILESYSTEM, mask, str(path))
+        return
 
 
 def filesystem_id(path: Path) -> bytes:
@@ -106,16 +107,14 @@ def parse_events(raw: bytes) -> Iterator[Event]:
     at = 0
     while at < len(raw):
         length, _, _, head, mask, _, pid = _EVENT.unpack_from(raw, at)
-        place = target = old = None
+        place = old = None
         info = at + head
         end = at + length
         while info < end:
             kind, _, size, _, handle_size, _ = _INFO.unpack_from(raw, info)
             name_at = info + _HANDLE_AT + 8 + handle_size
             key = raw[info + 4 : name_at]
-            if kind == _TARGET:
-                target = key
-            elif kind in (_IN_DIRECTORY, _NEW_NAME):
+            if kind in (_IN_DIRECTORY, _NEW_NAME):
                 place = Place(key, raw[name_at : info + size].split(b"\0", 1)[0])
             elif kind == _OLD_NAME:
                 old = Place(key, raw[name_at : info + size].split(b"\0", 1)[0])
@@ -125,7 +124,7 @@ def parse_events(raw: bytes) -> Iterator[Event]:
             yield Event(mask, pid, Place(b"", b""))
         elif place is not None or old is not None:
             # Of a rename out of what we may see only the old half comes.
-            yield Event(mask, pid, place or old or Place(b"", b""), target, old)
+            yield Event(mask, pid, place or old or Place(b"", b""), old)
 
 
 class JoinRenames:
@@ -141,5 +140,5 @@ class JoinRenames:
             return None
         if event.mask & MOVED_TO:
             old = self._from.pop(event.pid, None)
-            return Event(event.mask & ~MOVED_TO | RENAME, event.pid, event.place, event.target, old)
+            return Event(event.mask & ~MOVED_TO | RENAME, event.pid, event.place, old)
         return event

@@ -50,6 +50,12 @@ def birth_time(descriptor: int) -> int | None:
 
 def file_handle(directory: int, name: str) -> bytes | None:
     """Return the kernel's handle of `name` in a directory descriptor, links not followed; None where there is none."""
+    packed = packed_handle(directory, name)
+    return None if packed is None else packed[8:]
+
+
+def packed_handle(directory: int, name: str) -> bytes | None:
+    """Return the same as a packed `struct file_handle`: length, type, and the handle's bytes."""
     handle = _Handle(size=_MAX_HANDLE)
     mount = ctypes.c_int()
     try:
@@ -58,7 +64,7 @@ def file_handle(directory: int, name: str) -> bytes | None:
         )
     except AttributeError:
         return None
-    return None if failed else bytes(handle.bytes[: handle.size])
+    return None if failed else bytes(handle)[: 8 + handle.size]
 
 
 def open_by_handle(mount: int, handle: bytes) -> int | None:

@@ -30,7 +30,6 @@ from lithify.observe.processes import IdMap, read_credentials, read_program
 _TEMPORARY = re.compile(rb"#[0-9a-f]+")
 _MAX_DIRECTORIES = 50_000
 _MAX_NAMES = 1000
-_MAX_PARENTS = 100_000
 _READ = 1 << 18
 _QUIET, _STREAK, _PAUSE = 0.005, 20, 0.02
 """Seconds without an event that end a streak of them, and after how many reads in a streak each read waits how long.
@@ -45,11 +44,11 @@ _FRESH = 2.0
 def available(path: Path) -> str | None:
     """Return why names can't be watched on the filesystem that holds `path`; None where they can."""
     try:
-        descriptor, mask = events.open_watch()
+        descriptor = events.open_watch()
     except OSError as error:
         return events.reason_of(error)
     try:
-        events.mark_filesystem(descriptor, mask, path)
+        events.mark_filesystem(descriptor, path)
         return None
     except OSError as error:
         return events.reason_of(error)
@@ -69,25 +68,23 @@ class LiveNames:
     NotPermitted on entering where the kernel refuses: see `available`.
     """
 
-    def __init__(self, storage: Sequence[Path], *, kinds: int = 0) -> None:
+    def __init__(self, storage: Sequence[Path], *, kinds: Sequence[int] = events.KINDS) -> None:
         self._storage = tuple(storage)
         self._kinds = kinds
-        """Where in `events.KINDS` to begin, for kernels that claim more than they hold."""
         self._uppers: dict[str, PurePosixPath] = {}
         self._prefixes: tuple[str, ...] = ()
         self._mounts: dict[bytes, int] = {}
-        self._seen = _Seen(self._locate)
+        self._seen = _Seen(self._locate, self._key_of)
         self._joins = events.JoinRenames()
         self._notes: set[str] = set()
         self._lock = threading.Lock()
         self._descriptor = -1
-        self._mask = 0
         self._wake = -1
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "LiveNames":
         try:
-            self._descriptor, self._mask = events.open_watch(self._kinds)
+            self._descriptor = events.open_watch()
             for place in self._storage:
                 self._mark(place)
             self._wake = os.eventfd(0, os.EFD_CLOEXEC)
@@ -186,7 +183,7 @@ class LiveNames:
                     self._seen.take(whole)
 
     def _mark(self, place: Path) -> None:
-        events.mark_filesystem(self._descriptor, self._mask, place)
+        events.mark_filesystem(self._descriptor, place, self._kinds)
         identity = events.filesystem_id(place)
         if identity not in self._mounts:
             self._mounts[identity] = _open_mount(place)
@@ -212,6 +209,18 @@ class LiveNames:
             return None
         finally:
             os.close(descriptor)
+
+    def _key_of(self, place: Place) -> bytes | None:
+        """Return by what a directory is known that has just been made; None where it is gone already."""
+        identity, handle = events.split_key(place.directory)
+        parent = kernel.open_by_handle(self._mounts.get(identity, -1), handle)
+        if parent is None:
+            return None
+        try:
+            packed = kernel.packed_handle(parent, os.fsdecode(place.name))
+        finally:
+            os.close(parent)
+        return None if packed is None else identity + packed
 
     def _close(self) -> None:
         for descriptor in (self._descriptor, self._wake, *self._mounts.values()):
@@ -311,13 +320,15 @@ class _Directory:
 class _Seen:
     """Everything that was seen, by directory."""
 
-    def __init__(self, locate: Callable[[bytes], str | None]) -> None:
+    def __init__(self, locate: Callable[[bytes], str | None], key_of: Callable[[Place], bytes | None]) -> None:
         self.kept: list[_Directory] = []
         self.notes: set[str] = set()
         self._locate = locate
+        self._key_of = key_of
         self._by_key: dict[bytes, _Directory | None] = {}
         self._by_path: dict[str, _Directory] = {}
-        self._parents: dict[bytes, Place] = {}
+        self._ways: set[str] = set()
+        """Every kept directory and those above it."""
         self._order = 0
         self._people = _People()
 
@@ -330,8 +341,6 @@ class _Seen:
         if event.mask & OVERFLOW:
             self.notes.add("the kernel dropped names that came and went: there were too many")
             return
-        if event.mask & ON_DIRECTORY and event.target is not None:
-            self._note_directory(event)
         here = self._directory(event.place.directory)
         there = self._directory(event.old.directory) if event.old is not None else None
         if here is None and there is None:
@@ -340,6 +349,8 @@ class _Seen:
         if writer is None:
             return
         self._order += 1
+        if event.mask & ON_DIRECTORY and event.mask & (CREATE | RENAME):
+            self._note_directory(event, here, there)
         if event.mask & RENAME:
             self._rename(event, here, there, writer)
             return
@@ -366,43 +377,29 @@ class _Seen:
             record.copied = record.copied or from_work
             record.renamed = record.renamed or not from_work
 
-    def _note_directory(self, event: Event) -> None:
-        """Remember where a directory was made, for the time when it is gone; forget where it was when it moves."""
-        target = event.target
-        assert target is not None
-        if event.mask & (CREATE | RENAME) and len(self._parents) < _MAX_PARENTS:
-            self._parents[target] = event.place
-        if event.mask & RENAME and target in self._by_key:
-            moved = self._by_key.pop(target)
-            if moved is not None:
-                stale = [k for k, d in self._by_key.items() if d is not None and _is_below(d.path, moved.path)]
+    def _note_directory(self, event: Event, here: _Directory | None, there: _Directory | None) -> None:
+        """Learn by what a new directory is known, for the time when it is gone; forget where a moved one was."""
+        if event.old is not None and there is not None:
+            before = f"{there.path}/{os.fsdecode(event.old.name)}"
+            if before in self._ways:
+                stale = [k for k, d in self._by_key.items() if d is not None and _is_below(d.path, before)]
                 for key in stale:
                     del self._by_key[key]
+        if here is not None and not _is_temporary(here, event.place.name):
+            known_by = self._key_of(event.place)
+            if known_by is not None:
+                self._by_key[known_by] = self._keep(f"{here.path}/{os.fsdecode(event.place.name)}")
 
     def _directory(self, key: bytes) -> _Directory | None:
         """Return what is known of a directory of interest; None of any other."""
         if key in self._by_key:
             return self._by_key[key]
         path = self._locate(key)
-        if path is None:
-            path = self._former_path(key)
         found = self._keep(path) if path else None
         if len(self._by_key) >= 4 * _MAX_DIRECTORIES:
             self._by_key = {k: d for k, d in self._by_key.items() if d is not None}
         self._by_key[key] = found
         return found
-
-    def _former_path(self, key: bytes) -> str | None:
-        """Return where a directory that is gone was made."""
-        names: list[str] = []
-        while (place := self._parents.get(key)) is not None and len(names) < 256:
-            names.append(os.fsdecode(place.name))
-            key = place.directory
-            known = self._by_key.get(key)
-            path = known.path if known is not None else self._locate(key)
-            if path is not None:
-                return "/".join([path, *reversed(names)]) if path else None
-        return None
 
     def _keep(self, path: str) -> _Directory | None:
         found = self._by_path.get(path)
@@ -412,6 +409,9 @@ class _Seen:
                 return None
             found = self._by_path[path] = _Directory(path)
             self.kept.append(found)
+            while path and path not in self._ways:
+                self._ways.add(path)
+                path = path.rpartition("/")[0]
         return found
 
 

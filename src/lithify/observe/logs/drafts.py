@@ -91,7 +91,7 @@ def _text(message: Message) -> str:
     return text
 
 
-_MAKES = re.compile(r"creat|mk|touch|writ|sav|lock|pid ?file|bind|listen|temp", re.IGNORECASE)
+_MAKES = re.compile(r"creat|\bmk|touch|\bwrit|\bsav|lock|pid ?file|bind|listen|\btemp", re.IGNORECASE)
 
 
 def _is_failed_write(text: str, failure: Failure) -> bool:
@@ -197,7 +197,6 @@ class Offer(Enum):
     CONSUMED = "it belongs to the event, and more may follow"
     COMPLETED = "it belongs to the event, and nothing follows"
     RELEASED = "the event is over, and the line is none of it"
-    IGNORED = "it comes from elsewhere"
 
 
 _Reader = Callable[[Draft, str], Offer]
@@ -212,17 +211,11 @@ class Pending:
     _left: int
 
     def offer(self, messages: Sequence[Message]) -> Offer:
-        """Take what a line, by its messages, adds to the event."""
+        """Take what a line of the same container, by its messages, adds to the event."""
         self._left -= 1
         if self._left < 0:
             return Offer.RELEASED
-        offers = (
-            self._read(self.draft, message.text)
-            for message in messages
-            if message.container == self.draft.message.container
-        )
-        if messages[0].container != self.draft.message.container:
-            return Offer.IGNORED
+        offers = (self._read(self.draft, message.text) for message in messages)
         return next((offer for offer in offers if offer is not Offer.RELEASED), Offer.RELEASED)
 
 
