@@ -102,7 +102,8 @@ def _notes(image: LoadedImage, plan: MountPlan, missing: Sequence[PurePosixPath]
 def _copy(source: Path, target: Path) -> None:
     reader, writer = os.open(source, DIRECTORY), os.open(target, DIRECTORY)
     try:
-        copy_tree(reader, writer)
+        # the root is mounted read-only, so the files may be those of the unpacked image
+        copy_tree(reader, writer, link=True)
     finally:
         os.close(reader)
         os.close(writer)
