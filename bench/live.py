@@ -30,7 +30,7 @@ from lithify.observe.trace import Trace
 _SOURCE = Path(__file__).with_name("churn.c")
 _LIVE_LEAST, _LAYER_LEAST = 0.95, 0.99
 _REDIS = "redis-server --protected-mode no --save '' --dir /var/lib/redis"
-_NGINX = "nginx -g 'daemon off; worker_processes 1;'"
+_NGINX = "nginx -g 'daemon off;'"
 
 
 def _docker(*words: str) -> str:

@@ -29,6 +29,7 @@ The entries themselves (FAN_REPORT_TARGET_FID) are not asked for: a file made ag
 time, and its events would no longer wait as one.
 """
 _IN_DIRECTORY, _OLD_NAME, _NEW_NAME = 2, 10, 12
+_LENGTH = struct.Struct("=I")
 _EVENT = struct.Struct("=IBBHQii")
 _INFO = struct.Struct("=BBH8sIi")
 _HANDLE_AT = 12
@@ -99,32 +100,36 @@ def split_key(key: bytes) -> tuple[bytes, bytes]:
     return key[:8], key[8:]
 
 
-def parse_events(raw: bytes) -> Iterator[Event]:
-    """Yield the events in what was read from a fanotify descriptor; those without a name are left out.
-
-    Where the kernel sends the two halves of a rename apart, both come as they are: see `join_renames`.
-    """
+def split_events(raw: bytes) -> Iterator[bytes]:
+    """Yield the records in what was read from a fanotify descriptor, one an event; equal bytes are equal events."""
     at = 0
     while at < len(raw):
-        length, _, _, head, mask, _, pid = _EVENT.unpack_from(raw, at)
-        place = old = None
-        info = at + head
-        end = at + length
-        while info < end:
-            kind, _, size, _, handle_size, _ = _INFO.unpack_from(raw, info)
-            name_at = info + _HANDLE_AT + 8 + handle_size
-            key = raw[info + 4 : name_at]
-            if kind in (_IN_DIRECTORY, _NEW_NAME):
-                place = Place(key, raw[name_at : info + size].split(b"\0", 1)[0])
-            elif kind == _OLD_NAME:
-                old = Place(key, raw[name_at : info + size].split(b"\0", 1)[0])
-            info += size
+        end = at + _LENGTH.unpack_from(raw, at)[0]
+        yield raw[at:end]
         at = end
-        if mask & OVERFLOW:
-            yield Event(mask, pid, Place(b"", b""))
-        elif place is not None or old is not None:
-            # Of a rename out of what we may see only the old half comes.
-            yield Event(mask, pid, place or old or Place(b"", b""), old)
+
+
+def parse_event(record: bytes) -> Event | None:
+    """Return what a record says; None of one without a name.
+
+    Where the kernel sends the two halves of a rename apart, both come as they are: see `JoinRenames`.
+    """
+    _, _, _, info, mask, _, pid = _EVENT.unpack_from(record)
+    if mask & OVERFLOW:
+        return Event(mask, pid, Place(b"", b""))
+    place = old = None
+    while info < len(record):
+        kind, _, size, _, handle_size, _ = _INFO.unpack_from(record, info)
+        name_at = info + _HANDLE_AT + 8 + handle_size
+        found = Place(record[info + 4 : name_at], record[name_at : info + size].split(b"\0", 1)[0])
+        if kind in (_IN_DIRECTORY, _NEW_NAME):
+            place = found
+        elif kind == _OLD_NAME:
+            old = found
+        info += size
+    # Of a rename out of what may be seen only the old half comes.
+    here = place or old
+    return None if here is None else Event(mask, pid, here, old)
 
 
 class JoinRenames:

@@ -30,8 +30,9 @@ from lithify.observe.processes import IdMap, read_credentials, read_program
 _TEMPORARY = re.compile(rb"#[0-9a-f]+")
 _MAX_DIRECTORIES = 50_000
 _MAX_NAMES = 1000
+_MAX_AGAIN = 10_000
 _READ = 1 << 18
-_QUIET, _STREAK, _PAUSE = 0.005, 20, 0.02
+_QUIET, _STREAK, _PAUSE = 0.005, 20, 0.05
 """Seconds without an event that end a streak of them, and after how many reads in a streak each read waits how long.
 
 At first each event is read at once, while its process can still be looked at. Under load that would wake this thread
@@ -176,11 +177,14 @@ class LiveNames:
                 raw = os.read(self._descriptor, _READ)
             except (BlockingIOError, InterruptedError):
                 break
-            for event in events.parse_events(raw):
+            for record in events.split_events(raw):
                 taken += 1
-                whole = self._joins.join(event)
+                if self._seen.take_again(record):
+                    continue
+                event = events.parse_event(record)
+                whole = self._joins.join(event) if event is not None else None
                 if whole is not None:
-                    self._seen.take(whole)
+                    self._seen.take(whole, record)
 
     def _mark(self, place: Path) -> None:
         events.mark_filesystem(self._descriptor, place, self._kinds)
@@ -327,6 +331,7 @@ class _Seen:
         self._key_of = key_of
         self._by_key: dict[bytes, _Directory | None] = {}
         self._by_path: dict[str, _Directory] = {}
+        self._again: dict[bytes, tuple[_Directory, bytes]] = {}
         self._ways: set[str] = set()
         """Every kept directory and those above it."""
         self._order = 0
@@ -336,8 +341,22 @@ class _Seen:
         """Have processes looked at anew: one that ran a shell a moment ago may run a server now."""
         self._people.new_batch()
 
-    def take(self, event: Event) -> None:
-        """Take in one event."""
+    def take_again(self, record: bytes) -> bool:
+        """Take in an event equal to an earlier one of a name that came and went; tell whether it was one.
+
+        Under load most are: a temporary file is made and removed under a few names, over and over.
+        """
+        known = self._again.get(record)
+        if known is None:
+            return False
+        directory, name = known
+        directory.events += 1
+        if name in directory.names:
+            del directory.names[name]
+        return True
+
+    def take(self, event: Event, record: bytes) -> None:
+        """Take in one event, and its record as it was."""
         if event.mask & OVERFLOW:
             self.notes.add("the kernel dropped names that came and went: there were too many")
             return
@@ -359,6 +378,8 @@ class _Seen:
         here.events += 1
         if event.mask & DELETE:
             here.remove(event.place.name, self._order, writer)
+            if event.mask == CREATE | DELETE and len(self._again) < _MAX_AGAIN:
+                self._again[record] = here, event.place.name
         elif event.mask & CREATE:
             here.add(event.place.name, self._order, writer, directory=bool(event.mask & ON_DIRECTORY))
 
@@ -382,6 +403,7 @@ class _Seen:
         if event.old is not None and there is not None:
             before = f"{there.path}/{os.fsdecode(event.old.name)}"
             if before in self._ways:
+                self._again.clear()
                 stale = [k for k, d in self._by_key.items() if d is not None and _is_below(d.path, before)]
                 for key in stale:
                     del self._by_key[key]

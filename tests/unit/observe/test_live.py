@@ -12,6 +12,7 @@ from tests.unit.observe.conftest import Overlay, needs_root, run_inside
 from lithify.model.image import EntryType
 from lithify.model.writes import Change, Source, Write, WriterStyle
 from lithify.observe import live
+from lithify.observe.events import KINDS
 from lithify.observe.live import LiveNames
 from lithify.observe.merge import merge_writes
 from lithify.observe.overlay import read_upper_layer
@@ -26,11 +27,11 @@ def _watchable(tmp_path: Path) -> None:
         pytest.skip(f"names can't be watched here: {reason}")
 
 
-@pytest.fixture(params=[0, 1], ids=["linux-5.17", "linux-5.9"])
-def kinds(request: pytest.FixtureRequest) -> int:
+@pytest.fixture(params=KINDS, ids=["linux-5.17", "linux-5.9"])
+def kinds(request: pytest.FixtureRequest) -> tuple[int]:
     """Which of the kernel's ways to report is used."""
-    number: int = request.param
-    return number
+    mask: int = request.param
+    return (mask,)
 
 
 def _by_path(names: LiveNames) -> dict[str, Write]:
@@ -42,7 +43,7 @@ def _create_and_remove() -> None:
     Path("/tmp/x").unlink()
 
 
-def test_what_came_and_went_is_named(overlay: Overlay, kinds: int) -> None:
+def test_what_came_and_went_is_named(overlay: Overlay, kinds: tuple[int]) -> None:
     """With the program and the user that did it."""
     overlay.old("tmp/")
 
@@ -86,7 +87,7 @@ def test_what_stays_is_created_with_its_writer(overlay: Overlay) -> None:
     assert writes["/srv/file"].style is WriterStyle.IN_PLACE
 
 
-def test_a_rename_over_an_image_file_is_a_style(overlay: Overlay, kinds: int) -> None:
+def test_a_rename_over_an_image_file_is_a_style(overlay: Overlay, kinds: tuple[int]) -> None:
     """What `sed -i` does can't be done to a single-file mount."""
     overlay.old("etc/conf")
 
@@ -104,7 +105,7 @@ def test_a_rename_over_an_image_file_is_a_style(overlay: Overlay, kinds: int) ->
     assert (merged["/etc/conf"].change, merged["/etc/conf"].style) == (Change.REPLACED, WriterStyle.RENAME)
 
 
-def test_a_copy_up_is_no_creation(overlay: Overlay, kinds: int) -> None:
+def test_a_copy_up_is_no_creation(overlay: Overlay, kinds: tuple[int]) -> None:
     """Overlayfs makes the copies itself: the layer's word goes over the kernel's names."""
     overlay.old("etc/changed")
     overlay.old("etc/mode", mode=0o644)
@@ -137,6 +138,7 @@ def test_a_tree_that_is_gone_is_still_named(overlay: Overlay) -> None:
     def act() -> None:
         for name in ("a", "a/b", "a/b/c"):
             Path("/tmp", name).mkdir()
+        time.sleep(0.2)  # so long must a directory last to be known once it is gone
         Path("/tmp/a/b/c/file").write_text("x")
         shutil.rmtree("/tmp/a")
 
@@ -226,7 +228,7 @@ def test_memory_is_bounded(overlay: Overlay) -> None:
     with LiveNames([overlay.base]) as names:
         names.watch(overlay.upper)
         run_inside(overlay.root, act)
-        assert names.count(overlay.upper) >= 25_000
+        assert names.count(overlay.upper) >= 5_000
     writes = names.writes()[0]
     assert len(writes) <= 1001
     assert 1 <= len(next(w for w in writes if w.change is Change.CAME_AND_WENT).names) <= 24
