@@ -169,6 +169,7 @@ def _disguised(row: Disguise, match: re.Match[str], failure: Failure, message: M
     )
 
 
+_CURL = re.compile(r"Failed to open the file (?:/.{0,200})?\Z")
 _SET_FILE = re.compile(r"\bsetFile\((/[^\n,]{1,4000}), ?(?:true|false)\) call failed")
 _DUMP_CODE = re.compile(r"\s*(?:code|errno): (?:'(E[A-Z]+)'|-\d+),?\s*\Z")
 
@@ -176,6 +177,12 @@ _DUMP_CODE = re.compile(r"\s*(?:code|errno): (?:'(E[A-Z]+)'|-\d+),?\s*\Z")
 def _preludes(read: Sequence[tuple[Message, str]], line: int, raw: str) -> Iterator[Draft]:
     """Yield what only becomes an event by the lines that follow."""
     for message, text in read:
+        if match := _CURL.search(text):
+            failure = Failure(error=LogError.EROFS, operation=Operation.CREATE, program="curl")
+            # its words so far are what the next lines go on from
+            begun = replace(message, text=match[0])
+            yield Draft(failure=failure, message=begun, line=line, raw=raw, counts=False)
+            return
         if match := _SET_FILE.search(text[:_START]):
             failure = Failure(
                 error=LogError.EACCES, path=match[1], operation=Operation.CREATE, program="log4cxx", delimited=True
@@ -226,8 +233,8 @@ _SHADOW_LOCK = re.compile(r"/etc/(?:passwd|group|shadow|gshadow|subuid|subgid)\.
 def awaiting(draft: Draft) -> Pending | None:
     """Return what `draft` waits for; None where its line says all."""
     failure = draft.failure
-    if draft.failure.program == "log4cxx" and not draft.counts:
-        return Pending(draft, _read_log4cxx, 4)
+    if not draft.counts and failure.program in _CONTINUED:
+        return Pending(draft, *_CONTINUED[failure.program])
     if "type=SYSCALL" in draft.message.text and (serial := _AUDIT_SERIAL.search(draft.message.text)):
         return Pending(draft, _AuditReader(serial[1]), 12)
     if failure.program == "npm":
@@ -338,6 +345,20 @@ def _read_target(draft: Draft, text: str) -> Offer:
     return Offer.COMPLETED
 
 
+def _read_curl(draft: Draft, text: str) -> Offer:
+    """curl breaks its warnings at 79 columns, within words too."""
+    match = re.search(r"Warning: (.*)\Z", text)
+    if not match:
+        return Offer.RELEASED
+    draft.message = replace(draft.message, text=draft.message.text + match[1])
+    failure = next(read_failures(tokenise(draft.message.text)), None)
+    if failure is None or failure.path is None:
+        return Offer.CONSUMED
+    draft.failure = replace(failure, program="curl")
+    draft.counts = True
+    return Offer.COMPLETED
+
+
 def _read_log4cxx(draft: Draft, text: str) -> Offer:
     match = re.search(r"IO Exception : status code = (\d+)", text)
     if match:
@@ -348,6 +369,8 @@ def _read_log4cxx(draft: Draft, text: str) -> Offer:
     return Offer.CONSUMED if text.startswith("log4cxx") else Offer.RELEASED
 
 
+_CONTINUED: dict[str, tuple[_Reader, int]] = {"log4cxx": (_read_log4cxx, 4), "curl": (_read_curl, 70)}
+"""What only becomes an event by its next lines: who reads them, and how many at most."""
 _AUDIT_SYSCALL = re.compile(r".{0,200}?type=SYSCALL .{0,4000}\bcomm=\"([^\"]{1,200})\"")
 _AUDIT_SERIAL = re.compile(r"\bmsg=audit\(([\d.]+:\d+)\)")
 _AUDIT_NAME = re.compile(

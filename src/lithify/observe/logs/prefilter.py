@@ -11,7 +11,7 @@ _PIECE = 1 << 16
 _SMALL = bytes.maketrans(bytes(range(65, 91)), bytes(range(97, 123)))
 _NO_LETTERS = bytes(byte for byte in range(128) if not chr(byte).isalpha())
 
-_FORMS = (b"setfile(", b"accessdeniedexception: ", b"code: 'e", b"type=syscall")
+_FORMS = (b"setfile(", b"accessdeniedexception: ", b"code: 'e", b"type=syscall", b"failed to open the file ")
 """What begins a report that goes on in the next lines, or is one only in Java."""
 _BYTES = b'"MESSAGE":['
 """journald's JSON holds a message that is not UTF-8 as an array of numbers: nothing to search for."""
