@@ -194,10 +194,9 @@ class _Planner:
                 continue
             entry = self.ground.entry(path)
             seen = [s for s in need.seen if s.write.path == path]
-            write = seen[0].write if seen else need.seen[0].write
             below = footprint(entry)
             seed = Seed.CONTENT if below.entries else Seed.NONE
-            source = entry if entry is not None else write
+            source = entry or self.ground.entry(need.path) or (seen or need.seen)[0].write
             size, _ = bound_size(
                 need.classes,
                 extent([replace(need, seen=tuple(seen))]),

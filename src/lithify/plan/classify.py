@@ -282,6 +282,9 @@ def _is_rewritten(write: Write, where: Surroundings, image: ImageFacts) -> bool:
     return (named and replaced) or (by_script and (named or replaced))
 
 
+LEFT_OVER = "it was still there at the end, and nothing says that it can be made again"
+
+
 def _as_remainder(write: Write, where: Surroundings) -> Classified:
     if where.volume is not None:
         return _hinted(PathClass.STATE, "the image declares it as a volume")
@@ -289,7 +292,7 @@ def _as_remainder(write: Write, where: Surroundings) -> Classified:
         return _hinted(PathClass.CONFIG, "it changes what the image has")
     if write.type is EntryType.SYMLINK or write.size == 0:
         return _hinted(PathClass.SCRATCH, "it holds no bytes")
-    return _hinted(PathClass.STATE, "it was still there at the end, and nothing says that it can be made again")
+    return _hinted(PathClass.STATE, LEFT_OVER)
 
 
 def _last(name: str) -> str:

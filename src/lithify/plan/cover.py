@@ -30,8 +30,8 @@ PLACE = 16
 """A mount: a line in somebody's manifest, and one more directory to attack."""
 KEPT = 4
 """More for storage that stays: somebody has to look after it."""
-UPWARD = 8
-"""More for a directory in which the program makes no names itself."""
+UPWARD = 16
+"""More for a directory in which the program makes no names itself: worth it from three needy children on."""
 ENTRY = 2
 """An entry of the image that becomes writable."""
 HIDDEN = 8
@@ -138,18 +138,23 @@ class Solution:
 def solve(nodes: Sequence[Node]) -> Solution:
     """Return the choices of least cost. `nodes` stand parents first; one without a parent has -1 for it.
 
-    What a redirect moves is elsewhere afterwards, so no place below it can serve anything.
+    What a redirect moves is elsewhere afterwards, so no place below it can serve anything; mounts of single files serve
+    nothing but their own node.
     """
-    flat = [[sum(serve_cost(need, above) for need in node.needs) for above in Above] for node in nodes]
-    best = [list(costs) for costs in flat]
+    own = [[sum(serve_cost(need, above) for need in node.needs) for above in Above] for node in nodes]
+    flat = [list(costs) for costs in own]
+    best = [list(costs) for costs in own]
     chosen: list[list[Choice | None]] = [[None, None, None] for _ in nodes]
     for index in range(len(nodes) - 1, -1, -1):
         # Children come later in the order, so their costs have been added already.
         node, plain, moved = nodes[index], list(best[index]), flat[index]
         for above in Above:
             for choice in node.choices:
-                inner = moved if choice.means is Means.REDIRECT else plain
-                total = inner[choice.kind] + (choice.cost if above is Above.NOTHING else choice.nested_cost)
+                if choice.means is Means.FILES:
+                    inner = own[index][choice.kind] + plain[above] - own[index][above]
+                else:
+                    inner = (moved if choice.means is Means.REDIRECT else plain)[choice.kind]
+                total = inner + (choice.cost if above is Above.NOTHING else choice.nested_cost)
                 if total < best[index][above]:
                     best[index][above] = total
                     chosen[index][above] = choice
@@ -164,12 +169,15 @@ def solve(nodes: Sequence[Node]) -> Solution:
 def _trace(nodes: Sequence[Node], chosen: Sequence[Sequence[Choice | None]], cost: int) -> Solution:
     made: list[Choice | None] = [None] * len(nodes)
     holders = [-1] * len(nodes)
+    passed = [-1] * len(nodes)  # what serves the nodes below
     for index, node in enumerate(nodes):
-        holder = holders[node.parent] if node.parent >= 0 else -1
+        holder = passed[node.parent] if node.parent >= 0 else -1
         outer = made[holder] if holder >= 0 else None
         if outer is None or outer.means is not Means.REDIRECT:
             made[index] = chosen[index][outer.kind if outer is not None else Above.NOTHING]
-        holders[index] = holder if made[index] is None else index
+        choice = made[index]
+        holders[index] = holder if choice is None else index
+        passed[index] = holder if choice is None or choice.means is Means.FILES else index
     return Solution(cost=cost, made=tuple(made), holders=tuple(holders))
 
 
@@ -281,7 +289,8 @@ def _choices(
     node: Node, below: _Below, written: bool, option: Option | None, ground: Ground, settings: PlanSettings
 ) -> list[Choice]:
     choices: list[Choice] = []
-    single = next((need for need in node.needs if need.single), None)
+    # Where a file and a directory of one path were written, it is about the directory.
+    single = next(iter(node.needs)) if node.needs and all(need.single for need in node.needs) else None
     if single is None and node.path != ROOT and ground.objection(node.path, written=written) is None:
         print_ = footprint(ground.entry(node.path))
         seed = choose_seed(node.path, print_, below.classes, used=below.used, settings=settings)

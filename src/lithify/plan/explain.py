@@ -45,14 +45,15 @@ _WORDS = {
 def who_wrote_what(seen: Iterable[Seen], place: PurePosixPath) -> list[str]:
     """Return a sentence for each writer and what it did, names relative to `place`."""
     groups: dict[tuple[str, Change], list[Seen]] = {}
-    for one in seen:
+    for one in sorted(seen, key=lambda s: s.write.path.parts):
         writers = [_writer(writer) for writer in one.write.writers] or ["A process that was not seen"]
         for writer in writers:
             groups.setdefault((writer, one.write.change), []).append(one)
     sentences = []
     for (writer, change), members in sorted(groups.items()):
-        names = sorted({name for member in members for name in _names(member, place)})
-        more = max(len(names) - _SHOWN, 0) + sum(max(m.write.entries - 1, 0) for m in members)
+        names = [name for member in members[:_SHOWN] for name in _names(member, place)]
+        count = sum(max(1, m.write.entries, len(m.write.names)) for m in members)
+        more = count - len(names[:_SHOWN])
         shown = ", ".join(names[:_SHOWN]) + (f" and {more} more" if more else "")
         sources = sorted({source for member in members for source in member.write.evidence})
         known = " and ".join(_SOURCES[source] for source in sources)

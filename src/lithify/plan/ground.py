@@ -7,7 +7,7 @@ these. Single files are spared only where they hold programs.
 from pathlib import PurePosixPath
 
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
-from lithify.model.path import CODE, ROOT, is_pseudo, is_system
+from lithify.model.path import CODE, ROOT, is_pseudo, is_system, printable
 from lithify.plan.classify import IDENTITY_FILES
 from lithify.plan.settings import PlanSettings
 
@@ -58,11 +58,13 @@ class Ground:
             return "it is a directory of the system itself"
         if str(path) in self._above_code:
             root = self._above_code[str(path)]
-            return "it holds the program itself" if root == str(path) else f"it holds the program in {root}"
+            return "it holds the program itself" if root == str(path) else f"it holds the program in {printable(root)}"
         if place_label(path) in self._rejected:
             return "a run showed that a place here does not work"
         entry = self.entry(path)
-        if entry is None or entry.type is not EntryType.DIRECTORY or not entry.executables:
+        if entry is not None and entry.type is not EntryType.DIRECTORY:
+            return f"the image has a {entry.type.value} there, which no mount can turn into a directory"
+        if entry is None or not entry.executables:
             return None
         if entry.mode & _OTHERS_WRITE or (written and entry.executables <= EXECUTABLE_SHARE * entry.files):
             return None

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import PurePosixPath
 
 from lithify.model.image import EntryType, ImageEntry
@@ -122,7 +122,7 @@ class _Gatherer:
         if path is not write.path:
             write = replace(write, path=path)
         facts = self.known(path if is_directory else path.parent)
-        if facts.mounted or is_pseudo(path) or path in self.mounted:
+        if facts.mounted or path in self.mounted or (path.parent == ROOT and is_pseudo(path)):
             return
         demanded = path in self.widened
         if demanded:
@@ -202,7 +202,7 @@ def gather(write_set: WriteSet, settings: PlanSettings, ground: Ground) -> Deman
     """Return what the writes of `write_set` need, with what needs nothing and what must not be served."""
     gatherer = _Gatherer(write_set, settings, ground)
     taken: set[PurePosixPath] = set()
-    for write in write_set.writes:
+    for write in _in_order(write_set.writes):
         gatherer.take(write)
         taken.add(write.path)
     for path in sorted(gatherer.widened):
@@ -217,6 +217,17 @@ def gather(write_set: WriteSet, settings: PlanSettings, ground: Ground) -> Deman
         barred=tuple(sorted(gatherer.barred, key=lambda s: s.write.path)),
         metadata=gatherer.metadata,
     )
+
+
+def _in_order(writes: Iterable[Write]) -> Iterator[Write]:
+    """Yield `writes` in an order that depends on nothing but themselves."""
+    for _, same in groupby(sorted(writes, key=_order), key=_order):
+        first, *more = same
+        yield from sorted((first, *more), key=repr) if more else (first,)
+
+
+def _order(write: Write) -> tuple[tuple[str, ...], Change]:
+    return write.path.parts, write.change
 
 
 def _missed(path: PurePosixPath, entry: ImageEntry | None) -> Write:
@@ -313,7 +324,8 @@ def _belongs(name: str, base: str) -> bool:
 
 
 def _owner_of(name: str, bases: Iterable[PurePosixPath]) -> PurePosixPath | None:
-    return next((base for base in sorted(set(bases)) if _belongs(name, base.name)), None)
+    """Return the file that a passing name is about: a side file, or a temporary one that bears its whole name."""
+    return next((base for base in sorted(set(bases)) if _belongs(name, base.name) or name.endswith(base.name)), None)
 
 
 def _mountable(base: PurePosixPath, group: list[Seen], ground: Ground) -> tuple[PurePosixPath, ...]:

@@ -1,0 +1,84 @@
+"""Evidence decides what a path is for; names only hint."""
+
+import pytest
+from tests.unit.plan.facts import DIRECTORY, SOCKET, P, came_and_went, directory, file, image, made, write
+
+from lithify.model.mount import PathClass
+from lithify.model.writes import Change, Write
+from lithify.plan.classify import classify, surroundings
+
+FACTS = image(
+    {
+        "/app": directory(files=9, dirs=2),
+        "/app/main.py": file(exe=1),
+        "/app/settings.ini": file(),
+        "/app/notes.txt": file(),
+        "/etc/nginx/conf.d": directory(files=1),
+        "/etc/nginx/conf.d/default.conf": file(),
+    },
+    code=("/app",),
+    volumes=(),
+)
+
+CASES: list[tuple[Write, PathClass]] = [
+    # what it is
+    (write("/app/x", kind=SOCKET), PathClass.RUNTIME),
+    (write("/var/lib/app/s.dat", content="sqlite"), PathClass.STATE),
+    (write("/srv/x/unknown", content="rdb"), PathClass.STATE),
+    (write("/app/main.py", Change.CHANGED), PathClass.CODE),
+    (write("/app/plugins/new.so", content="elf"), PathClass.CODE),
+    (write("/usr/bin/tool"), PathClass.CODE),
+    (write("/opt/x/site-packages/m.py"), PathClass.CODE),
+    (write("/tmp/libnative1.so", content="elf"), PathClass.SCRATCH),
+    # who users and hosts are
+    (write("/etc/passwd", Change.REPLACED), PathClass.IDENTITY),
+    (write("/etc/group.lock"), PathClass.IDENTITY),
+    (came_and_went("/etc", "passwd.12", ".pwd.lock"), PathClass.IDENTITY),
+    (write("/etc/resolv.conf", Change.CHANGED), PathClass.IDENTITY),
+    # life times that the hierarchy standard fixes
+    (write("/run/anything.db", content="sqlite"), PathClass.RUNTIME),
+    (write("/var/cache/app/index.db"), PathClass.CACHE),
+    (write("/home/u/.cache/tool/db.sqlite"), PathClass.CACHE),
+    (came_and_went("/tmp"), PathClass.SCRATCH),
+    # pid files and locks, also among state; not the lock files of package managers
+    (write("/var/lib/db/main/postmaster.pid"), PathClass.RUNTIME),
+    (came_and_went("/srv/app", "server.lock"), PathClass.RUNTIME),
+    (write("/data/yarn.lock", size=90_000), PathClass.STATE),
+    # logs, and what only sounds like one
+    (write("/var/log/nginx/access.log"), PathClass.LOG),
+    (write("/app/production.log"), PathClass.LOG),
+    (write("/usr/local/tomcat/logs/catalina.2026-11-22.log"), PathClass.LOG),
+    (write("/data/000012.log"), PathClass.STATE),
+    (write("/var/lib/mysql/ib_logfile0"), PathClass.STATE),
+    # nothing left of it
+    (came_and_went("/var/lib/nginx/body"), PathClass.SCRATCH),
+    (made("/var/lib/nginx/proxy"), PathClass.SCRATCH),
+    (made("/app/uploads"), PathClass.STATE),
+    (came_and_went("/var/spool/postfix/active"), PathClass.STATE),
+    # configuration and data that is text
+    (write("/etc/nginx/conf.d/default.conf", Change.REPLACED), PathClass.CONFIG),
+    (write("/app/settings.ini", Change.CHANGED, content="text"), PathClass.CONFIG),
+    (write("/app/notes.txt", Change.CHANGED, content="text"), PathClass.STATE),
+    (write("/var/lib/logrotate/status", content="text"), PathClass.STATE),
+    (write("/etc/ssh/ssh_host_rsa_key"), PathClass.STATE),
+    # the rest: what is there at the end is kept
+    (write("/home/app/report"), PathClass.STATE),
+    (write("/home/app/mark", size=0), PathClass.SCRATCH),
+    (write("/var/lib/rabbitmq/.erlang.cookie"), PathClass.STATE),
+]
+
+
+@pytest.mark.parametrize(("seen", "expected"), CASES, ids=lambda v: str(v.path) if isinstance(v, Write) else "")
+def test_class_of_a_write(seen: Write, expected: PathClass) -> None:
+    """Each write has the class that its evidence speaks for."""
+    inside = seen.change is Change.CAME_AND_WENT or seen.type is DIRECTORY
+    where = surroundings(seen.path if inside else seen.path.parent, FACTS)
+    assert classify(seen, where, FACTS).path_class is expected
+
+
+def test_a_declared_volume_is_state_until_its_name_says_otherwise() -> None:
+    """An image declares a VOLUME for what it wants kept; for `/tmp` too, which is scratch all the same."""
+    facts = image(volumes=(P("/store"), P("/tmp")))
+    for path, expected in (("/store/x", PathClass.STATE), ("/tmp/x", PathClass.SCRATCH)):
+        seen = write(path, size=0)
+        assert classify(seen, surroundings(seen.path.parent, facts), facts).path_class is expected
