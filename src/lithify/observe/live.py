@@ -35,8 +35,8 @@ _READ = 1 << 18
 _QUIET, _STREAK, _PAUSE = 0.005, 20, 0.05
 """Seconds without an event that end a streak of them, and after how many reads in a streak each read waits how long.
 
-At first each event is read at once, while its process can still be looked at. Under load that would wake this thread
-thousands of times a second, and what waits together and is equal becomes one event.
+An event is read at once, while its process can still be looked at. Where the same processes go on and on, that would
+wake this thread thousands of times a second for nothing new, and what waits together and is equal becomes one event.
 """
 _FRESH = 2.0
 """Seconds for which what was read of a process stands for it once it is gone."""
@@ -149,8 +149,7 @@ class LiveNames:
     # -- the listener -------------------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
-        with suppress(OSError):  # on waking, don't take the processor from the program that is watched
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        _hurry(True)
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
@@ -162,10 +161,14 @@ class LiveNames:
             ready = poll.poll()
             if any(descriptor == self._wake for descriptor, _ in ready):
                 return
-            streak = streak + 1 if time.monotonic() - asked < _QUIET else 0
             with self._lock:
+                strangers = self._seen.strangers
                 self._drain()
-            if streak > _STREAK and stop.poll(_PAUSE * 1000):
+                calm = self._seen.strangers > strangers or time.monotonic() - asked > _QUIET
+            streak = 0 if calm else streak + 1
+            if streak in (0, _STREAK):
+                _hurry(not streak)
+            if streak >= _STREAK and stop.poll(_PAUSE * 1000):
                 return
 
     def _drain(self) -> None:
@@ -232,6 +235,15 @@ class LiveNames:
                 os.close(descriptor)
         self._descriptor = self._wake = -1
         self._mounts.clear()
+
+
+def _hurry(now: bool) -> None:
+    """Have this thread run before others, so that it meets processes that live for a millisecond, or after them."""
+    with suppress(OSError):  # without the right to, it takes its turn
+        if now:
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+        else:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _is_below(path: str, directory: str) -> bool:
@@ -336,6 +348,11 @@ class _Seen:
         """Every kept directory and those above it."""
         self._order = 0
         self._people = _People()
+
+    @property
+    def strangers(self) -> int:
+        """How many processes were seen for the first time."""
+        return self._people.strangers
 
     def new_batch(self) -> None:
         """Have processes looked at anew: one that ran a shell a moment ago may run a server now."""
@@ -453,6 +470,7 @@ class _People:
         self._maps: dict[int, IdMap] = {}
         self._root = os.stat("/")
         self._own = os.getpid()
+        self.strangers = 0
 
     def new_batch(self) -> None:
         self._now.clear()
@@ -466,6 +484,7 @@ class _People:
         return self._now[pid]
 
     def _read(self, pid: int) -> Writer | None:
+        self.strangers += pid not in self._known
         try:
             root = os.stat(f"/proc/{pid}/root")
             namespace = os.stat(f"/proc/{pid}/ns/user").st_ino
