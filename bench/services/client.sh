@@ -48,7 +48,12 @@ get() {
 inside() {
     case ${LITHIFY_ENGINE:-} in
     docker | podman) "$LITHIFY_ENGINE" exec --user 0 "${LITHIFY_CONTAINER:?}" "$@" ;;
-    *) nsenter --target "${LITHIFY_PID:?}" --mount --uts --ipc --net --pid --root --wd=/ -- "$@" ;;
+    *)
+        # as an engine's exec does, with the variables that the container was started with
+        local environment
+        mapfile -d '' -t environment < "/proc/${LITHIFY_PID:?}/environ"
+        nsenter --target "$LITHIFY_PID" --mount --uts --ipc --net --pid --root --wd=/ -- env "${environment[@]}" "$@"
+        ;;
     esac
 }
 

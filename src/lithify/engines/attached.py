@@ -64,6 +64,11 @@ class ProcessContainer:
         """Return None: there is no engine to ask."""
         return None
 
+    @property
+    def cannot_show(self) -> tuple[str, ...]:
+        """Nothing: no proof is made in a container that is only looked at."""
+        return ()
+
     def start(self) -> None:
         """Refuse."""
         self._refuse()

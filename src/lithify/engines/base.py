@@ -64,6 +64,10 @@ class Container(Protocol):
     def engine(self) -> str:
         """`bundle`, `docker` or `podman`."""
 
+    @property
+    def cannot_show(self) -> tuple[str, ...]:
+        """What a proof in this container leaves open, in sentences for a verdict."""
+
     def start(self) -> None:
         """Start it; raises EngineRefused, with the engine's words, where it can't be started."""
 

@@ -262,7 +262,8 @@ def run_key(engine: str, target: Target, image: ImageFacts) -> RunKey:
     return RunKey(
         image=image.digest or image.reference,
         user=target.user or image.user,
-        command=target.command or image.entrypoint + image.command,
+        command=(image.entrypoint if target.entrypoint is None else target.entrypoint)
+        + (target.command or image.command),
         environment=digest.hexdigest()[:16],
         engine=engine,
     )

@@ -37,7 +37,8 @@ class Prober(Watcher):
         self._exercise_decides = exercise_decides
         self._ask_stopped = ask_stopped
 
-    def running(self, container: Container, pid: int) -> None:  # noqa: ARG002 - the pid is all that the probes need
+    def running(self, container: Container, pid: int) -> None:
+        self.cannot_show += container.cannot_show
         if not sees_processes(pid):
             self.cannot_show.append(
                 "its processes are not on this host, so no write was tried from its mount namespace"
