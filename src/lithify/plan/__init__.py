@@ -154,7 +154,7 @@ class _Planner:
         in_memory = storage.kind is StorageKind.MEMORY
         kept = storage.kind is StorageKind.VOLUME
         owner = choose_owner(path, entry, needs, demand.metadata, settings, moved=moved)
-        run_from = self._run_from(site)
+        run_from = self._run_from(site, demand)
         reasons = [
             *who_wrote_what([s for need in needs for s in need.seen], site.place.path),
             *self._why_here(site),
@@ -228,9 +228,9 @@ class _Planner:
             )
         return tuple(mounts)
 
-    def _run_from(self, site: _Site) -> str:
+    def _run_from(self, site: _Site, demand: Demand) -> str:
         """Say what is run from a place; nothing where nothing is."""
-        executed = sorted({s.write.path for need in site.place.needs for s in need.seen if s.write.executed})
+        executed = [path for path in demand.executed if _holds(site, path)]
         if executed:
             return f"code was run or mapped from {printable(executed[0])}"
         asked = [p for p in sorted(self.settings.executable) if _holds(site, p)]

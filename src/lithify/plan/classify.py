@@ -26,13 +26,11 @@ IDENTITY_FILES = frozenset(
 _IDENTITY_SIBLING = re.compile(r"\.pwd\.lock|(passwd|shadow|group|gshadow|subuid|subgid|hosts|resolv\.conf)[-+.~]\S*")
 """What passwd tools and in-place editors make beside those files: `passwd-`, `group.lock`, `shadow+`."""
 
-STATE_CONTENT = frozenset({
-    "sqlite", "rdb", "redis", "aof", "postgres", "innodb", "mysql", "mongodb", "wiredtiger", "leveldb", "rocksdb",
-    "lmdb", "bdb", "berkeley-db", "gdbm", "dbm", "dets", "mnesia", "lucene", "pem", "key", "keystore", "gpg",
-})  # fmt: skip
-"""Kinds of content that hold what a program was given to keep."""
-PROGRAM_CONTENT = frozenset({"elf", "macho", "pe", "script", "jar", "class", "wasm"})
-TEXT_CONTENT = frozenset({"text", "xml", "json", "yaml", "ini"})
+STORES = frozenset({"sqlite", "sqlite-wal", "redis"})
+"""Kinds of content that a program keeps its data in."""
+STATE_CONTENT = STORES | {"private-key"}
+"""Kinds of content that must not be lost."""
+TEXT_CONTENT = frozenset({"text", "empty"})
 
 _DIRECTORY_HINTS: dict[PathClass, frozenset[str]] = {
     PathClass.RUNTIME: frozenset({"run", "pid", "pids", "lock", "locks", "sock", "socks", "sockets", "supervise"}),
@@ -188,7 +186,7 @@ def _as_code(write: Write, where: Surroundings, image: ImageFacts) -> Classified
         return _certain(PathClass.CODE, "it changes a program or library of the image")
     if where.in_system:
         return _certain(PathClass.CODE, "it lies among the system's programs")
-    loadable = write.content == "elf" or write.path.suffix.lower() in _CODE_SUFFIXES
+    loadable = write.content in ("elf", "java-class") or write.path.suffix.lower() in _CODE_SUFFIXES
     if loadable and where.fixed is None and (where.in_modules or (where.in_program and where.hint is None)):
         return _certain(PathClass.CODE, "it is code, beside the program's own")
     return None
@@ -197,6 +195,8 @@ def _as_code(write: Write, where: Surroundings, image: ImageFacts) -> Classified
 def _as_kind(write: Write) -> Classified | None:
     if write.type in (EntryType.SOCKET, EntryType.FIFO):
         return _certain(PathClass.RUNTIME, f"it is a {write.type.value}")
+    if write.content == "socket":
+        return _certain(PathClass.RUNTIME, "it holds sockets")
     return None
 
 
@@ -232,7 +232,7 @@ def _as_log(write: Write, where: Surroundings) -> Classified | None:
 
 
 def _as_content(write: Write) -> Classified | None:
-    if write.content in STATE_CONTENT and write.change is not Change.CAME_AND_WENT:
+    if write.content in STATE_CONTENT:
         return _certain(PathClass.STATE, f"its content is {write.content}")
     return None
 
@@ -240,7 +240,10 @@ def _as_content(write: Write) -> Classified | None:
 def _as_transient(write: Write, where: Surroundings) -> Classified | None:
     """Judge what left no bytes behind: nothing of it was lost, but a name may say that more is to come."""
     empty_directory = write.type is EntryType.DIRECTORY and write.entries <= 1 and write.size == 0
-    if write.change is not Change.CAME_AND_WENT and not (write.change is Change.CREATED and empty_directory):
+    # A directory of very many names stands for all of them, those that stayed too: then it has a size.
+    if not (write.change is Change.CAME_AND_WENT and write.size == 0) and not (
+        write.change is Change.CREATED and empty_directory
+    ):
         return None
     if where.hint is not None:
         return _hinted(where.hint)

@@ -281,8 +281,11 @@ def _offer(nodes: list[Node], options: dict[PurePosixPath, Option], ground: Grou
 
 def uses_image(need: Need) -> bool:
     """Tell whether files of the image were opened, changed or replaced there."""
-    changed = (Change.CHANGED, Change.OPENED, Change.REPLACED, Change.METADATA)
-    return any(s.write.change in changed and s.write.type is not EntryType.DIRECTORY for s in need.seen)
+    return any(
+        s.write.change in (Change.CHANGED, Change.OPENED)
+        or (s.write.change in (Change.REPLACED, Change.METADATA) and s.write.type is not EntryType.DIRECTORY)
+        for s in need.seen
+    )
 
 
 def _choices(

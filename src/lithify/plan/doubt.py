@@ -11,7 +11,7 @@ from lithify.model.image import EntryType
 from lithify.model.mount import Mount, PathClass, Question, StorageKind
 from lithify.model.path import is_pseudo, is_system, printable
 from lithify.model.writes import Observation, Source, WriteSet
-from lithify.plan.classify import LEFT_OVER
+from lithify.plan.classify import LEFT_OVER, STORES
 from lithify.plan.cover import Means, Place
 from lithify.plan.needs import Need, Seen
 from lithify.plan.settings import PlanSettings
@@ -81,7 +81,7 @@ def _question(mount: Mount, seen: list[Seen]) -> str | None:
         return None
     if PathClass.LOG in mount.classes and PathClass.CACHE not in mount.classes:
         return f"{where} holds logs, which end with the container. Does anybody read them later?"
-    stores = sorted({printable(s.write.path) for s in seen if s.write.content in ("sqlite", "rdb", "leveldb", "bdb")})
+    stores = sorted({printable(s.write.path) for s in seen if s.write.content in STORES})
     if stores:
         return f"{stores[0]} looks like a store and lies in {where}, which ends with the container. Must it be kept?"
     if any(_left_nothing_where_state_lies(s) for s in seen):

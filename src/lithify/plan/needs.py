@@ -21,11 +21,14 @@ from lithify.plan.classify import Classified, Surroundings, classify, deepest_ho
 from lithify.plan.ground import Ground
 from lithify.plan.settings import PlanSettings, StateDecision
 
+_WITHIN = frozenset({Change.CHANGED, Change.OPENED, Change.METADATA, Change.ATTEMPTED})
+"""Changes that, where a directory stands for what is folded below it, happened in it."""
 _STICKY_FOR_ALL = 0o1002
 MANY_ENTRIES = 150
 """Image entries from which on a place at a directory is weighed against mounts of its single files."""
 _MOST_FILES = 4
 """Single files of one directory that may be mounted; more of them are a directory in disguise."""
+_SQLITE = ("sqlite", "sqlite-wal")
 _SQLITE_SIDES = ("-wal", "-shm")
 """Files that SQLite needs beside a database in WAL mode. It goes on when it can't remove them, as on a mount point; it
 does not when that happens to `-journal`, which is how a database that is new, or not in WAL mode, commits (tried)."""
@@ -86,6 +89,8 @@ class Demand:
     """Code and identity: no place may serve them."""
     metadata: dict[PurePosixPath, Write]
     """Directories with the mode and owner they were given."""
+    executed: tuple[PurePosixPath, ...]
+    """Paths from which code was run or mapped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +112,7 @@ class _Gatherer:
         self.spared: list[Spared] = []
         self.barred: list[Seen] = []
         self.metadata: dict[PurePosixPath, Write] = {}
+        self.executed: list[PurePosixPath] = []
 
     def known(self, directory: PurePosixPath) -> _Facts:
         facts = self.facts.get(directory)
@@ -127,6 +133,8 @@ class _Gatherer:
         demanded = path in self.widened
         if demanded:
             write = self.confirmed(write)
+        if write.executed:
+            self.executed.append(path)
         seen = Seen(write=write, classified=classify(write, facts.where, self.image))
         if write.type is EntryType.DIRECTORY and write.change in (Change.METADATA, Change.CREATED):
             self.metadata[path] = write
@@ -173,9 +181,7 @@ class _Gatherer:
         parent = write.path.parent
         if volume is not None and self.ground.objection(volume, written=True) is None:
             self.directories.setdefault(volume, []).append(seen)
-        elif write.change is Change.CAME_AND_WENT or (
-            write.type is EntryType.DIRECTORY and write.change is Change.METADATA
-        ):
+        elif write.change is Change.CAME_AND_WENT or (write.type is EntryType.DIRECTORY and write.change in _WITHIN):
             self.directories.setdefault(write.path, []).append(seen)
         elif write.type is EntryType.DIRECTORY and self.stands_alone(write, parent):
             self.made.setdefault(write.path, []).append(seen)
@@ -187,8 +193,6 @@ class _Gatherer:
         if write.change in (Change.DELETED, Change.REPLACED):
             # A mount point can't be removed (EBUSY), so what is made anew needs the parent where there is a way.
             return write.change is Change.REPLACED and self.ground.objection(parent, written=True) is not None
-        if write.change is not Change.CREATED:
-            return True
         above = self.image.entry(parent)
         if above is not None and above.type is EntryType.DIRECTORY:
             if _is_for_all(above) or looks_random(write.path.name):
@@ -216,6 +220,7 @@ def gather(write_set: WriteSet, settings: PlanSettings, ground: Ground) -> Deman
         spared=tuple(sorted(gatherer.spared, key=lambda s: s.seen.write.path)),
         barred=tuple(sorted(gatherer.barred, key=lambda s: s.write.path)),
         metadata=gatherer.metadata,
+        executed=tuple(sorted(gatherer.executed)),
     )
 
 
@@ -332,7 +337,7 @@ def _mountable(base: PurePosixPath, group: list[Seen], ground: Ground) -> tuple[
     """Return the files that mounts would have to serve; nothing where their writers would not live with that."""
     files = {seen.write.path for seen in group if seen.write.change is not Change.CAME_AND_WENT}
     came = {name for seen in group if seen.write.change is Change.CAME_AND_WENT for name in seen.write.names}
-    if any(seen.write.content == "sqlite" for seen in group):
+    if any(seen.write.content in _SQLITE for seen in group):
         if ground.entry(base) is None or f"{base.name}-journal" in came | {f.name for f in files}:
             return ()
         files |= {base.parent / f"{base.name}{side}" for side in _SQLITE_SIDES}

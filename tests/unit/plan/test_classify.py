@@ -24,7 +24,7 @@ CASES: list[tuple[Write, PathClass]] = [
     # what it is
     (write("/app/x", kind=SOCKET), PathClass.RUNTIME),
     (write("/var/lib/app/s.dat", content="sqlite"), PathClass.STATE),
-    (write("/srv/x/unknown", content="rdb"), PathClass.STATE),
+    (write("/srv/x/unknown", content="redis"), PathClass.STATE),
     (write("/app/main.py", Change.CHANGED), PathClass.CODE),
     (write("/app/plugins/new.so", content="elf"), PathClass.CODE),
     (write("/usr/bin/tool"), PathClass.CODE),

@@ -77,7 +77,7 @@ def apache() -> WriteSet:
 
 def redis() -> WriteSet:
     return write_set(
-        write("/data/dump.rdb", content="rdb", uid=999, size=2 << 20, style=WriterStyle.RENAME),
+        write("/data/dump.rdb", content="redis", uid=999, size=2 << 20, style=WriterStyle.RENAME),
         made("/data/appendonlydir", uid=999, by="/usr/bin/redis-server:999"),
         write("/data/appendonlydir/appendonly.aof.1.base.rdb", size=1 << 20),
         facts=image({"/data": directory(uid=999)}),
@@ -137,7 +137,7 @@ def gunicorn(*arguments: str) -> WriteSet:
     return write_set(
         made("/app/uploads", uid=1000, by=PYTHON),
         write("/app/uploads/a.bin", size=300_000, by=PYTHON),
-        write("/app/schedule", content="gdbm", by=PYTHON, size=16_384),
+        write("/app/schedule", content="data", by=PYTHON, size=16_384),
         made("/app/__pycache__"),
         write("/app/__pycache__/app.cpython-311.pyc"),
         came_and_went("/tmp", "wgunicorn-x8x8x"),
