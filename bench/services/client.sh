@@ -52,7 +52,7 @@ inside() {
         # as an engine's exec does, with the variables that the container was started with
         local environment
         mapfile -d '' -t environment < "/proc/${LITHIFY_PID:?}/environ"
-        nsenter --target "$LITHIFY_PID" --mount --uts --ipc --net --pid --root --wd=/ -- env "${environment[@]}" "$@"
+        nsenter --target "$LITHIFY_PID" --mount --uts --ipc --net --pid --root --wd -- env -i "${environment[@]}" "$@"
         ;;
     esac
 }
