@@ -5,6 +5,7 @@ import shlex
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -113,8 +114,14 @@ class CliEngine(ABC):
     ) -> Container:
         """Make a container of `target`, not started; see `engines.base.Engine`."""
         line = self._line(target)
+        if not self._info.local:
+            raise EngineUnreachable(
+                f"{self.name} runs its containers on another host, where their layers can't be seen from here",
+                hint="run lithify on that host",
+            )
         run = new_run()
         before = storage if isinstance(storage, CliContainer) else None
+        name = f"lithify-{run}-{purpose}"
         prefix = before.prefix if before else f"lithify-{run}-"
         present = frozenset(before.held) if before else frozenset()
         marks = labels(run)
@@ -132,13 +139,12 @@ class CliEngine(ABC):
                     self._set_up(planned.command)
             line = self._rooted(bare(line), root, planned=plan is not None)
             line = views.replace(line)
-            return self._create(line, f"{prefix}{purpose}" if not before else f"lithify-{run}-{purpose}", run, [
-                *made, *views.volumes
-            ], prefix)  # fmt: skip
+            return self._create(line, name, run, prefix, (*made, *views.volumes))
         except BaseException:
-            for name in made:
-                self._client.remove(helper_name(name))
-            self._discard_volumes([name for name in (*made, *views.volumes) if name not in present])
+            with suppress(EngineUnreachable):
+                for container in (name, *map(helper_name, made)):
+                    self._client.remove(container)
+                self._discard_volumes([volume for volume in (*made, *views.volumes) if volume not in present])
             raise
 
     def storage(self) -> Path | None:
@@ -246,7 +252,7 @@ class CliEngine(ABC):
         for words in command.setup:
             self._client.expect(self._client.run_words(words, timeout=300.0))
 
-    def _create(self, line: RunLine, name: str, run: str, volumes: list[str], prefix: str) -> "CliContainer":
+    def _create(self, line: RunLine, name: str, run: str, prefix: str, volumes: tuple[str, ...]) -> "CliContainer":
         marks = tuple(word for label in labels(run) for word in ("--label", label))
         driver = ("--log-driver", "json-file" if self.name == "docker" else "k8s-file")
         words = (*line.option_words, "--pull=never", *driver, "--log-opt", f"max-size={_LOG_LIMIT}", line.image)
@@ -256,7 +262,7 @@ class CliEngine(ABC):
             raise EngineRefused(f"{self.name} made a container and lost it", hint="does something clean up after it?")
         self._holders.update(volumes)
         asked = frozenset(mount.path for mount in line.mounts())
-        return CliContainer(self, self._client, known, run=run, prefix=prefix, held=tuple(volumes), asked=asked)
+        return CliContainer(self, self._client, known, run=run, prefix=prefix, held=volumes, asked=asked)
 
     def release(self, volumes: Sequence[str]) -> None:
         """Let go of volumes; those that no container of ours has any more are removed."""
@@ -318,6 +324,11 @@ class CliContainer:
         """`docker` or `podman`."""
         return self._engine.name
 
+    @property
+    def cannot_show(self) -> tuple[str, ...]:
+        """Nothing: it is run as its user would run it."""
+        return ()
+
     def start(self) -> None:
         """Start it; EngineRefused, with the engine's words, where that fails."""
         self._own()
@@ -326,7 +337,10 @@ class CliContainer:
 
     def pid(self) -> int | None:
         """Return the host's pid of its first process; None while it does not run, or where it runs elsewhere."""
-        state = self._known().get("State") or {}
+        return self._pid(self._known())
+
+    def _pid(self, known: Mapping[str, Any]) -> int | None:
+        state = known.get("State") or {}
         pid = state.get("Pid")
         return pid if state.get("Running") and isinstance(pid, int) and pid > 0 and self._engine.is_local else None
 
@@ -378,7 +392,8 @@ class CliContainer:
     def upper_layer(self) -> UpperLayer | None:
         """Return its overlay; once seen running it is known for as long as the container exists."""
         if self._layer is None:
-            self._layer = self._engine.layer_of(self._known(), self.pid())
+            known = self._known()
+            self._layer = self._engine.layer_of(known, self._pid(known))
         return self._layer
 
     def volumes(self) -> Mapping[PurePosixPath, Path]:

@@ -89,10 +89,7 @@ class DockerEngine(CliEngine):
         return DockerFlags(line=line, image=image, host=self._info.host, prefix=prefix, labels=labels)
 
     def _views(self, prefix: str, labels: tuple[str, ...], present: frozenset[str]) -> Views:
-        info = self._info
-        return DockerViews(
-            client=self._client, host=info.host, local=info.local, prefix=prefix, labels=labels, present=present
-        )
+        return DockerViews(client=self._client, host=self._info.host, prefix=prefix, labels=labels, present=present)
 
     def _layer_at_rest(self, known: Mapping[str, Any]) -> UpperLayer | None:
         """Find the layers of the overlay2 driver by the record that Docker keeps of them in its directory."""

@@ -67,10 +67,7 @@ class PodmanEngine(CliEngine):
         return PodmanFlags(line=line, image=image, host=self._info.host, prefix=prefix, labels=labels)
 
     def _views(self, prefix: str, labels: tuple[str, ...], present: frozenset[str]) -> Views:
-        info = self._info
-        return PodmanViews(
-            client=self._client, host=info.host, local=info.local, prefix=prefix, labels=labels, present=present
-        )
+        return PodmanViews(client=self._client, host=self._info.host, prefix=prefix, labels=labels, present=present)
 
     def _layer_at_rest(self, known: Mapping[str, Any]) -> UpperLayer | None:
         """Find the layers by what Podman says of its storage, which is the same whatever image format there is."""

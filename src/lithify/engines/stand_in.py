@@ -24,9 +24,9 @@ COPY_LIMIT = 1 << 30
 _NOT_OURS = (
     "name", "rm", "rmi", "restart", "detach", "detach-keys", "attach", "sig-proxy", "publish", "publish-all", "cidfile",
     "pidfile", "conmon-pidfile", "pod", "pod-id-file", "replace", "ip", "ip6", "mac-address", "network-alias",
-    "net-alias", "log-driver", "log-opt", "pull", "quiet", "help", "label-file", "requires",
+    "net-alias", "log-driver", "log-opt", "pull", "quiet", "help", "label", "label-file", "requires",
 )  # fmt: skip
-"""What names, publishes or ties the user's container, or only says how the command waits for it."""
+"""What names, publishes or ties the user's container, tells other programs what to do with it, or says how to wait."""
 _KERNEL = tuple(PurePosixPath(path) for path in ("/dev", "/proc", "/sys", "/run/udev", "/lib/modules"))
 """Host directories that hold no storage: what is bound from there is what the program works on."""
 
@@ -42,8 +42,6 @@ class Views(ABC):
 
     client: Client
     host: EngineHost
-    local: bool
-    """The engine runs on this host, so that its paths are ours."""
     prefix: str
     """Of everything that is made here, volumes of the plan included."""
     labels: tuple[str, ...]
@@ -97,11 +95,6 @@ class Views(ABC):
             return None
         if any(PurePosixPath(source).is_relative_to(kernel) for kernel in _KERNEL):
             return None
-        if not self.local:
-            raise EngineRefused(
-                f"{printable(source)} is a writable bind mount on another host, of which no copy can be made",
-                hint="try it with a named volume instead, or run lithify on that host",
-            )
         try:
             status = os.stat(source)
         except FileNotFoundError:
@@ -129,15 +122,17 @@ class Views(ABC):
         if mount.read_only:
             return None
         plain = known.get("Driver", "local") == "local" and not known.get("Options")
-        if not plain or not self.local:
+        if not plain:
             raise EngineRefused(
-                f"the volume {printable(mount.source)} is not a plain one on this host: no copy of it can be made",
+                f"the volume {printable(mount.source)} is not a plain one, so that no view of it can be made",
                 hint="try it with another volume name in the run line",
             )
         return self._view(mount, Path(str(known.get("Mountpoint", ""))), name, line)
 
     def _view(self, mount: LineMount, source: Path, name: str, line: RunLine) -> tuple[str, ...]:
-        if self.host.overlay_volumes and not set(str(source)) & set(":,\\") and source != Path("/"):
+        # An overlay can't lie in its own lower directory.
+        apart = not self.host.volumes.is_relative_to(source)
+        if self.host.overlay_volumes and apart and not set(str(source)) & set(":,\\"):
             return self.overlay(mount, source, name)
         if name not in self.present:
             self._check_size(source)

@@ -1,0 +1,125 @@
+"""What only Docker does."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+
+from lithify.engines.base import Root
+from lithify.engines.container_line import line_of_container
+from lithify.engines.docker import DockerEngine
+from lithify.errors import EngineRefused
+from lithify.model.mount import Mount, MountPlan, Seed, StorageKind
+from lithify.model.run import Target, TargetKind
+from lithify.model.writes import RunKey
+
+LINES = (
+    "",
+    "-d --restart on-failure:3 --hostname web --user 7:8 -w /tmp -e A=b -e 'C=d e' --stop-signal SIGINT",
+    "-it --entrypoint env --init --privileged",
+    "-m 64m --memory-reservation 32m --cpus 0.5 --cpu-shares 512 --pids-limit 50 --shm-size 1m --oom-score-adj 100",
+    "--cap-add NET_ADMIN --cap-drop ALL --security-opt no-new-privileges --group-add 44 --ulimit nofile=99:100",
+    "-p 127.0.0.1::8080 -p 9090/udp --expose 7 --dns 127.0.0.9 --add-host h:127.0.0.3 --network host",
+    "--tmpfs /a:size=1m -v /etc:/b:ro --mount type=bind,src=/usr,dst=/c,readonly --mount type=tmpfs,dst=/d --read-only",
+    "--ipc host --pid host --device /dev/null:/dev/other --sysctl net.ipv4.ip_forward=1 --stop-timeout 3",
+)
+NAMED_LATER = ("Hostname", "Domainname", "Labels", "ContainerIDFile", "Image")
+
+
+def inspect(kind: str, name: str) -> Any:
+    done = subprocess.run(["docker", kind, "inspect", name], capture_output=True, check=True, timeout=60)
+    return json.loads(done.stdout)[0]
+
+
+@pytest.fixture
+def made(docker_image: str) -> Iterator[list[str]]:
+    """Names of containers, removed at the end."""
+    names: list[str] = []
+    yield names
+    for name in names:
+        subprocess.run(["docker", "rm", "-f", "-v", name], capture_output=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("text", LINES)
+def test_line_of_a_container_makes_the_same_container(text: str, docker_image: str, made: list[str]) -> None:
+    """What `inspect` says of a container is the same for one made by the line that was put together from it."""
+    import shlex
+
+    made += ["lithify-test-first", "lithify-test-second"]
+    words = ["docker", "create", "--name", made[0], *shlex.split(text), docker_image, "sleep", "7"]
+    if "-d" in words:
+        words.remove("-d")
+    subprocess.run(words, check=True, capture_output=True, timeout=60)
+    first = inspect("container", made[0])
+    line = line_of_container("docker", first, inspect("image", docker_image)).without("name", "detach")
+    again = ["docker", "create", "--name", made[1], *line.option_words, line.image, *line.command]
+    subprocess.run(again, check=True, capture_output=True, timeout=60)
+    second = inspect("container", made[1])
+    for part in ("HostConfig", "Config"):
+        differing = {
+            key: (first[part][key], second[part][key])
+            for key in first[part]
+            if first[part][key] != second[part].get(key) and key not in NAMED_LATER
+        }
+        # a mount of one form may come back in another; what is mounted is compared below
+        assert set(differing) <= {"Binds", "Mounts", "Tmpfs", "ExposedPorts", "AttachStdin", "StdinOnce"}, differing
+    assert {m["Destination"]: m["RW"] for m in first["Mounts"]} == {m["Destination"]: m["RW"] for m in second["Mounts"]}
+
+
+def test_mounts_of_another_container_are_not_shared(docker_image: str, made: list[str], tmp_path: Path) -> None:
+    """`--volumes-from` brings views, not the other container's storage."""
+    (tmp_path / "old").write_text("old")
+    made.append("lithify-test-other")
+    subprocess.run(
+        ["docker", "create", "--name", made[0], "-v", f"{tmp_path}:/new", docker_image], check=True, capture_output=True
+    )
+    line = ("docker", "run", "--volumes-from", made[0], docker_image)
+    engine = DockerEngine()
+    container = engine.create(
+        Target(kind=TargetKind.LINE, engine="docker", reference=" ".join(line), line=line), root=Root.WRITABLE
+    )
+    try:
+        container.start()
+        script = "echo x > /new/x && echo x > /var/lib/store/x && cat /new/old"
+        assert container.execute(["sh", "-c", script], user="0").output == b"old"
+        assert [entry.name for entry in tmp_path.iterdir()] == ["old"]
+        (volume,) = (m for m in inspect("container", made[0])["Mounts"] if m["Type"] == "volume")
+        assert list(Path(volume["Source"]).iterdir()) == []
+    finally:
+        container.remove()
+
+
+def test_a_seed_of_many_directories_is_a_volume(docker_image: str) -> None:
+    """Docker can't fill a tmpfs: what a few of them can't stand for comes from a volume, and that is told."""
+    mount = Mount(path=PurePosixPath("/usr/share/perl5"), storage=StorageKind.MEMORY, seed=Seed.CONTENT, size=1 << 20)
+    plan = MountPlan(key=RunKey(image="x"), container="x", mounts=(mount,))
+    command = DockerEngine().render(Target(kind=TargetKind.IMAGE, engine="docker", reference=docker_image), plan)
+    assert any("on disk" in note for note in command.notes)
+    assert "type=volume,dst=/usr/share/perl5" in command.command
+
+
+def test_unknown_user_of_the_image(docker_image: str) -> None:
+    """A user that the image does not know is an error before anything is made."""
+    line = ("docker", "run", "--user", "nobody-at-all", docker_image)
+    target = Target(kind=TargetKind.LINE, engine="docker", reference=" ".join(line), line=line)
+    from lithify.errors import InvalidInput
+
+    with pytest.raises(InvalidInput):
+        DockerEngine().read_image(target)
+
+
+def test_volume_of_a_driver(docker_image: str) -> None:
+    """A volume that is no plain directory can't be given a view of, and is not handed over."""
+    name = "lithify-test-tmpfs"
+    options = ["--opt", "type=tmpfs", "--opt", "device=tmpfs"]
+    subprocess.run(["docker", "volume", "create", *options, name], check=True, capture_output=True, timeout=60)
+    line = ("docker", "run", "-v", f"{name}:/new", docker_image)
+    target = Target(kind=TargetKind.LINE, engine="docker", reference=" ".join(line), line=line)
+    try:
+        with pytest.raises(EngineRefused, match="plain"):
+            DockerEngine().create(target, root=Root.WRITABLE)
+    finally:
+        subprocess.run(["docker", "volume", "rm", name], check=True, capture_output=True, timeout=60)
