@@ -1,0 +1,218 @@
+"""What proof rounds and the user's decisions make of a plan, and what a plan says that it can't know."""
+
+import pytest
+from tests.unit.plan.facts import DIRECTORY, P, came_and_went, directory, file, image, made, write, write_set
+
+from lithify.model.mount import PathClass, StorageKind
+from lithify.model.writes import Change, Observation, Source
+from lithify.plan import PlanSettings, StateDecision, alternatives_of, make_plan
+
+APP = image({"/app": directory(files=5, dirs=1)}, code=("/app",))
+
+
+def paths(plan: object) -> list[str]:
+    return [str(mount.path) for mount in plan.mounts]  # type: ignore[attr-defined]
+
+
+# Left read-only first, widened when a run shows the need
+
+
+@pytest.mark.parametrize(
+    ("seen", "place"),
+    [
+        (write("/srv/x", Change.METADATA, DIRECTORY, mode=0o755, uid=0, gid=0), "/srv/x"),
+        (write("/srv/x", Change.METADATA, DIRECTORY, mode=0o700, uid=9, gid=9), "/srv/x"),
+        (write("/srv/x/conf/a.conf", Change.OPENED), "/srv/x/conf"),
+        (write("/srv/x/f", Change.METADATA), "/srv/x"),
+        (write("/srv/x/f", Change.ATTEMPTED), "/srv/x"),
+        (made("/srv/x/__pycache__"), "/srv/x/__pycache__"),
+    ],
+    ids=lambda value: f"{value.change} {value.type}" if not isinstance(value, str) else "",
+)
+def test_tolerated_until_a_run_shows_the_need(seen: object, place: str) -> None:
+    """What changed nothing, or what a program is known to live without, gets a place only by proof."""
+    facts = image({"/srv/x": directory(files=2, dirs=1), "/srv/x/conf": directory(files=1), "/srv/x/f": file()})
+    writes = write_set(seen, facts=facts)  # type: ignore[arg-type]
+    first = make_plan(writes)
+    assert not first.mounts
+    assert [t.path for t in first.tolerated] == [seen.path]  # type: ignore[attr-defined]
+    second = make_plan(writes, PlanSettings(widened={seen.path: "the start died"}))  # type: ignore[attr-defined]
+    assert paths(second) == [place]
+
+
+def test_a_touch_of_what_everybody_may_write_counts() -> None:
+    """O_TMPFILE leaves `/tmp` as it was: the layer shows it like a chmod that changes nothing."""
+    assert paths(make_plan(write_set(write("/tmp", Change.METADATA, DIRECTORY, mode=0o1777, uid=0, gid=0)))) == ["/tmp"]
+
+
+def test_what_learning_missed_gets_a_place() -> None:
+    """A directory of the image stands for its names; a path that the image lacks for itself."""
+    wishes = PlanSettings(widened={P("/var/tmp"): "x", P("/srv/new"): "x", P("/srv/y/a.txt"): "x"})
+    plan = make_plan(write_set(), wishes)
+    assert paths(plan) == ["/srv/new", "/srv/y", "/var/tmp"]
+    assert "a run that failed without it" in plan.mounts[0].reasons[0]
+
+
+def test_widening_never_opens_what_is_forbidden() -> None:
+    """Not even a run that failed makes `/usr`, the program or the users' file writable."""
+    wishes = PlanSettings(widened={P("/usr/x.txt"): "x", P("/app/y.txt"): "x", P("/etc/passwd"): "x"})
+    plan = make_plan(write_set(facts=APP), wishes)
+    assert not plan.mounts
+    assert len(plan.refusals) == 3
+
+
+# Dropped
+
+
+def test_a_dropped_place_is_tolerated_and_nothing_else_goes_with_it() -> None:
+    """What the place served stays read-only, proved; a place of its own below it stays."""
+    writes = write_set(
+        came_and_went("/srv/x", "t.pid"),
+        write("/srv/x/data/s.db", content="sqlite"),
+        facts=image({"/srv/x": directory(dirs=1), "/srv/x/data": directory()}),
+    )
+    assert paths(make_plan(writes)) == ["/srv/x", "/srv/x/data"]
+    plan = make_plan(writes, PlanSettings(dropped=frozenset({P("/srv/x")})))
+    assert paths(plan) == ["/srv/x/data"]
+    assert [(str(t.path), t.proved) for t in plan.tolerated] == [("/srv/x", True)]
+
+
+def test_one_of_several_file_mounts_can_go() -> None:
+    """Each file is dropped by itself; the rest of them stay."""
+    facts = image({"/app": directory(files=5), "/app/a.db": file()}, code=("/app",))
+    writes = write_set(write("/app/a.db", Change.CHANGED, content="sqlite-wal", in_place=True), facts=facts)
+    assert paths(make_plan(writes)) == ["/app/a.db", "/app/a.db-shm", "/app/a.db-wal"]
+    plan = make_plan(writes, PlanSettings(dropped=frozenset({P("/app/a.db-shm")})))
+    assert paths(plan) == ["/app/a.db", "/app/a.db-wal"]
+
+
+def test_what_was_dropped_and_then_missed_comes_back() -> None:
+    """A later run that fails without a place has the last word."""
+    writes = write_set(came_and_went("/tmp", "x"))
+    wishes = PlanSettings(dropped=frozenset({P("/tmp")}), widened={P("/tmp"): "it was needed after all"})
+    assert paths(make_plan(writes, wishes)) == ["/tmp"]
+
+
+def test_a_dropped_refusal_is_settled() -> None:
+    """A change of code that a run did without blocks nothing."""
+    writes = write_set(write("/app/x.so", content="elf"), facts=APP)
+    assert make_plan(writes).refusals[0].blocking
+    plan = make_plan(writes, PlanSettings(dropped=frozenset({P("/app/x.so")})))
+    assert not plan.refusals
+    assert plan.tolerated[0].proved
+
+
+# Rejected
+
+
+def test_rejected_alternatives_give_way_to_the_next() -> None:
+    """A made directory, then its parent, then the refusal: each step is taken once."""
+    facts = image({"/srv/x": directory(files=3)})
+    writes = write_set(made("/srv/x/jobs"), facts=facts)
+    wishes, tried = PlanSettings(), []
+    while (plan := make_plan(writes, wishes)).mounts:
+        tried += paths(plan)
+        wishes = PlanSettings(rejected=wishes.rejected | set(alternatives_of(plan.mounts[0])))
+    assert tried == ["/srv/x/jobs", "/srv/x"]
+    assert plan.refusals[0].blocking
+
+
+def test_executable_and_disk_hints() -> None:
+    """A hint about a path counts for the place that holds it."""
+    wishes = PlanSettings(executable=frozenset({P("/tmp/lib.so")}), on_disk=frozenset({P("/tmp")}))
+    mount = make_plan(write_set(came_and_went("/tmp", "x")), wishes).mounts[0]
+    assert mount.executable
+    assert mount.storage is StorageKind.SCRATCH
+
+
+# The user's decisions
+
+
+def test_state_is_kept_until_the_user_lets_it_go_and_logs_the_other_way() -> None:
+    """`--state PATH=...` holds for everything at or below the path."""
+    writes = write_set(write("/srv/d/s.db", content="sqlite"), write("/var/log/x/a.log"))
+    plain = {str(m.path): m.storage for m in make_plan(writes).mounts}
+    assert plain == {"/srv/d": StorageKind.VOLUME, "/var/log/x": StorageKind.SCRATCH}
+    decisions = {P("/srv"): StateDecision.EPHEMERAL, P("/var/log"): StateDecision.VOLUME}
+    decided = make_plan(writes, PlanSettings(state_decisions=decisions))
+    assert {str(m.path): m.storage for m in decided.mounts} == {
+        "/srv/d": StorageKind.SCRATCH,
+        "/var/log/x": StorageKind.VOLUME,
+    }
+    assert not decided.questions
+
+
+def test_questions_are_asked_where_only_the_user_knows() -> None:
+    """Logs that end with the container, and what nothing speaks for."""
+    plan = make_plan(write_set(write("/var/log/x/a.log"), write("/home/u/thing"), came_and_went("/var/lib/z")))
+    assert [question.option for question in plan.questions] == [
+        "--state /home/u=ephemeral",
+        "--state /var/lib/z=volume",
+        "--state /var/log/x=volume",
+    ]
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (write("/etc/passwd", Change.REPLACED), "--user"),
+        (write("/etc/hosts", Change.CHANGED), "--add-host"),
+        (write("/app/lib/x.so", content="elf"), "when the image is built"),
+        (write("/etc/app.conf", Change.REPLACED, content="text"), "COPY app.conf /etc/"),
+        (write("/app/celerybeat-schedule", content="data"), "--schedule="),
+        (write("/app/job.log"), "/dev/stdout"),
+        (write("/app/notes", content="data"), "by an option of the program"),
+        (write("/app/README", Change.DELETED), "RUN rm -r /app/README"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_each_refusal_says_what_to_do(seen: object, words: str) -> None:
+    """Bake it, move it, or start the program elsewhere."""
+    plan = make_plan(write_set(seen, facts=APP))  # type: ignore[arg-type]
+    assert not plan.mounts
+    assert words in plan.refusals[0].remedy
+
+
+def test_removing_what_the_image_has_blocks_nothing() -> None:
+    """A removed image entry alone is no reason to make its directory writable; beside other needs it costs nothing."""
+    facts = image({"/srv/x": directory(files=2), "/srv/x/a": file()})
+    alone = make_plan(write_set(write("/srv/x/a", Change.DELETED), facts=facts))
+    assert not alone.mounts
+    assert not alone.refusals[0].blocking
+    together = make_plan(write_set(write("/srv/x/a", Change.DELETED), write("/srv/x/b"), facts=facts))
+    assert paths(together) == ["/srv/x"]
+    assert not together.refusals
+
+
+def test_the_working_directory_is_named_in_the_remedy() -> None:
+    """A name made in the working directory is often a relative one."""
+    facts = image({"/app": directory(files=5)}, code=("/app",), working_directory=P("/app"))
+    plan = make_plan(write_set(write("/app/notes", content="data"), facts=facts))
+    assert "workingDir" in plan.refusals[0].remedy
+
+
+# What it does not know
+
+
+def test_unexercised_and_confidence() -> None:
+    """What the image hints at and nobody saw; the weaker the evidence, the lower the confidence."""
+    facts = image({"/srv/idle": directory(uid=5)}, uid=5, volumes=(P("/store"),), exposed=("80/tcp",))
+    seen = write("/run/a.pid")
+    weak = make_plan(write_set(seen, facts=facts, observation=Observation(seconds=1, from_start=False)))
+    words = " ".join(weak.unexercised)
+    for hint in ("80/tcp", "no restart", "ran already", "/store is declared", "/srv/idle may be written"):
+        assert hint in words
+    strong = make_plan(write_set(write("/run/a.pid", evidence=(Source.LAYER, Source.LIVE)), facts=facts))
+    assert strong.confidence > weak.confidence
+    hearsay = make_plan(write_set(write("/run/a.pid", evidence=(Source.LOG,)), facts=facts))
+    assert hearsay.confidence < 0.5
+
+
+def test_classes_of_a_place_are_told() -> None:
+    """A place says everything it is for."""
+    plan = make_plan(write_set(write("/srv/d/s.db", content="sqlite"), write("/srv/d/s.pid")))
+    assert plan.mounts[0].classes == (PathClass.RUNTIME, PathClass.STATE)
+    assert "outlive the container" in " ".join(plan.mounts[0].reasons)
