@@ -584,7 +584,8 @@ def _phrase(left: str) -> Failure | None:
     else:
         words, _, path = rest.rpartition(" ")
         last = words.rpartition(" ")[2]
-        named = last in _NOUNS and (bool(re.search(r"[./_-]", path)) or last in ("mkdir", "dir", "directory"))
+        shell = last == "create" and bool(_AFTER_LINE.search(left[: match.start()].rstrip(": ")))
+        named = last in _NOUNS and (bool(re.search(r"[./_-]", path)) or shell or last in ("mkdir", "dir", "directory"))
         if not named or not _NAME.fullmatch(path):
             return None
     operation = operation_in(f"{match[0]} {words}")
