@@ -44,7 +44,7 @@ get() {
     "${CURL[@]}" "$@" "http://$ADDRESS:$port$path"
 }
 
-# Run a command in the container's namespaces, as its root, with nothing of the host's environment.
+# Run a command in the container as its root, with the container's environment and nothing of the host's.
 inside() {
     case ${LITHIFY_ENGINE:-} in
     docker | podman) "$LITHIFY_ENGINE" exec --user 0 "${LITHIFY_CONTAINER:?}" "$@" ;;
