@@ -3,30 +3,18 @@
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+from lithify.model.directories import CODE_DIRECTORIES, SYSTEM_DIRECTORIES
+from lithify.model.text import printable as printable
+
 ROOT = PurePosixPath("/")
 
 PSEUDO = tuple(PurePosixPath(p) for p in ("/proc", "/sys", "/dev"))
 """The kernel's own filesystems: mounted by the engine, never part of the root filesystem."""
 
-SYSTEM = tuple(
-    PurePosixPath(p)
-    for p in (
-        "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr", "/var", "/home", "/opt",
-        "/srv",
-        "/usr/bin", "/usr/games", "/usr/include", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec",
-        "/usr/libx32", "/usr/local", "/usr/local/bin", "/usr/local/etc", "/usr/local/lib", "/usr/local/sbin",
-        "/usr/sbin", "/usr/share", "/usr/src",
-    )
-)  # fmt: skip
+SYSTEM = tuple(PurePosixPath(p) for p in SYSTEM_DIRECTORIES)
 """Directories of the system itself: a mount may lie somewhere below them, never on them."""
 
-CODE = tuple(
-    PurePosixPath(p)
-    for p in (
-        "/bin", "/boot", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr/bin", "/usr/games", "/usr/include",
-        "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/libx32", "/usr/local/bin", "/usr/local/sbin", "/usr/sbin",
-    )
-)  # fmt: skip
+CODE = tuple(PurePosixPath(p) for p in CODE_DIRECTORIES)
 """Directories that hold programs all the way down: nothing below them may be mounted either."""
 
 
@@ -56,11 +44,3 @@ def outermost(paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:
         if not (kept and path.is_relative_to(kept[-1])):
             kept.append(path)
     return kept
-
-
-def printable(text: object) -> str:
-    """Return `text` with control characters, line ends and undecodable bytes escaped, fit for a terminal."""
-    shown = str(text)
-    if shown.isprintable():
-        return shown
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)

@@ -1,0 +1,469 @@
+"""YAML and JSON as Kubernetes reads them, with the line and column of everything.
+
+Built on PyYAML's C composer with its resolver taken out: nodes keep their text, and a scalar gets its meaning only
+where somebody asks (`documents.scalar`). That is three times as fast as a loader, and gives positions. Bad input is
+bounded: documents are told apart first, so that one that is broken does not hide the others; nesting is limited,
+because the C composer recurses; an alias that contains itself is refused, as kubectl refuses it; aliases and merge
+keys are never expanded more than once.
+"""
+
+import operator
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode, ScalarNode, SequenceNode
+
+from lithify.documents.scalar import FALSE, NULL, TRUE, Scalar, read_plain
+from lithify.model.location import Route
+
+_Parser: Any
+try:
+    from yaml._yaml import CParser
+
+    _Parser = CParser
+except ImportError:  # PyYAML without its C part: the same answers, 20 times slower
+    _Parser = None
+
+HAVE_LIBYAML = _Parser is not None
+
+Node = Any
+"""One of PyYAML's three node classes; told apart by `type(node) is ...`, which is what is fast."""
+
+__all__ = ["HAVE_LIBYAML", "Broken", "Document", "MappingNode", "Node", "ScalarNode", "SequenceNode", "read_documents"]
+
+MAX_DEPTH = 1000
+"""Levels of nesting; kubectl stops at 10,000, and no object comes near either."""
+
+_SUSPICIOUS = 400
+_CONTENT = re.compile(rb"^[ \t]*[^#\s]", re.MULTILINE)
+
+
+class TooDeep(yaml.YAMLError):
+    """The document is nested deeper than any object may be."""
+
+
+class Refused(yaml.MarkedYAMLError):
+    """The document is YAML, but not one that Kubernetes reads."""
+
+
+class Broken:
+    """A document that can't be read, with the place and the reason."""
+
+    __slots__ = ("column", "index", "line", "reason", "text")
+
+    def __init__(self, index: int, line: int, column: int, reason: str, text: bytes) -> None:
+        self.index = index
+        self.line = line
+        self.column = column
+        self.reason = reason
+        self.text = text
+
+
+class Document:
+    """One document of a file: its root node, and the line it starts at."""
+
+    __slots__ = ("first_line", "index", "root", "text")
+
+    def __init__(self, index: int, root: Node, first_line: int, text: bytes) -> None:
+        self.index = index
+        self.root = root
+        self.first_line = first_line
+        self.text = text
+
+    def find(self, anchor: object, tail: Route) -> tuple[int, int]:
+        """Return line and column, from 1, of what `tail` leads to below the node `anchor`.
+
+        A key of a mapping stands where the key is; where the way ends early, so does the answer.
+        """
+        node, mark = anchor, getattr(anchor, "start_mark", None)
+        for key in tail:
+            step = child(node, key)
+            if step is None:
+                break
+            node, mark = step
+        return (mark.line + self.first_line + 1, mark.column + 1) if mark else (self.first_line + 1, 1)
+
+    def entry_lines(self, route: Route) -> list[int]:
+        """Return the line, from 1, on which each step of `route` from the root stands, as far as it leads."""
+        lines, node = [], self.root
+        for key in route:
+            step = child(node, key)
+            if step is None:
+                break
+            node, mark = step
+            lines.append(mark.line + self.first_line + 1)
+        return lines
+
+
+def read_documents(data: bytes, wanted: Callable[[bytes], bool] | None = None) -> Iterator[Document | Broken]:
+    """Yield the documents of a YAML or JSON file, empty ones left out, each on its own whether it can be read or not.
+
+    Where `wanted` says no to a document's text, it is counted and not parsed.
+    """
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # PowerShell's `>` writes UTF-16
+        data = data.decode("utf-16", "replace").encode()
+    chunks = _json_chunks(data) if data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else None
+    index = 0
+    for first_line, text in chunks or _chunks(data):
+        if wanted is not None and not wanted(text):
+            if _CONTENT.search(text):
+                index += 1
+            continue
+        try:
+            for root in _compose(text):
+                yield Document(index, root, first_line, text)
+                index += 1
+        except yaml.YAMLError as error:
+            yield _broken(index, first_line, text, error)
+            index += 1
+
+
+def entries(node: Node) -> dict[str, Node]:
+    """Return what a mapping holds by key, merge keys followed; for a duplicate the last one, as kubectl has it."""
+    try:
+        found: dict[str, Node] = {key.value: value for key, value in node.value}
+    except TypeError:  # a key that is itself a list or mapping
+        found = {key.value: value for key, value in node.value if type(key) is ScalarNode}
+    return _merged(node, {}) if "<<" in found else found
+
+
+def has_merge(node: Node) -> bool:
+    """Tell whether a mapping takes entries from elsewhere by a merge key."""
+    return any(_is_merge(key) for key, _ in node.value)
+
+
+def duplicates(node: Node) -> list[str]:
+    """Return the keys that stand in a mapping more than once."""
+    seen: set[str] = set()
+    twice: list[str] = []
+    for key, _ in node.value:
+        if type(key) is ScalarNode and not _is_merge(key):
+            if key.value in seen and key.value not in twice:
+                twice.append(key.value)
+            seen.add(key.value)
+    return twice
+
+
+def child(node: object, key: str | int) -> tuple[Node, Any] | None:
+    """Return what stands at one key or index of a node, and the mark of its place; None where nothing does."""
+    if type(node) is MappingNode:
+        merges = []
+        for name, value in reversed(node.value):
+            if name.value == key:
+                return value, name.start_mark
+            if _is_merge(name):
+                merges.append(value)
+        for merge in merges:
+            for source in merge.value if type(merge) is SequenceNode else (merge,):
+                found = child(source, key) if type(source) is MappingNode else None
+                if found is not None:
+                    return found
+    elif type(node) is SequenceNode and isinstance(key, int) and key < len(node.value):
+        return node.value[key], node.value[key].start_mark
+    return None
+
+
+def scalar(node: Node) -> Scalar:
+    """Return what kubectl reads in a scalar node; ValueError where its tag and its text don't agree."""
+    tag = node.tag
+    if type(tag) is str and tag.startswith("tag:yaml.org,2002:"):
+        return _tagged(tag[18:], node.value)
+    return node.value if node.style else read_plain(node.value)
+
+
+def is_null(node: Node | None) -> bool:
+    """Tell whether nothing stands there, or null in one of its spellings."""
+    return node is None or (type(node) is ScalarNode and not node.style and node.value in NULL)
+
+
+def boolean(node: Node) -> bool | None:
+    """Return true or false as kubectl reads it, None for everything else."""
+    if type(node) is ScalarNode and type(node.tag) is not str:
+        if not node.style:
+            if node.value in TRUE:
+                return True
+            if node.value in FALSE:
+                return False
+        return None
+    value = scalar(node) if type(node) is ScalarNode else None
+    return value if isinstance(value, bool) else None
+
+
+def to_python(node: Node) -> Any:
+    """Return the plain data that kubectl makes of a node; ValueError for what it refuses to turn into JSON.
+
+    Shared nodes give shared objects: an alias bomb stays as small as its text.
+    """
+    return _to_python(node, {})
+
+
+def _to_python(node: Node, made: dict[int, Any]) -> Any:
+    if id(node) in made:
+        return made[id(node)]
+    value: Any
+    if type(node) is ScalarNode:
+        value = scalar(node)
+        if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+            raise ValueError(f"no such number in JSON: {value}")
+    elif type(node) is SequenceNode:
+        value = [_to_python(item, made) for item in node.value]
+    else:
+        value = {}
+        for key, item in _pairs(node):
+            value[_key_text(key)] = _to_python(item, made)
+    made[id(node)] = value
+    return value
+
+
+def _pairs(node: Node) -> Iterator[tuple[Node, Node]]:
+    for key, item in node.value:
+        if not _is_merge(key):
+            yield key, item
+        else:
+            for source in reversed(item.value) if type(item) is SequenceNode else (item,):
+                if type(source) is not MappingNode:
+                    raise ValueError("a merge key needs a mapping or a list of mappings")
+                yield from _pairs(source)
+
+
+def _key_text(key: Node) -> str:
+    value = scalar(key) if type(key) is ScalarNode else None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        raise ValueError("a key must be text")
+    return str(value)
+
+
+def _tagged(tag: str, text: str) -> Scalar:
+    if tag in ("int", "float", "bool"):
+        value = read_plain(text)
+        if isinstance(value, bool) != (tag == "bool") or not isinstance(value, int | float):
+            raise ValueError(f"not of type {tag}: {text!r}")
+        return value
+    if tag == "binary":
+        import base64
+
+        return base64.b64decode(text).decode(errors="replace")
+    return None if tag == "null" else text
+
+
+def _is_merge(key: Node) -> bool:
+    return type(key) is ScalarNode and key.value == "<<" and not key.style
+
+
+def _merged(node: Node, known: dict[int, dict[str, Node]]) -> dict[str, Node]:
+    """Follow merge keys in order, so that the later entry wins, as go-yaml v2 has it; each mapping once."""
+    if id(node) in known:
+        return known[id(node)]
+    found: dict[str, Node] = {}
+    for key, value in node.value:
+        if _is_merge(key):
+            sources = value.value if type(value) is SequenceNode else (value,)
+            for source in reversed(sources):
+                if type(source) is MappingNode:
+                    found.update(_merged(source, known))
+        elif type(key) is ScalarNode:
+            found[key.value] = value
+    known[id(node)] = found
+    return found
+
+
+def _chunks(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Cut at separator lines as kubectl does (`---` alone or with a comment, `---#` too): first line and text each."""
+    start = line = 0
+    position = 0 if data.startswith(b"---") else data.find(b"\n---") + 1
+    while position or (start == 0 and data.startswith(b"---")):
+        end = data.find(b"\n", position)
+        end = len(data) if end < 0 else end
+        rest = data[position + 3 : end].strip()
+        if not rest or rest[:1] == b"#" or data[position + 3 : position + 4] in (b" ", b"\t"):
+            yield line, data[start:position]
+            # Content on the marker's own line (`--- {kind: Pod}`) needs the marker.
+            following = position if rest and rest[:1] != b"#" else min(end + 1, len(data))
+            line += data.count(b"\n", start, following)
+            start = following
+        if end >= len(data):
+            break
+        position = data.find(b"\n---", end) + 1
+        if not position:
+            break
+    yield line, data[start:]
+
+
+_NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""Characters that JSON strings may hold and YAML may not, or that YAML counts as line ends."""
+_SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+
+
+def _json_chunks(data: bytes) -> list[tuple[int, bytes]] | None:
+    """Cut concatenated JSON into its objects; None where it isn't JSON (a flow mapping or a template starts so too)."""
+    from json import JSONDecoder
+
+    decoder = JSONDecoder()
+    try:
+        text = data.decode("utf-8-sig")
+        chunks, line, position = [], 0, 0
+        while position < len(text):
+            start = len(text) - len(text[position:].lstrip())
+            line += text.count("\n", position, start)
+            if start == len(text):
+                break
+            _, position = decoder.raw_decode(text, start)
+            # libyaml counts columns from where its input starts: give it the whole first line.
+            pad = " " * (start - text.rfind("\n", 0, start) - 1)
+            chunk = (pad + _NOT_YAML.sub("\ufffd", text[start:position])).encode()
+            # JSON pairs surrogates, YAML has no such escape.
+            chunks.append((line, _SURROGATE.sub(rb"\1      \\ufffd", chunk)))
+            line += text.count("\n", start, position)
+    except (ValueError, RecursionError):
+        return None
+    return chunks
+
+
+def _compose(text: bytes) -> Iterator[Node]:
+    """Yield the roots of the documents in `text` that hold anything."""
+    openers = sum(map(text.count, (b"[", b"{", b"- ", b"-\t", b"? ", b"?\t")))
+    deep = openers > _SUSPICIOUS and _could_be_deep(text)
+    aliases = b"*" in text and b"&" in text
+    if deep or _Composer is None:
+        roots = _compose_events(text)
+    else:
+        roots = _compose_fast(text)
+        if aliases:
+            try:
+                roots = iter(list(roots))
+            except yaml.composer.ComposerError:
+                roots = _compose_events(text)  # PyYAML refuses an anchor that is defined anew; YAML and kubectl don't
+    for root in roots:
+        if aliases:
+            _refuse_cycles(root)
+        if not is_null(root):
+            yield root
+
+
+def _could_be_deep(text: bytes) -> bool:
+    """Tell whether brackets or compact lists could nest beyond what the C stack bears; cheap, and errs on yes."""
+    if re.search(rb"(?:[-?][ \t]+){8}", text):
+        return True
+    opened = text.count(b"[") + text.count(b"{")
+    if opened <= _SUSPICIOUS:
+        return False
+    depth = deepest = 0
+    for bracket in re.findall(rb"[\[\]{}]", text):
+        depth += 1 if bracket in b"[{" else -1
+        depth = max(depth, 0)
+        deepest = max(deepest, depth)
+    return deepest > _SUSPICIOUS // 2
+
+
+_Composer: Any = None
+if _Parser is not None:
+    # libyaml's composer without a resolver: where a tag would be worked out, C functions answer at once.
+    _Composer = type(
+        "_Composer",
+        (_Parser,),
+        {
+            "resolve": staticmethod(slice),
+            "descend_resolver": staticmethod(operator.is_),
+            "ascend_resolver": staticmethod(bool),
+        },
+    )
+
+
+def _compose_fast(text: bytes) -> Iterator[Node]:
+    composer = _Composer(text)
+    while composer.check_node():
+        yield composer.get_node()
+
+
+class _EventParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
+    """PyYAML's own parser, without constructor or resolver."""
+
+    def __init__(self, text: bytes) -> None:
+        yaml.reader.Reader.__init__(self, text)
+        yaml.scanner.Scanner.__init__(self)
+        yaml.parser.Parser.__init__(self)
+
+
+def _compose_events(text: bytes) -> Iterator[Node]:
+    """Compose from parser events, without recursion and with a limit on depth: the careful way, and the only one
+    where PyYAML has no C part."""
+    parser: Any = _EventParser(text) if _Parser is None else _Parser(text)
+    anchors: dict[str, Node] = {}
+    stack: list[list[Node]] = [[]]
+    nodes: list[Node] = []
+    while parser.check_event():
+        event = parser.get_event()
+        kind = type(event)
+        if kind is yaml.AliasEvent:
+            if event.anchor not in anchors:
+                raise Refused(None, None, f"unknown anchor {event.anchor!r} referenced", event.start_mark)
+            stack[-1].append(anchors[event.anchor])
+        elif kind is yaml.ScalarEvent:
+            node: Node = ScalarNode(_tag(event), event.value, event.start_mark, event.end_mark, style=event.style)
+            stack[-1].append(node)
+            if event.anchor:
+                anchors[event.anchor] = node
+        elif kind in (yaml.SequenceStartEvent, yaml.MappingStartEvent):
+            make = SequenceNode if kind is yaml.SequenceStartEvent else MappingNode
+            node = make(_tag(event), [], event.start_mark, None, flow_style=event.flow_style)
+            stack[-1].append(node)
+            if event.anchor:
+                anchors[event.anchor] = node
+            nodes.append(node)
+            stack.append(node.value)
+            if len(stack) > MAX_DEPTH:
+                raise TooDeep(f"nested deeper than {MAX_DEPTH} levels")
+        elif kind in (yaml.SequenceEndEvent, yaml.MappingEndEvent):
+            values, node = stack.pop(), nodes.pop()
+            node.end_mark = event.end_mark
+            if type(node) is MappingNode:
+                node.value = list(zip(values[::2], values[1::2], strict=True))
+        elif kind is yaml.DocumentEndEvent:
+            yield stack[0].pop()
+            anchors.clear()
+
+
+def _tag(event: Any) -> Any:
+    return event.tag if event.tag and event.tag != "!" else None
+
+
+def _refuse_cycles(root: Node) -> None:
+    """Raise Refused where a node contains itself; each node is visited once."""
+    open_nodes: set[int] = set()
+    done: set[int] = set()
+    stack: list[tuple[Node, bool]] = [(root, False)]
+    while stack:
+        node, leaving = stack.pop()
+        if leaving:
+            open_nodes.discard(id(node))
+            done.add(id(node))
+            continue
+        if type(node) is ScalarNode or id(node) in done:
+            continue
+        if id(node) in open_nodes:
+            raise Refused(None, None, "an anchor contains itself", node.start_mark)
+        open_nodes.add(id(node))
+        stack.append((node, True))
+        if type(node) is MappingNode:
+            for key, value in node.value:
+                stack.append((key, False))
+                stack.append((value, False))
+        else:
+            stack.extend((item, False) for item in node.value)
+
+
+def _broken(index: int, first_line: int, text: bytes, error: yaml.YAMLError) -> Broken:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is not None:
+        reason = getattr(error, "problem", None) or getattr(error, "context", None) or "not YAML"
+        return Broken(index, first_line + mark.line + 1, mark.column + 1, str(reason), text)
+    position = getattr(error, "position", None)
+    if isinstance(position, int):  # a byte that can't be read
+        line = text.count(b"\n", 0, position)
+        column = position - text.rfind(b"\n", 0, position) - 1
+        return Broken(index, first_line + line + 1, max(column, 0) + 1, str(getattr(error, "reason", error)), text)
+    return Broken(index, first_line + 1, 1, str(error) or "not YAML", text)

@@ -1,0 +1,257 @@
+"""What runs containers, read from any source: workloads, their containers, security contexts and mounts."""
+
+from lithify.model.location import Location, Route
+
+CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
+
+
+class ObjectName:
+    """What an object is called where it lives."""
+
+    __slots__ = ("api_version", "kind", "name", "namespace")
+
+    def __init__(self, kind: str, name: str = "", namespace: str = "", api_version: str = "") -> None:
+        self.kind = kind
+        self.name = name
+        self.namespace = namespace
+        self.api_version = api_version
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}" if self.name else self.kind
+
+
+class SecurityContext:
+    """What a container may do, as declared for it or inherited from its pod; None where nothing is said."""
+
+    __slots__ = (
+        "added_capabilities",
+        "dropped_capabilities",
+        "escalation",
+        "location",
+        "privileged",
+        "read_only_root",
+        "run_as_non_root",
+        "run_as_user",
+        "seccomp",
+        "user_namespace",
+    )
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self.read_only_root: bool | None = None
+        """The flag as the engine or API server reads it; a value it refuses counts as None."""
+        self.privileged = False
+        self.escalation: bool | None = None
+        """Whether a process may gain more rights than its parent: `allowPrivilegeEscalation`, not no-new-privileges."""
+        self.run_as_user: int | str | None = None
+        """A uid, or a name where the source allows names."""
+        self.run_as_non_root: bool | None = None
+        self.added_capabilities: tuple[str, ...] = ()
+        """Without the prefix CAP_, upper case."""
+        self.dropped_capabilities: tuple[str, ...] = ()
+        self.seccomp = ""
+        """The profile's type or name: `RuntimeDefault`, `Unconfined`, ...; nothing where none is named."""
+        self.user_namespace = False
+
+    @property
+    def capabilities_dropped(self) -> bool:
+        """True where everything was dropped before anything was added."""
+        return "ALL" in self.dropped_capabilities
+
+    @property
+    def can_remount(self) -> str:
+        """Say why a process in the container could make its root writable again; nothing where it can't."""
+        if self.privileged:
+            return "is privileged"
+        if "SYS_ADMIN" in self.added_capabilities or "ALL" in self.added_capabilities:
+            return "has CAP_SYS_ADMIN"
+        return ""
+
+    @property
+    def is_root(self) -> bool | None:
+        """Tell whether the container starts as uid 0; None where only the image knows."""
+        if self.run_as_user is not None:
+            return self.run_as_user in (0, "0", "root")
+        return False if self.run_as_non_root else None
+
+
+class Volume:
+    """Storage that containers mount, independent of where."""
+
+    __slots__ = ("host_path", "kind", "location", "memory", "name", "size")
+
+    def __init__(self, name: str, kind: str, location: Location) -> None:
+        self.name = name
+        self.kind = kind
+        """As the source calls it: `emptyDir`, `hostPath`, `persistentVolumeClaim`, `tmpfs`, `bind`, `volume`, ..."""
+        self.location = location
+        self.host_path = ""
+        """The host's path that lies under it; nothing where it is no host directory."""
+        self.memory = False
+        """True for tmpfs and the emptyDir medium Memory."""
+        self.size: int | None = None
+        """Limit in bytes; None without one."""
+
+    @property
+    def scratch(self) -> bool:
+        """True for storage that starts empty and goes with the container or pod."""
+        return self.kind in ("emptyDir", "tmpfs", "anonymous")
+
+    @property
+    def read_only(self) -> bool:
+        """True for kinds that are never writable, whatever the mount says."""
+        return self.kind in ("configMap", "secret", "projected", "downwardAPI", "image", "config")
+
+
+class VolumeMount:
+    """A volume at a path of one container."""
+
+    __slots__ = ("executable", "location", "path", "read_only", "sub_path", "volume")
+
+    def __init__(self, path: str, volume: Volume, location: Location) -> None:
+        self.path = path
+        """As a container path without a slash at its end, `/` itself aside."""
+        self.volume = volume
+        self.location = location
+        self.read_only = False
+        self.executable = True
+        """False where the mount is noexec."""
+        self.sub_path = ""
+
+    @property
+    def writable(self) -> bool:
+        """Tell whether the container can write there."""
+        return not self.read_only and not self.volume.read_only
+
+
+class Oddity:
+    """Something in the input that is not what it seems: the rule that explains it, and what was seen."""
+
+    __slots__ = ("location", "message", "rule")
+
+    def __init__(self, rule: str, message: str, location: Location) -> None:
+        self.rule = rule
+        self.message = message
+        self.location = location
+
+
+class Container:
+    """One container of a workload."""
+
+    __slots__ = (
+        "arguments",
+        "command",
+        "ephemeral_storage_limit",
+        "exemptions",
+        "image",
+        "index",
+        "inline_files",
+        "list_name",
+        "location",
+        "memory_limit",
+        "mounts",
+        "name",
+        "oddities",
+        "role",
+        "security",
+        "workload",
+    )
+
+    def __init__(self, workload: "Workload", list_name: str, index: int, name: str, location: Location) -> None:
+        self.workload = workload
+        self.list_name = list_name
+        """The list it stands in: `containers`, `initContainers`, `services`, ..."""
+        self.index = index
+        self.name = name
+        self.location = location
+        self.role = ""
+        """What it is besides a container: `init`, `sidecar`, `ephemeral`, or nothing."""
+        self.image = ""
+        self.command: tuple[str, ...] = ()
+        self.arguments: tuple[str, ...] = ()
+        self.security = SecurityContext(location)
+        self.mounts: tuple[VolumeMount, ...] = ()
+        self.memory_limit: int | None = None
+        """In bytes."""
+        self.ephemeral_storage_limit: int | None = None
+        self.inline_files: tuple[tuple[str, Location], ...] = ()
+        """Files whose content the engine copies into the root filesystem at start, each with what it is."""
+        self.oddities: tuple[Oddity, ...] = ()
+        self.exemptions: tuple[Exemption, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What messages call it: `container 'app'`, `init container 'setup'`, `container #2`."""
+        name = repr(self.name) if self.name else f"#{self.index}"
+        noun = "service" if self.list_name == "services" else "container"
+        return f"{self.role} {noun} {name}" if self.role else f"{noun} {name}"
+
+    def mount_over(self, path: str) -> VolumeMount | None:
+        """Return the mount that lies exactly on `path`, the last one where there are several."""
+        found = None
+        for mount in self.mounts:
+            if mount.path == path:
+                found = mount
+        return found
+
+
+class Exemption:
+    """A finding that somebody accepts: which rule, why, who answers for it, and until when."""
+
+    __slots__ = ("line", "origin", "owner", "reason", "rule", "until")
+
+    def __init__(
+        self, rule: str, reason: str = "", *, owner: str = "", until: str = "", origin: str = "", line: int = 0
+    ) -> None:
+        self.rule = rule
+        self.reason = reason
+        self.owner = owner
+        self.until = until
+        """The last day it holds, as YYYY-MM-DD; nothing where it has no end."""
+        self.origin = origin
+        """Where it is said: `comment`, `annotation`, `label` or `baseline`."""
+        self.line = line
+
+    def holds(self, today: str) -> bool:
+        """Tell whether it still holds on `today` (YYYY-MM-DD)."""
+        return not self.until or self.until >= today
+
+
+class Workload:
+    """One object that runs containers, or one Compose service, unit or task definition."""
+
+    __slots__ = (
+        "containers",
+        "exemptions",
+        "location",
+        "name",
+        "not_applicable",
+        "oddities",
+        "pod",
+        "source",
+        "volumes",
+    )
+
+    def __init__(self, name: ObjectName, source: str, location: Location) -> None:
+        self.name = name
+        self.source = source
+        """What it was read as: `kubernetes`, `compose`, `stack`, `quadlet`, `ecs`."""
+        self.location = location
+        self.pod: Route = ()
+        """The keys from the object to its pod spec."""
+        self.containers: tuple[Container, ...] = ()
+        self.volumes: tuple[Volume, ...] = ()
+        self.not_applicable = ""
+        """Why no container of it can be judged, as for Windows; nothing where they can."""
+        self.oddities: tuple[Oddity, ...] = ()
+        self.exemptions: tuple[Exemption, ...] = ()
+
+    @property
+    def kubernetes(self) -> bool:
+        """True where the rules of the Kubernetes API hold."""
+        return self.source == "kubernetes"
+
+    @property
+    def label(self) -> str:
+        """What messages call it."""
+        return f"{self.name.kind} {self.name.name!r}" if self.name.name else self.name.kind

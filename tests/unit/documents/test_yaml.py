@@ -1,0 +1,178 @@
+"""Documents are read as kubectl reads them, with their places, and bad ones are bounded."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lithify.documents import yaml as reader
+from lithify.documents.scalar import read_plain
+from lithify.documents.yaml import Broken, Document, entries, read_documents, to_python
+
+CASES = Path(__file__).parents[2] / "cases" / "yaml" / "kubectl.jsonl"
+RECORDED = [json.loads(line) for line in CASES.read_text().splitlines()]
+
+
+def read(text: str | bytes) -> tuple[list[Any], list[str]]:
+    """Return what the documents hold, and what is wrong with those that hold nothing."""
+    values, errors = [], []
+    for document in read_documents(text if isinstance(text, bytes) else text.encode()):
+        try:
+            if isinstance(document, Broken):
+                raise ValueError(document.reason)
+            values.append(to_python(document.root))
+        except ValueError as error:
+            errors.append(str(error))
+    return values, errors
+
+
+@pytest.mark.parametrize("case", RECORDED, ids=lambda case: str(case["name"]))
+def test_reads_what_kubectl_reads(case: dict[str, Any]) -> None:
+    """Every recorded text gives kubectl's documents, or an error where kubectl gives one."""
+    values, errors = read(case["yaml"])
+    # libyaml reads YAML 1.2's escaped slash, which JSON has as well; go-yaml v2 does not.
+    if case["name"] == "dquoteesc":
+        pytest.skip("libyaml takes JSON's escaped slash")
+    if case["error"]:
+        assert errors
+    else:
+        assert values == case["documents"]
+        assert not errors
+
+
+@pytest.mark.parametrize("case", RECORDED, ids=lambda case: str(case["name"]))
+def test_events_give_the_same_as_the_composer(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without libyaml the answers are the same."""
+    if case["name"] == "tabafter":
+        pytest.skip("PyYAML's own scanner takes no tab after a colon")
+    fast = read(case["yaml"])
+    monkeypatch.setattr(reader, "_Composer", None)
+    monkeypatch.setattr(reader, "_Parser", None)
+    slow = read(case["yaml"])
+    assert slow[0] == fast[0]
+    assert bool(slow[1]) == bool(fast[1])
+
+
+def documents(text: str | bytes) -> list[Document | Broken]:
+    """Return what `read_documents` yields."""
+    return list(read_documents(text if isinstance(text, bytes) else text.encode()))
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("a: 1\n---# next\nb: 2\n", [{"a": 1}, {"b": 2}]),
+        ("---\na: 1\n--- # next\nb: 2\n---\n", [{"a": 1}, {"b": 2}]),
+        ("--- {a: 1}\n--- {b: 2}\n", [{"a": 1}, {"b": 2}]),
+        ("---\r\na: 1\r\n---\r\nb: 2\r\n", [{"a": 1}, {"b": 2}]),
+        ("\ufeff---\na: 1\n", [{"a": 1}]),
+        ("# a licence\n---\n# nothing\n---\na: 1\n", [{"a": 1}]),
+        ('{"a": 1}\n{"b": "\\ud83d\\ude00"} {"c": "\\/"}', [{"a": 1}, {"b": "      \ufffd"}, {"c": "/"}]),
+        ("a: |\n  x\n  ---\n  y\n", [{"a": "x\n---\ny\n"}]),
+        ("a: &x 1\nb: &x 2\nc: *x\n", [{"a": 1, "b": 2, "c": 2}]),
+        ("a: {p: 1}\nb:\n  q: 1\n  <<: {q: 2}\n", [{"a": {"p": 1}, "b": {"q": 2}}]),
+        ("a: 1\n".encode("utf-16"), [{"a": 1}]),
+    ],
+)
+def test_documents_are_told_apart(text: str | bytes, values: list[Any]) -> None:
+    """Separators, marks, line ends and JSON give the documents that kubectl sees."""
+    assert read(text) == (values, [])
+
+
+def test_a_broken_document_hides_no_other() -> None:
+    """Each document is read on its own, and the error says where it is."""
+    first, second, third = documents("a: 1\n---\nb:\n\tc: 1\n---\nd: 1\n")
+    assert isinstance(first, Document)
+    assert isinstance(third, Document)
+    assert isinstance(second, Broken)
+    assert (second.line, second.column) == (4, 1)
+    assert third.first_line == 5
+
+
+def test_places_are_counted_from_one_in_characters() -> None:
+    """A key stands where the key is, an item where it begins; a way that ends early gives the last place."""
+    (_, document) = documents("x: 1\n---\nspec:\n  é: [{name: a}, {name: b}]\n")
+    assert isinstance(document, Document)
+    assert document.find(document.root, ("spec",)) == (3, 1)
+    assert document.find(document.root, ("spec", "é", 1)) == (4, 18)
+    assert document.find(document.root, ("spec", "é", 1, "name")) == (4, 19)
+    assert document.find(document.root, ("spec", "é", 1, "missing", "deeper")) == (4, 18)
+    assert document.entry_lines(("spec", "é", 0)) == [3, 4, 4]
+
+
+def test_places_follow_merge_keys_and_later_duplicates() -> None:
+    """What comes through a merge stands where it was written; of two equal keys the last one counts."""
+    (document,) = documents("a: &a\n  p: 1\nb:\n  <<: *a\nc: 1\nc: 2\n")
+    assert isinstance(document, Document)
+    assert document.find(document.root, ("b", "p")) == (2, 3)
+    assert document.find(document.root, ("c",)) == (6, 1)
+    assert reader.duplicates(document.root) == ["c"]
+
+
+def test_concatenated_json_keeps_its_places() -> None:
+    """The second object on a line has its own columns."""
+    _, second = documents('{"a": 1} {"b":\n 2}')
+    assert isinstance(second, Document)
+    assert second.find(second.root, ("b",)) == (1, 11)
+
+
+@pytest.mark.parametrize("opener", ["[", "{a: ", "- ", "-\t", "? ", "- - ? "])
+@pytest.mark.parametrize("levels", [3_000, 100_000])
+def test_deep_nesting_is_an_error(opener: str, levels: int) -> None:
+    """Nesting that would overrun the C stack ends in an error, quickly."""
+    begin = time.monotonic()
+    values, errors = read("a: 1\n---\n" + opener * levels)
+    assert values == [{"a": 1}]
+    assert errors
+    assert time.monotonic() - begin < 20
+
+
+def test_aliases_are_bounded() -> None:
+    """An alias bomb stays small, through merge keys too; an anchor that contains itself is refused."""
+    levels = ["a0: &a0 {k: v}"] + [
+        f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}], k{n}: v}}" for n in range(1, 40)
+    ]
+    (document,) = documents("\n".join(levels))
+    assert isinstance(document, Document)
+    assert len(entries(entries(document.root)["a39"])) == 40
+    (broken,) = documents("a: &a\n  b: *a\n")
+    assert isinstance(broken, Broken)
+    assert "contains itself" in broken.reason
+
+
+@given(st.binary(max_size=300))
+def test_no_input_raises(data: bytes) -> None:
+    """Whatever the bytes, documents or errors come out."""
+    for document in read_documents(data):
+        assert document.index >= 0
+
+
+@given(st.text(max_size=30))
+def test_plain_scalars_never_raise(text: str) -> None:
+    """Every text means something."""
+    read_plain(text)
+
+
+# What YAML can't hold comes out as a replacement character; the surrogates' pairs as well.
+TEXT = st.text(
+    st.characters(max_codepoint=0xFFFD, exclude_categories=("Cs", "Cc", "Zl", "Zp"), exclude_characters="\ufeff"),
+    max_size=8,
+)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXT,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+        max_leaves=12,
+    )
+)
+def test_json_comes_back(value: Any) -> None:
+    """What json writes is read as it was, inside an object as kubectl has it."""
+    (document,) = documents(json.dumps({"value": value}, ensure_ascii=False))
+    assert isinstance(document, Document)
+    assert to_python(document.root) == {"value": value}
