@@ -1,0 +1,274 @@
+"""What an audit says: rules, findings, the containers it judged, what it skipped, and the report of a run."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import IntEnum, StrEnum
+from typing import Any
+
+from lithify.model.location import Location, Route
+from lithify.model.workload import Container, Exemption, ObjectName, Workload
+
+SCHEMA = "lithify.dev/audit-report/v1"
+
+
+class Severity(IntEnum):
+    """How much a finding matters; greater is worse."""
+
+    INFO = 0
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+    CRITICAL = 4
+
+    @property
+    def label(self) -> str:
+        """The word that reports show."""
+        return self.name.lower()
+
+    @classmethod
+    def named(cls, label: str) -> "Severity":
+        """Return the severity that reports call `label`; ValueError where there is none."""
+        try:
+            return cls[label.upper()]
+        except KeyError:
+            raise ValueError(f"no such severity: {label!r}") from None
+
+
+class State(StrEnum):
+    """Whether a container can write to its root filesystem."""
+
+    READ_ONLY = "read-only"
+    WRITABLE = "writable"
+    REMOUNTABLE = "remountable"
+    """Read-only until a process in it remounts it, as a privileged one can."""
+    NOT_APPLICABLE = "not-applicable"
+
+
+class Fix:
+    """What would end a finding: words for a person, and a change at a route where one is known."""
+
+    __slots__ = ("route", "safe", "text", "value")
+
+    def __init__(self, text: str, route: Route = (), value: Any = None, *, safe: bool = False) -> None:
+        self.text = text
+        self.route = route
+        self.value = value
+        self.safe = safe
+        """False where the program may stop working until its writable places are mounted."""
+
+
+class ContainerVerdict:
+    """What an audit decided of one container, finding or none."""
+
+    __slots__ = ("declared", "effective", "image", "index", "list_name", "location", "name", "object", "reason", "role")
+
+    def __init__(
+        self,
+        *,
+        object_name: ObjectName,
+        list_name: str,
+        index: int,
+        name: str,
+        role: str,
+        image: str,
+        declared: bool | None,
+        effective: State,
+        reason: str,
+        location: Location,
+    ) -> None:
+        self.object = object_name
+        self.list_name = list_name
+        self.index = index
+        self.name = name
+        self.role = role
+        self.image = image
+        self.declared = declared
+        """The container's own flag as the engine or API server reads it."""
+        self.effective = effective
+        self.reason = reason
+        """Why `effective` is what it is, where the flag alone does not say it."""
+        self.location = location
+
+    @property
+    def verdict(self) -> State:
+        """The verdict on the flag alone: read-only, writable or not applicable."""
+        if self.effective is State.NOT_APPLICABLE:
+            return State.NOT_APPLICABLE
+        return State.READ_ONLY if self.declared else State.WRITABLE
+
+
+class Finding:
+    """One thing that is not as it should be, where, in which container, and what would help."""
+
+    __slots__ = ("container", "exemption", "fix", "location", "message", "object", "rule", "severity")
+
+    def __init__(
+        self,
+        rule: str,
+        severity: Severity,
+        message: str,
+        location: Location,
+        object_name: ObjectName | None = None,
+        container: ContainerVerdict | Container | None = None,
+        fix: Fix | None = None,
+        exemption: Exemption | None = None,
+    ) -> None:
+        self.rule = rule
+        self.severity = severity
+        self.message = message
+        self.location = location
+        self.object = object_name
+        self.container = container
+        self.fix = fix
+        self.exemption = exemption
+        """Why it is accepted; it then counts towards no exit code."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What stays the same when lines move: rule, path, object and container."""
+        named = self.object
+        container = self.container
+        parts = [self.rule, self.location.path]
+        if named is not None:
+            parts += [named.kind, named.namespace, named.name]
+        if container is not None:
+            parts.append(f"{container.list_name}/{container.name or container.index}")
+        tail = self.location.route[-1:] if self.rule not in _ONE_PER_CONTAINER else ()
+        return "|".join([*parts, *map(str, tail)])
+
+
+_ONE_PER_CONTAINER = frozenset(("writable-root-filesystem",))
+"""Their place moves when a security context is added, and is not part of what they are."""
+
+
+class Rule:
+    """What an audit checks, by its one name."""
+
+    __slots__ = ("ids", "name", "severity", "title")
+
+    def __init__(
+        self, name: str, severity: Severity, title: str, ids: Mapping[str, tuple[str, ...]] | None = None
+    ) -> None:
+        self.name = name
+        self.severity = severity
+        self.title = title
+        """What is wrong, in a few words."""
+        self.ids = ids or {}
+        """What others call it: by benchmark or scanner."""
+
+    def finding(
+        self,
+        subject: Container | Workload,
+        message: str,
+        *route: str | int,
+        location: Location | None = None,
+        fix: Fix | None = None,
+        severity: Severity | None = None,
+    ) -> Finding:
+        """Return a finding on `subject`, at `location`, or at `route` below the subject's own place."""
+        place = location or subject.location.below(route)
+        severity = self.severity if severity is None else severity
+        if isinstance(subject, Container):
+            return Finding(self.name, severity, message, place, subject.workload.name, subject, fix)
+        return Finding(self.name, severity, message, place, subject.name, None, fix)
+
+
+class Skipped:
+    """An input, or an object in it, that was not judged, and why."""
+
+    __slots__ = ("location", "reason")
+
+    def __init__(self, location: Location, reason: str) -> None:
+        self.location = location
+        self.reason = reason
+
+
+class FileResult:
+    """All that came of one input."""
+
+    __slots__ = ("containers", "documents", "findings", "path", "skipped")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.findings: list[Finding] = []
+        self.containers: list[ContainerVerdict] = []
+        self.skipped: list[Skipped] = []
+        self.documents = 0
+        """Objects that could hold containers and were read."""
+
+
+class Report:
+    """A whole run: what came of each input, in order, as often as it is iterated."""
+
+    __slots__ = ("examined", "results", "rules", "today", "tool_version")
+
+    def __init__(
+        self,
+        results: Callable[[], Iterator[FileResult]],
+        *,
+        examined: int,
+        rules: Iterable[tuple[Rule, Any]],
+        tool_version: str,
+        today: str,
+    ) -> None:
+        self.results = results
+        self.examined = examined
+        """Inputs that were looked at, findings or none."""
+        self.rules = tuple(rules)
+        """Every rule that was asked, with the module whose docstring is its page."""
+        self.tool_version = tool_version
+        self.today = today
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield every finding, exempted ones included, input by input in the order of their lines."""
+        for result in self.results():
+            yield from result.findings
+
+    def containers(self) -> Iterator[ContainerVerdict]:
+        """Yield every container that was judged, finding or none."""
+        for result in self.results():
+            yield from result.containers
+
+    def skipped(self) -> Iterator[Skipped]:
+        """Yield everything that was not judged, with its reason."""
+        for result in self.results():
+            yield from result.skipped
+
+    def worst(self) -> Severity | None:
+        """Return the greatest severity among the findings that nobody exempted; None where there is none."""
+        return max((finding.severity for finding in self.findings() if finding.exemption is None), default=None)
+
+
+class Summary:
+    """The numbers of a report."""
+
+    __slots__ = ("by_severity", "containers", "exempted", "files", "read_only", "skipped", "writable")
+
+    def __init__(self) -> None:
+        self.files = 0
+        self.containers = 0
+        self.writable = 0
+        self.read_only = 0
+        self.exempted = 0
+        self.skipped = 0
+        self.by_severity = dict.fromkeys(reversed(Severity), 0)
+
+    def add(self, result: FileResult) -> None:
+        """Count one more input."""
+        self.files += 1
+        self.skipped += len(result.skipped)
+        for container in result.containers:
+            self.containers += 1
+            if container.effective is State.READ_ONLY:
+                self.read_only += 1
+            elif container.effective is not State.NOT_APPLICABLE:
+                self.writable += 1
+        for finding in result.findings:
+            if finding.exemption is not None:
+                self.exempted += 1
+            else:
+                self.by_severity[finding.severity] += 1
+
+    @property
+    def findings(self) -> int:
+        """All findings that nobody exempted."""
+        return sum(self.by_severity.values())

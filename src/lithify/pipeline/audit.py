@@ -1,0 +1,146 @@
+"""Audits files: finds them, reads and judges each, on every core and from a cache, and hands back a Report.
+
+Results are kept as bytes, for many inputs in a file without a name, so that memory does not grow with a corpus. A
+child that dies takes only the inputs with it that it was reading, and these are tried again, each alone.
+"""
+
+import gc
+import os
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import lithify
+from lithify.model.finding import FileResult, Report
+from lithify.model.workload import Exemption
+from lithify.pipeline.judge import ALL, Judge, depends_on_more, pack, unpack
+from lithify.sources.base import Reading
+from lithify.sources.files import Input, find_inputs, kind_of, read_bytes, read_source, read_stdin, unreadable
+
+if TYPE_CHECKING:
+    from lithify.pipeline.cache import Cache
+
+PARALLEL_FROM = 300
+"""Inputs from which on a second process pays for its start."""
+CACHED_FROM = 20
+"""Inputs from which on the cache pays for being read."""
+
+Record = tuple[bytes, bytes]
+"""The key of a result in the cache (nothing where it may not be kept), and the result as `pack` writes it."""
+
+
+def audit(
+    paths: Sequence[str],
+    *,
+    rules: Iterable[str] | None = None,
+    today: str = "",
+    baseline: Mapping[str, Exemption] | None = None,
+    ignore: bool = True,
+    stack: bool = False,
+    shard: tuple[int, int] | None = None,
+    workers: int | None = None,
+    cache: str | None = None,
+    values: Sequence[str] = (),
+) -> Report:
+    """Return what came of all files that `paths` name; findings and unreadable inputs are values in the report.
+
+    `rules` limits it to those named; `baseline` exempts findings by fingerprint; `stack` reads Compose files as Swarm
+    would; `shard` (i, n) examines the i-th of n parts, from 1; `workers` is how many processes work at most; `cache`
+    is a folder that keeps results of files by their content; `values` are value files for charts. `today`
+    (YYYY-MM-DD) decides which exemptions have expired. NothingToExamine where a path does not exist.
+    """
+    inputs = find_inputs(paths, ignore=ignore)
+    if shard is not None:
+        inputs = [entry for entry in inputs if _part(entry[1], shard[1]) == shard[0] - 1]
+    judge = Judge(today or time.strftime("%Y-%m-%d"), rules)
+    examiner = Examiner(judge, stack=stack, values=tuple(values))
+    if cache is not None and len(inputs) >= CACHED_FROM:
+        from lithify.pipeline.cache import Cache
+
+        examiner.cache = Cache(cache, "|".join((os.getcwd(), *paths, *sorted(judge.names), str(stack))))
+    collecting = gc.isenabled()
+    gc.disable()  # nodes hold no cycles, and there are hundreds of thousands of them
+    try:
+        records = _examine(inputs, examiner, workers)
+        if examiner.cache is not None:
+            examiner.cache.save(records)
+    finally:
+        if collecting:
+            gc.enable()
+
+    def results() -> Iterator[FileResult]:
+        for (_, path), (_, blob) in zip(inputs, records(), strict=True):
+            yield unpack(path, blob, baseline)
+
+    return Report(
+        results,
+        examined=len(inputs),
+        rules=[(module.RULE, module) for module in ALL if module.RULE.name in judge.names],
+        tool_version=lithify.__version__,
+        today=judge.today,
+    )
+
+
+def _examine(inputs: list[Input], examiner: "Examiner", workers: int | None) -> Callable[[], Iterator[Record]]:
+    threads = sys.modules.get("threading")
+    if len(inputs) < PARALLEL_FROM or (threads is not None and threads.active_count() > 1):  # fork copies one thread
+        kept = [examiner.examine(entry) for entry in inputs]
+        return lambda: iter(kept)
+    from lithify.pipeline.spread import spread
+
+    return spread(inputs, examiner.examine, min(workers or len(os.sched_getaffinity(0)), 64), _died)
+
+
+def _died(entry: Input) -> Record:
+    return b"", pack(Judge("").judge(unreadable(entry[1], "reading it ended the process that did")))
+
+
+def _part(path: str, parts: int) -> int:
+    """Return which of `parts` a path falls into, the same on every machine."""
+    return zlib.crc32(path.encode("utf-8", "surrogateescape")) % parts
+
+
+class Examiner:
+    """Takes an input to its result, as bytes."""
+
+    __slots__ = ("cache", "judge", "stack", "values")
+
+    def __init__(self, judge: Judge, *, stack: bool = False, values: tuple[str, ...] = ()) -> None:
+        self.judge = judge
+        self.stack = stack
+        self.values = values
+        self.cache: Cache | None = None
+
+    def examine(self, entry: Input) -> Record:
+        """Return the result of one input, and the key it may be cached under; no key where it may not."""
+        kind, path = entry
+        if kind == "chart" or kind == "kustomization":
+            return b"", self._result(self._rendered(kind, path))
+        data = read_stdin() if kind == "stdin" else read_bytes(path) if kind == "file" else "no permission to list it"
+        if isinstance(data, str):
+            return b"", self._result(unreadable(path, data))
+        key = b""
+        if self.cache is not None:
+            key = self.cache.key(kind_of(path, data), data)
+            known = self.cache.get(key)
+            if known is not None:
+                return key, known
+        reading = read_source(path, data, stack=self.stack)
+        return b"" if depends_on_more(reading) else key, self._result(reading)
+
+    def _rendered(self, kind: str, path: str) -> Reading:
+        if kind == "chart":
+            from lithify.sources.helm import read_chart
+
+            return read_chart(path, self.values)
+        from lithify.sources.kustomize import read_kustomization
+
+        return read_kustomization(path)
+
+    def _result(self, reading: Reading) -> bytes:
+        packed = pack(self.judge.judge(reading))
+        for workload in reading.workloads:
+            workload.containers = ()  # ends the only cycle, so that counting references frees all of it
+        return packed

@@ -1,0 +1,235 @@
+"""Joins sources and rules: what came of one input, with exemptions applied, as values and as bytes."""
+
+import marshal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from lithify.model.finding import ContainerVerdict, FileResult, Finding, Fix, Rule, Severity, Skipped, State
+from lithify.model.location import Location
+from lithify.model.workload import Container, Exemption, ObjectName, Oddity, Workload
+from lithify.rules import CHECKED, NOTICED, RuleModule
+from lithify.rules.base import effective
+from lithify.sources.base import Reading
+
+ALL: tuple[Any, ...] = (*CHECKED, *NOTICED)
+"""The modules of all rules, in the order that reports list them."""
+
+RULES: dict[str, Rule] = {module.RULE.name: module.RULE for module in ALL}
+"""Every rule by name."""
+
+
+class Judge:
+    """Puts every rule that was asked for to what a source has read."""
+
+    __slots__ = ("checks", "names", "today")
+
+    def __init__(self, today: str, names: Iterable[str] | None = None) -> None:
+        self.today = today
+        self.names = frozenset(RULES if names is None else names)
+        self.checks: tuple[RuleModule, ...] = tuple(module for module in CHECKED if module.RULE.name in self.names)
+
+    def judge(self, reading: Reading) -> FileResult:
+        """Return findings, verdicts and skips of one input, sorted by place."""
+        result = FileResult(reading.path)
+        result.documents = reading.documents
+        result.skipped = reading.skipped
+        findings = [self._noticed(oddity, None) for oddity in reading.oddities if oddity.rule in self.names]
+        exempting = bool(reading.comments)
+        for workload in reading.workloads:
+            verdicts = {id(container): _verdict(container) for container in workload.containers}
+            result.containers += verdicts.values()
+            found = [self._noticed(oddity, workload) for oddity in workload.oddities if oddity.rule in self.names]
+            for check in self.checks:
+                found += check.check(workload)
+            exempting = exempting or bool(workload.exemptions)
+            for finding in found:
+                if isinstance(finding.container, Container):
+                    exempting = exempting or bool(finding.container.exemptions)
+                    if workload.exemptions or finding.container.exemptions:
+                        self._exempt(finding, (*finding.container.exemptions, *workload.exemptions))
+                    finding.container = verdicts[id(finding.container)]
+                elif workload.exemptions:
+                    self._exempt(finding, workload.exemptions)
+            findings += found
+        if exempting:
+            self._exempt_by_comments(findings, reading)
+            findings += self._about_exemptions(reading)
+        if len(findings) > 1:
+            findings.sort(key=_place)
+        result.findings = findings
+        return result
+
+    def _noticed(self, oddity: Oddity, workload: Workload | None) -> Finding:
+        name = workload.name if workload is not None else None
+        return Finding(oddity.rule, RULES[oddity.rule].severity, oddity.message, oddity.location, name)
+
+    def _exempt(self, finding: Finding, exemptions: Sequence[Exemption]) -> None:
+        for exemption in exemptions:
+            if exemption.rule in (finding.rule, "*") and exemption.holds(self.today):
+                finding.exemption = exemption
+                return
+
+    def _exempt_by_comments(self, findings: list[Finding], reading: Reading) -> None:
+        comments = [comment for comment in reading.comments if comment.exemption.holds(self.today)]
+        for finding in findings if comments else ():
+            named = [comment for comment in comments if comment.exemption.rule in (finding.rule, "*")]
+            lines = reading.lines(finding.location) if named else ()
+            for comment in named:
+                if comment.line in lines:
+                    finding.exemption = finding.exemption or comment.exemption
+
+    def _about_exemptions(self, reading: Reading) -> list[Finding]:
+        """Say which exemptions have expired, and which say too little."""
+        given: list[tuple[Exemption, Location]] = [
+            (comment.exemption, Location(reading.path, line=comment.exemption.line, column=1))
+            for comment in reading.comments
+        ]
+        for workload in reading.workloads:
+            given += [(exemption, workload.location) for exemption in workload.exemptions]
+            for container in workload.containers:
+                given += [(exemption, container.location) for exemption in container.exemptions]
+        found = []
+        for exemption, location in given:
+            if not exemption.holds(self.today):
+                message = f"the exemption from {exemption.rule} ended on {exemption.until}"
+                found.append(self._noticed(Oddity("exemption-expired", message, location), None))
+            elif exemption.rule != "*" and exemption.rule not in RULES:
+                message = f"this exemption names {exemption.rule!r}, which is no rule"
+                found.append(self._noticed(Oddity("exemption-without-reason", message, location), None))
+            elif not exemption.reason:
+                message = f"the exemption from {exemption.rule} gives no reason"
+                found.append(self._noticed(Oddity("exemption-without-reason", message, location), None))
+        return [finding for finding in found if finding.rule in self.names]
+
+
+def depends_on_more(reading: Reading) -> bool:
+    """Tell whether the result holds only today, or only beside the files that are there now."""
+    if reading.depends:
+        return True
+    if any(comment.exemption.until for comment in reading.comments):
+        return True
+    for workload in reading.workloads:
+        if any(exemption.until for exemption in workload.exemptions):
+            return True
+        if any(exemption.until for container in workload.containers for exemption in container.exemptions):
+            return True
+    return False
+
+
+def _place(finding: Finding) -> tuple[int, int, int, str]:
+    location = finding.location
+    return location.line, location.column, -finding.severity, finding.rule
+
+
+def _verdict(container: Container) -> ContainerVerdict:
+    state, reason = effective(container)
+    return ContainerVerdict(
+        object_name=container.workload.name,
+        list_name=container.list_name,
+        index=container.index,
+        name=container.name,
+        role=container.role,
+        image=container.image,
+        declared=container.security.read_only_root,
+        effective=state,
+        reason=reason,
+        location=container.location,
+    )
+
+
+def pack(result: FileResult) -> bytes:
+    """Return a result, its path aside, as bytes that `unpack` reads."""
+    objects: dict[int, int] = {}
+    names: list[tuple[str, str, str, str]] = []
+
+    def named(name: ObjectName | None) -> int:
+        if name is None:
+            return -1
+        if id(name) not in objects:
+            objects[id(name)] = len(names)
+            names.append((name.kind, name.name, name.namespace, name.api_version))
+        return objects[id(name)]
+
+    indexes = {id(container): index for index, container in enumerate(result.containers)}
+    containers = [
+        (
+            named(c.object), c.list_name, c.index, c.name, c.role, c.image, c.declared, c.effective.value, c.reason,
+            _pack_place(result.path, c.location),
+        )
+        for c in result.containers
+    ]  # fmt: skip
+    findings = [
+        (
+            f.rule, int(f.severity), f.message, _pack_place(result.path, f.location), named(f.object),
+            -1 if f.container is None else indexes[id(f.container)],
+            None if f.fix is None else (f.fix.text, f.fix.route, f.fix.value, f.fix.safe),
+            None if f.exemption is None else _pack_exemption(f.exemption),
+        )
+        for f in result.findings
+    ]  # fmt: skip
+    skipped = [(_pack_place(result.path, s.location), s.reason) for s in result.skipped]
+    return marshal.dumps((result.documents, names, containers, findings, skipped))
+
+
+def unpack(path: str, data: bytes, exemptions: Mapping[str, Exemption] | None = None) -> FileResult:
+    """Return what `pack` wrote, as the result of the input at `path`; `exemptions` go by fingerprint."""
+    documents, names, containers, findings, skipped = marshal.loads(data)
+    result = FileResult(path)
+    result.documents = documents
+    objects = [ObjectName(kind, name, namespace, version) for kind, name, namespace, version in names]
+    for name, list_name, index, called, role, image, declared, state, reason, place in containers:
+        result.containers.append(
+            ContainerVerdict(
+                object_name=objects[name],
+                list_name=list_name,
+                index=index,
+                name=called,
+                role=role,
+                image=image,
+                declared=declared,
+                effective=State(state),
+                reason=reason,
+                location=_unpack_place(path, place),
+            )
+        )
+    for rule, severity, message, place, name, container, fix, exemption in findings:
+        result.findings.append(
+            Finding(
+                rule,
+                Severity(severity),
+                message,
+                _unpack_place(path, place),
+                objects[name] if name >= 0 else None,
+                result.containers[container] if container >= 0 else None,
+                Fix(fix[0], fix[1], fix[2], safe=fix[3]) if fix else None,
+                _unpack_exemption(exemption) if exemption else None,
+            )
+        )
+    result.skipped = [Skipped(_unpack_place(path, place), reason) for place, reason in skipped]
+    if exemptions:
+        for finding in result.findings:
+            if finding.exemption is None:
+                finding.exemption = exemptions.get(finding.fingerprint)
+    return result
+
+
+Place = tuple[str, int, tuple[str | int, ...], int, int]
+
+
+def _pack_place(path: str, location: Location) -> Place:
+    # The path is that of the input, and left out: the cache goes by content. A rendered chart names others.
+    return "" if location.path == path else location.path, location.document, location.route, location.line, location.column
+
+
+def _unpack_place(path: str, place: Place) -> Location:
+    other, document, route, line, column = place
+    return Location(other or path, document, route, line=line, column=column)
+
+
+def _pack_exemption(exemption: Exemption) -> tuple[str, str, str, str, str, int]:
+    return exemption.rule, exemption.reason, exemption.owner, exemption.until, exemption.origin, exemption.line
+
+
+def _unpack_exemption(packed: tuple[str, str, str, str, str, int]) -> Exemption:
+    rule, reason, owner, until, origin, line = packed
+    return Exemption(rule, reason, owner=owner, until=until, origin=origin, line=line)

@@ -1,0 +1,54 @@
+"""A report as lines for a person, a grep and an editor: place, severity, message, rule."""
+
+from lithify.model.finding import FileResult, Report, Severity, Summary
+from lithify.model.text import printable
+from lithify.report.base import Write
+
+
+def render(report: Report, write: Write) -> None:
+    """Write a line for each finding, exempted ones marked, a line for each skip, and the numbers."""
+    summary = Summary()
+    for result in report.results():
+        summary.add(result)
+        lines = render_result(result)
+        if lines:
+            write(lines)
+    write(render_summary(summary) + "\n")
+
+
+def render_result(result: FileResult) -> str:
+    """Return the lines of one input."""
+    lines = []
+    for finding in result.findings:
+        label = finding.severity.label
+        tail = ""
+        if finding.exemption is not None:
+            label = "exempted"
+            tail = _because(finding.exemption.reason, finding.exemption.owner, finding.exemption.until)
+        lines.append(f"{finding.location}: {label}: {finding.message} [{finding.rule}]{tail}")
+    lines += [f"{skipped.location}: skipped: {skipped.reason}" for skipped in result.skipped]
+    return "".join([printable(line) + "\n" for line in lines])
+
+
+def render_summary(summary: Summary) -> str:
+    """Return the numbers of a run in one line."""
+    parts = [f"{count} {severity.label}" for severity, count in summary.by_severity.items() if count]
+    found = f"{_count(summary.findings, 'finding')}" + (f" ({', '.join(parts)})" if parts else "")
+    judged = f"{_count(summary.containers, 'container')} in {_count(summary.files, 'input')}"
+    more = [f"{summary.writable} with a writable root filesystem"] if summary.containers else []
+    more += [f"{summary.exempted} exempted"] if summary.exempted else []
+    more += [f"{summary.skipped} skipped"] if summary.skipped else []
+    return "; ".join((found, ", ".join((judged, *more))))
+
+
+def _because(reason: str, owner: str, until: str) -> str:
+    parts = [part for part in (reason, owner and f"owner {owner}", until and f"until {until}") if part]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+SEVERITY_COLOURS = {Severity.CRITICAL: 31, Severity.HIGH: 31, Severity.MEDIUM: 33, Severity.LOW: 36, Severity.INFO: 2}
+"""SGR codes by severity, for terminals."""

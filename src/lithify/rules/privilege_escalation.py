@@ -1,0 +1,54 @@
+"""A process in the container may gain more rights than the one that started it.
+
+Unless told otherwise, setuid programs work in a container: `su`, `sudo`, `mount` or a binary somebody left behind turn
+a plain user into root, who may write where the user may not.
+
+Remediation: set `allowPrivilegeEscalation: false`; in Compose `security_opt: [no-new-privileges:true]`, in a Quadlet
+unit `NoNewPrivileges=true`.
+
+Before::
+
+    securityContext: {runAsNonRoot: true}
+
+After::
+
+    securityContext: {runAsNonRoot: true, allowPrivilegeEscalation: false}
+
+References: prctl(2), PR_SET_NO_NEW_PRIVS; Pod Security Standards, restricted.
+"""
+
+from collections.abc import Iterator
+
+from lithify.model.finding import Finding, Fix, Rule, Severity
+from lithify.model.workload import Workload
+from lithify.rules.base import field
+
+RULE = Rule(
+    "privilege-escalation",
+    Severity.MEDIUM,
+    "Privilege escalation is allowed",
+    {
+        "CIS Docker": ("5.25", "5.26"),
+        "CIS Kubernetes": ("5.2.6",),
+        "NSA/CISA": ("privilege escalation",),
+        "Checkov": ("CKV_K8S_20",),
+        "Trivy": ("KSV-0001",),
+        "Kubescape": ("C-0016",),
+        "kube-linter": ("privilege-escalation-container",),
+        "Polaris": ("privilegeEscalationAllowed",),
+        "Kyverno": ("disallow-privilege-escalation",),
+        "Gatekeeper": ("K8sPSPAllowPrivilegeEscalationContainer",),
+    },
+)
+
+
+def check(workload: Workload) -> Iterator[Finding]:
+    """Yield a finding for each container that does not rule it out, where its source can."""
+    if workload.not_applicable or workload.source in ("ecs", "stack"):  # neither can say it
+        return
+    for container in workload.containers:
+        if container.security.escalation is not False:
+            route = field(container, "escalation")
+            fix = Fix(f"set {route[-1]} so that no new privileges can be gained", route, False)
+            message = f"{container.label} lets a process gain more privileges than its parent has"
+            yield RULE.finding(container, message, *route, fix=fix if workload.kubernetes else None)

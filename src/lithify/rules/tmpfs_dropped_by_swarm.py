@@ -1,0 +1,36 @@
+"""`tmpfs:` in a stack file has no effect.
+
+`docker stack deploy` reads the service key `tmpfs:`, converts nothing of it, and gives no warning. The service starts
+without the mount: with a read-only root filesystem it fails, without one it writes into its layer.
+
+Remediation: use the long form under `volumes:`, of which a stack keeps the size (the mode is lost; it is 1777).
+
+Before::
+
+    tmpfs: ["/tmp:size=64m"]
+
+After::
+
+    volumes:
+    - {type: tmpfs, target: /tmp, tmpfs: {size: 67108864}}
+
+References: docker/cli, cli/compose/convert/volume.go; moby/swarmkit#3226.
+"""
+
+from collections.abc import Iterator
+
+from lithify.model.finding import Finding, Rule, Severity
+from lithify.model.workload import Workload
+
+RULE = Rule("tmpfs-dropped-by-swarm", Severity.HIGH, "Swarm drops tmpfs without a word")
+
+
+def check(workload: Workload) -> Iterator[Finding]:
+    """Yield a finding for each place that a stack file names under `tmpfs:`."""
+    if workload.source != "stack":
+        return
+    for container in workload.containers:
+        for mount in container.mounts:
+            if "tmpfs" in mount.location.route:
+                message = f"{container.label}: `docker stack deploy` drops the tmpfs on {mount.path} without a word"
+                yield RULE.finding(container, message, location=mount.location)

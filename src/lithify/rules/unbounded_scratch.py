@@ -1,0 +1,52 @@
+"""Scratch storage has no limit.
+
+An emptyDir without `sizeLimit` fills the node's disk, or with medium Memory the pod's memory, until pods are evicted
+or killed, others' among them. A tmpfs without `size=` may take half of the host's memory.
+
+Remediation: give each a limit. `lithify plan` proposes what was seen in use, with room.
+
+Before::
+
+    volumes: [{name: tmp, emptyDir: {}}]
+
+After::
+
+    volumes: [{name: tmp, emptyDir: {sizeLimit: 64Mi}}]
+
+In Compose `tmpfs: ["/tmp:size=64m"]`. Going over an emptyDir's limit evicts the pod; a tmpfs answers ENOSPC.
+
+References: Kubernetes, "Local ephemeral storage"; tmpfs(5).
+"""
+
+from collections.abc import Iterator
+
+from lithify.model.finding import Finding, Fix, Rule, Severity
+from lithify.model.workload import Volume, Workload
+
+RULE = Rule(
+    "unbounded-scratch",
+    Severity.LOW,
+    "Scratch storage without a limit",
+    {"Kyverno": ("require-emptydir-requests-and-limits",)},
+)
+
+
+def check(workload: Workload) -> Iterator[Finding]:
+    """Yield a finding for each emptyDir or tmpfs without a size; medium severity where it is memory without a limit."""
+    for volume in workload.volumes:
+        if volume.kind in ("emptyDir", "tmpfs") and volume.size is None:
+            severity = Severity.MEDIUM if volume.memory and not _limited(workload, volume) else Severity.LOW
+            kind = "memory" if volume.memory else "disk"
+            fix = None
+            if workload.kubernetes:
+                fix = Fix("set a sizeLimit", (*volume.location.route, "emptyDir", "sizeLimit"), "64Mi")
+            name = f"volume {volume.name!r}" if volume.name else volume.kind
+            yield RULE.finding(
+                workload, f"{name} can use {kind} without limit", location=volume.location, fix=fix, severity=severity
+            )
+
+
+def _limited(workload: Workload, volume: Volume) -> bool:
+    """Tell whether each container that writes there has a memory limit, which its pages count against."""
+    users = [c for c in workload.containers if any(m.volume is volume and m.writable for m in c.mounts)]
+    return bool(users) and all(container.memory_limit is not None for container in users)

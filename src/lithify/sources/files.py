@@ -1,0 +1,224 @@
+"""Finds the files to examine, reads them, and says what kind of description each holds."""
+
+import os
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from lithify.errors import NothingToExamine
+from lithify.model.location import Location
+from lithify.model.finding import Skipped
+from lithify.model.workload import Oddity
+from lithify.sources.base import Reading
+
+if TYPE_CHECKING:
+    from lithify.sources.ignore import IgnoreFile
+
+MAX_BYTES = 64 << 20
+"""Larger files are left out; no API server takes an object of a fortieth of that."""
+
+_EXTENSIONS = (".yaml", ".yml", ".json", ".container")
+_LEFT_OUT = frozenset((".git", ".hg", ".svn", "node_modules", ".venv", "__pycache__", ".terraform", ".tox"))
+_KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+_NO_MANIFESTS = frozenset(("package-lock.json", "package.json", "tsconfig.json", "composer.lock", "pnpm-lock.yaml"))
+
+Input = tuple[str, str]
+"""What an input is (`file`, `stdin`, `chart`, `kustomization`, `skipped`), and its path."""
+
+
+def find_inputs(paths: Sequence[str], *, ignore: bool = True) -> list[Input]:
+    """Return what `paths` name, folders and globs followed, in order and each once.
+
+    A path that is named is always examined; below a folder, what Git ignores is left out unless `ignore` is false.
+    NothingToExamine where a path does not exist or a glob matches nothing.
+    """
+    found: dict[Input, None] = {}
+    for path in paths:
+        if path == "-":
+            found["stdin", "-"] = None
+        elif os.path.isdir(path):
+            found.update(dict.fromkeys(_walk(path, ignore=ignore)))
+        elif os.path.lexists(path):
+            found["file", path] = None
+        else:
+            matches = _glob(path)
+            if not matches:
+                raise NothingToExamine(f"{path}: no such file or folder", hint="name a file, a folder, a glob or -")
+            for match in matches:
+                found.update(dict.fromkeys(_walk(match, ignore=ignore) if os.path.isdir(match) else [("file", match)]))
+    return list(found)
+
+
+def _glob(path: str) -> list[str]:
+    if not any(c in path for c in "*?["):
+        return []
+    import glob
+
+    return sorted(glob.glob(path, recursive=True))
+
+
+def _walk(root: str, *, ignore: bool) -> Iterator[Input]:
+    """Yield what lies below a folder, by name; links to folders are not followed."""
+    from lithify.sources.ignore import ignored, read_ignore_file
+
+    files: list[IgnoreFile] = []
+    if ignore:
+        files = _above(root)
+    base = _git_path(root) if files else ""
+    stack: list[tuple[str, str, list[IgnoreFile]]] = [(root, base, files)]
+    while stack:
+        folder, inside, rules = stack.pop()
+        try:
+            with os.scandir(folder) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError:
+            yield "unreadable", folder
+            continue
+        names = {entry.name for entry in listed}
+        if "Chart.yaml" in names and "templates" in names:
+            yield "chart", folder
+            continue
+        if folder == root and not names.isdisjoint(_KUSTOMIZATIONS):
+            yield "kustomization", folder
+            continue
+        if ignore and ".gitignore" in names and (own := read_ignore_file(folder, inside)) is not None:
+            rules = [*rules, own]
+        below: list[tuple[str, str, list[IgnoreFile]]] = []
+        for entry in listed:
+            name = entry.name
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if is_folder:
+                if name not in _LEFT_OUT and not (rules and ignored(inside + name, rules, directory=True)):
+                    below.append((entry.path, f"{inside}{name}/", rules))
+            elif (
+                name.endswith(_EXTENSIONS)
+                and name not in _NO_MANIFESTS
+                and not (rules and ignored(inside + name, rules, directory=False))
+            ):
+                yield "file", entry.path
+        stack.extend(reversed(below))
+
+
+def _above(root: str) -> list["IgnoreFile"]:
+    """Return the ignore files between the working tree's top and `root`, if `root` lies in one."""
+    from lithify.sources.ignore import read_ignore_file
+
+    top = _git_top(root)
+    if top is None:
+        return []
+    relative = os.path.relpath(os.path.realpath(root), top)
+    folders, base = [top], [""]
+    for part in [] if relative == "." else relative.split(os.sep)[:-1]:
+        folders.append(os.path.join(folders[-1], part))
+        base.append(f"{base[-1]}{part}/")
+    if relative == ".":
+        return []  # the walk reads the top's own
+    return [
+        file
+        for folder, inside in zip(folders, base, strict=True)
+        if (file := read_ignore_file(folder, inside)) is not None
+    ]
+
+
+def _git_top(root: str) -> str | None:
+    folder = os.path.realpath(root)
+    while True:
+        if os.path.lexists(os.path.join(folder, ".git")):
+            return folder
+        parent = os.path.dirname(folder)
+        if parent == folder:
+            return None
+        folder = parent
+
+
+def _git_path(root: str) -> str:
+    top = _git_top(root)
+    relative = os.path.relpath(os.path.realpath(root), top) if top else "."
+    return "" if relative == "." else relative + "/"
+
+
+def read_bytes(path: str) -> bytes | str:
+    """Return what is in a file, or why it can't be read: a pipe nobody writes to does not hold up a run."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        return error.strerror or str(error)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return "not a regular file"
+        if status.st_size > MAX_BYTES:
+            return f"larger than {MAX_BYTES >> 20} MiB"
+        data = os.read(descriptor, status.st_size + 1)
+        while len(data) <= MAX_BYTES and (more := os.read(descriptor, 1 << 20)):
+            data += more
+        return data if len(data) <= MAX_BYTES else f"larger than {MAX_BYTES >> 20} MiB"
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        os.close(descriptor)
+
+
+def read_stdin() -> bytes | str:
+    """Return what is on standard input, or why it can't be read."""
+    data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    return data if len(data) <= MAX_BYTES else f"larger than {MAX_BYTES >> 20} MiB"
+
+
+def kind_of(path: str, data: bytes) -> str:
+    """Say what a file describes: `kubernetes`, `compose`, `quadlet`, `ecs`, or nothing of ours."""
+    name = os.path.basename(path)
+    if name.endswith(".container"):
+        return "quadlet"
+    if b"ontainerDefinitions" in data:
+        return "ecs"
+    if _has_services(data) and not _has_kind(data):
+        return "compose"
+    if b"ontainers" in data or b"kind" in data or name in ("-",):
+        return "kubernetes"
+    return "compose" if name.startswith(("compose.", "docker-compose.")) else ""
+
+
+def _has_services(data: bytes) -> bool:
+    return data.startswith((b"services:", b"\xef\xbb\xbfservices:")) or b"\nservices:" in data or b'"services"' in data
+
+
+def _has_kind(data: bytes) -> bool:
+    return data.startswith(b"kind:") or b"\nkind:" in data or b'"kind"' in data
+
+
+def read_source(path: str, data: bytes, *, stack: bool = False) -> Reading:
+    """Return the workloads of a file of any kind; one that describes none gives an empty reading."""
+    kind = kind_of(path, data)
+    if kind == "kubernetes":
+        from lithify.sources.manifest import read_manifest
+
+        return read_manifest(path, data)
+    if kind == "compose":
+        from lithify.sources.compose import read_compose
+
+        return read_compose(path, data, stack=stack)
+    if kind == "quadlet":
+        from lithify.sources.quadlet import read_quadlet
+
+        return read_quadlet(path, data)
+    if kind == "ecs":
+        from lithify.sources.ecs import read_task_definitions
+
+        return read_task_definitions(path, data)
+    return Reading(path)
+
+
+def unreadable(path: str, reason: str) -> Reading:
+    """Return the reading of a file that can't be read."""
+    reading = Reading(path)
+    reading.oddities.append(Oddity("unreadable-input", f"can't be read: {reason}", Location(path)))
+    return reading
+
+
+def left_out(path: str, reason: str) -> Reading:
+    """Return the reading of an input that is not judged."""
+    reading = Reading(path)
+    reading.skipped.append(Skipped(Location(path), reason))
+    return reading

@@ -1,0 +1,610 @@
+"""Workloads in Kubernetes manifests, YAML or JSON.
+
+Every kind that holds a pod template, lists, admission reviews, OpenShift templates, and custom resources with a pod
+spec wherever it stands. Values mean what kubectl reads in them. What is odd on the way (a misspelt flag, a duplicate
+key, a scalar where a container should be) is kept for the rules that explain it.
+"""
+
+from collections.abc import Iterator
+
+from lithify.documents.scalar import EVERYWHERE
+from lithify.documents.yaml import (
+    Broken,
+    Document,
+    MappingNode,
+    Node,
+    ScalarNode,
+    SequenceNode,
+    boolean,
+    duplicates,
+    entries,
+    is_null,
+    read_documents,
+    scalar,
+)
+from lithify.model.finding import Skipped
+from lithify.model.location import Location, Route
+from lithify.model.quantity import parse_quantity
+from lithify.model.workload import (
+    CONTAINER_LISTS,
+    Container,
+    Exemption,
+    ObjectName,
+    Oddity,
+    SecurityContext,
+    Volume,
+    VolumeMount,
+    Workload,
+)
+from lithify.sources.base import EXEMPTION_KEY, Reading, normal_path, parse_exemption, read_comments
+
+FLAG = "readOnlyRootFilesystem"
+
+_TEMPLATE: Route = ("spec", "template", "spec")
+_PODS: dict[str, Route] = {
+    "Pod": ("spec",),
+    "PodTemplate": ("template", "spec"),
+    "CronJob": ("spec", "jobTemplate", "spec", "template", "spec"),
+    **dict.fromkeys(
+        (
+            "Deployment",
+            "StatefulSet",
+            "DaemonSet",
+            "ReplicaSet",
+            "ReplicationController",
+            "Job",
+            "DeploymentConfig",
+            "Rollout",
+        ),
+        _TEMPLATE,
+    ),
+}
+_STEPS = {
+    # What runs as a container without standing in a list of that name: key -> list or single.
+    "argoproj.io/": {"container": False, "script": False, "sidecars": True},
+    "tekton.dev/": {"steps": True, "sidecars": True, "stepTemplate": False},
+}
+_STEP_KEYS = tuple({key: many for keys in _STEPS.values() for key, many in keys.items()}.items())
+_WITHOUT_CONTAINERS = {
+    "kubevirt.io/": "a KubeVirt machine has no container root filesystem of its own: its disk is the machine's",
+}
+_SECURITY_KEYS = frozenset(
+    (
+        "allowPrivilegeEscalation",
+        "appArmorProfile",
+        "capabilities",
+        "privileged",
+        "procMount",
+        FLAG,
+        "runAsGroup",
+        "runAsNonRoot",
+        "runAsUser",
+        "seLinuxOptions",
+        "seccompProfile",
+        "windowsOptions",
+    )
+)
+_CONTAINER_KEYS = frozenset(
+    (
+        "args",
+        "command",
+        "env",
+        "envFrom",
+        "image",
+        "imagePullPolicy",
+        "lifecycle",
+        "livenessProbe",
+        "name",
+        "ports",
+        "readinessProbe",
+        "resources",
+        "restartPolicy",
+        "securityContext",
+        "startupProbe",
+        "targetContainerName",
+        "volumeDevices",
+        "volumeMounts",
+        "workingDir",
+    )
+)
+_OS_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
+_TEMPLATE_REASON = "a Go template outside a chart: render it first (helm template, or name the chart's folder)"
+
+
+def wanted(text: bytes) -> bool:
+    """Tell whether a document could hold a container, or is too odd to tell; cheap, as most hold none."""
+    if b"ontainers" in text:
+        return not (b"openAPIV3Schema" in text and b"kind: CustomResourceDefinition" in text)
+    if b"tekton.dev/" in text or (b"argoproj.io/" in text and b"ontainer" in text):
+        return True
+    # A tab at the start of a line, and brackets nested out of all measure, are errors wherever they stand.
+    return b"\n\t" in text or b"[[[[[[[[" in text
+
+
+def read_manifest(path: str, data: bytes) -> Reading:
+    """Return the workloads of a manifest; broken documents and templates become oddities and skips."""
+    reading = Reading(path)
+    documents: list[Document] = []
+    for document in read_documents(data, wanted):
+        reading.documents += 1
+        if isinstance(document, Broken):
+            _read_broken(reading, document)
+            continue
+        documents.append(document)
+        if b"{{" in document.text and _has_complex_key(document.root):
+            place = Location(path, document.index, line=document.first_line + 1, column=1)
+            reading.skipped.append(Skipped(place, _TEMPLATE_REASON))
+            continue
+        _Manifest(reading, document).read(document.root, ())
+    if b"lithify:" in data:
+        read_exemptions(reading, documents, data)
+    return reading
+
+
+def read_exemptions(reading: Reading, documents: list[Document], data: bytes) -> None:
+    """Take the exemptions that comments give into `reading`, with the lines their targets are found by.
+
+    What is said of a document's first line, or of its kind, is said of the whole document.
+    """
+    by_index = {document.index: document for document in documents}
+
+    def lines(location: Location) -> list[int]:
+        document = by_index.get(location.document)
+        if document is None:
+            return [location.line]
+        first = document.root.start_mark.line + document.first_line + 1
+        kind = document.find(document.root, ("kind",))[0]
+        return [first, kind, *document.entry_lines(location.route)]
+
+    reading.lines = lines
+    reading.comments = list(read_comments(data.decode("utf-8", "replace")))
+
+
+def _read_broken(reading: Reading, broken: Broken) -> None:
+    place = Location(reading.path, broken.index, line=broken.line, column=broken.column)
+    if b"{{" in broken.text and b"}}" in broken.text:
+        reading.skipped.append(Skipped(place, _TEMPLATE_REASON))
+    else:
+        reading.oddities.append(Oddity("unreadable-input", f"this document can't be read: {broken.reason}", place))
+
+
+def _has_complex_key(root: Node) -> bool:
+    """Tell whether a key is a mapping: what `{{ .Values.x }}` is to a YAML parser."""
+    seen: set[int] = set()
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if type(node) is ScalarNode or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if type(node) is SequenceNode:
+            stack.extend(node.value)
+            continue
+        for key, value in node.value:
+            if type(key) is MappingNode:
+                return True
+            stack.append(value)
+    return False
+
+
+def text_of(node: Node | None) -> str:
+    """Return the text of a scalar; nothing for null and for what is no scalar."""
+    return node.value if type(node) is ScalarNode and not is_null(node) else ""
+
+
+def noun(node: Node) -> str:
+    """Say what a node is, for a message."""
+    if is_null(node):
+        return "null"
+    return {ScalarNode: "a scalar", SequenceNode: "a list", MappingNode: "a mapping"}[type(node)]
+
+
+def words(node: Node | None) -> tuple[str, ...]:
+    """Return the scalars of a list, or the one that stands alone."""
+    if type(node) is SequenceNode:
+        return tuple(item.value for item in node.value if type(item) is ScalarNode)
+    return (text_of(node),) if text_of(node) else ()
+
+
+def quantity(node: Node | None) -> int | None:
+    """Return a quantity in whole units, None where there is none that can be read."""
+    text = text_of(node)
+    try:
+        return parse_quantity(text) if text else None
+    except (ValueError, OverflowError):
+        return None
+
+
+class _Manifest:
+    """Reads the objects of one document."""
+
+    def __init__(self, reading: Reading, document: Document) -> None:
+        self.reading = reading
+        self.document = document
+        self.annotated = EXEMPTION_KEY.encode() in document.text
+        self.oddities: list[Oddity] = []
+
+    def location(self, node: Node, route: Route) -> Location:
+        return Location(self.reading.path, self.document.index, route, finder=self.document.find, anchor=node)
+
+    def fields(self, node: Node | None, location: Location) -> dict[str, Node]:
+        """Return the entries of a mapping, none for anything else; duplicate keys are kept as an oddity."""
+        if type(node) is not MappingNode:
+            return {}
+        found = entries(node)
+        if len(found) != len(node.value):
+            for key in duplicates(node):
+                message = f"key {key!r} stands here more than once: the last one counts, the others are lost"
+                self.oddities.append(Oddity("duplicate-key", message, location / key))
+        return found
+
+    def read(self, node: Node, route: Route) -> None:
+        """Read an object, or each of those in a list."""
+        if type(node) is SequenceNode:  # kubectl takes no bare list, other tools write one
+            for index, item in enumerate(node.value):
+                self.read(item, (*route, index))
+            return
+        if type(node) is not MappingNode:
+            return
+        place = self.location(node, route)
+        self.oddities = []
+        fields = self.fields(node, place)
+        kind_node = fields.get("kind")
+        if kind_node is None or is_null(kind_node):
+            self.reading.skipped.append(Skipped(place, "no kind: not a Kubernetes object"))
+            return
+        kind = (
+            kind_node.value
+            if type(kind_node) is ScalarNode
+            else "<dict>"
+            if type(kind_node) is MappingNode
+            else "<list>"
+        )
+        inner = self._inner(kind, fields, route)
+        if inner is not None:
+            for item, item_route in inner:
+                self.read(item, item_route)
+            return
+        self._read_workloads(node, fields, kind, place)
+
+    def _inner(self, kind: str, fields: dict[str, Node], route: Route) -> Iterator[tuple[Node, Route]] | None:
+        """Return the objects that an object of this kind only wraps; None where it is itself one."""
+        key = "items" if kind.endswith("List") else "objects" if kind == "Template" else ""
+        held = fields.get(key) if key else None
+        if held is not None:
+            if type(held) is not SequenceNode:
+                return iter(())
+            return ((item, (*route, key, index)) for index, item in enumerate(held.value))
+        if kind == "AdmissionReview":
+            request = fields.get("request")
+            held = entries(request).get("object") if type(request) is MappingNode else None
+            return iter(() if held is None else ((held, (*route, "request", "object")),))
+        return None
+
+    def _read_workloads(self, node: Node, fields: dict[str, Node], kind: str, place: Location) -> None:
+        api_version = text_of(fields.get("apiVersion"))
+        for prefix, reason in _WITHOUT_CONTAINERS.items():
+            if api_version.startswith(prefix):
+                self.reading.skipped.append(Skipped(place, reason))
+                return
+        metadata = self.fields(fields.get("metadata"), place / "metadata")
+        name = ObjectName(
+            kind,
+            text_of(metadata.get("name")) or text_of(metadata.get("generateName")),
+            text_of(metadata.get("namespace")),
+            api_version,
+        )
+        exemptions = self._annotations(metadata) if self.annotated else ()
+        pods = list(self._pods(node, kind, api_version))
+        head, self.oddities = self.oddities, []
+        for pod, route, template in pods:
+            self.oddities = []
+            workload = Workload(name, "kubernetes", place)
+            workload.pod = route
+            own = self._annotations(entries(template)) if self.annotated and template is not None else ()
+            workload.exemptions = exemptions + own
+            self._read_pod(workload, pod, self.location(pod, place.route + route), node)
+            workload.oddities = (*head, *self.oddities)
+            head = []
+            self.reading.workloads.append(workload)
+        if head:
+            workload = Workload(name, "kubernetes", place)
+            workload.oddities = tuple(head)
+            self.reading.workloads.append(workload)
+
+    def _annotations(self, metadata: dict[str, Node]) -> tuple[Exemption, ...]:
+        found = []
+        for origin in ("annotations", "labels"):
+            node = metadata.get(origin)
+            for key, value in entries(node).items() if type(node) is MappingNode else ():
+                if key.startswith(EXEMPTION_KEY):
+                    rule = key.removeprefix(EXEMPTION_KEY)
+                    found.append(parse_exemption(rule, text_of(value), origin=origin.rstrip("s")))
+        return tuple(found)
+
+    def _pods(self, root: Node, kind: str, api_version: str) -> Iterator[tuple[Node, Route, Node | None]]:
+        """Yield each pod spec of an object, its route, and the metadata of its template."""
+        route = _PODS.get(kind)
+        if route is not None:
+            node, template = root, None
+            for key in route:
+                found = entries(node) if type(node) is MappingNode else {}
+                if key == "spec":
+                    template = found.get("metadata") if node is not root else None
+                node = found.get(str(key))
+                if node is not root and type(node) is MappingNode and key != route[-1]:
+                    self._notice_duplicates(node, route[: route.index(key) + 1])
+            if type(node) is MappingNode:
+                yield node, route, template if type(template) is MappingNode else None
+                return
+        steps = next((found for prefix, found in _STEPS.items() if api_version.startswith(prefix)), {})
+        yield from _search(root, steps)
+
+    def _notice_duplicates(self, node: Node, route: Route) -> None:
+        if len({key.value for key, _ in node.value if type(key) is ScalarNode}) != len(node.value):
+            self.fields(node, self.location(self.document.root, route))
+
+    def _read_pod(self, workload: Workload, pod: Node, place: Location, root: Node) -> None:
+        fields = self.fields(pod, place)
+        workload.not_applicable = _not_applicable(fields)
+        inherited = self._read_pod_security(fields, place)
+        volumes = self._read_volumes(fields, place)
+        if workload.name.kind == "StatefulSet":
+            self._read_claims(volumes, root, workload.location)
+        workload.volumes = tuple(volumes.values())
+        containers: list[Container] = []
+        for list_name in CONTAINER_LISTS:
+            listed = fields.get(list_name)
+            if listed is not None and not is_null(listed):
+                containers += self._read_list(workload, list_name, listed, place, inherited, volumes)
+        for key, many in _STEP_KEYS:
+            node = fields.get(key)
+            if many and type(node) is SequenceNode:
+                containers += self._read_list(workload, key, node, place, inherited, volumes)
+            elif not many and type(node) is MappingNode:
+                containers.append(self._read_container(workload, key, 0, node, place / key, inherited, volumes))
+        workload.containers = tuple(containers)
+
+    def _read_list(
+        self,
+        workload: Workload,
+        list_name: str,
+        listed: Node,
+        place: Location,
+        inherited: SecurityContext,
+        volumes: dict[str, Volume],
+    ) -> Iterator[Container]:
+        here = place / list_name
+        if type(listed) is not SequenceNode:
+            self.oddities.append(Oddity("malformed-field", f"{list_name} is {noun(listed)}, not a list", here))
+            return
+        for index, item in enumerate(listed.value):
+            if type(item) is MappingNode:
+                route = (*here.route, index)
+                yield self._read_container(
+                    workload, list_name, index, item, self.location(item, route), inherited, volumes
+                )
+            else:
+                message = f"{list_name}[{index}] is {noun(item)}, not a container"
+                self.oddities.append(Oddity("malformed-field", message, here / index))
+
+    def _read_pod_security(self, fields: dict[str, Node], place: Location) -> SecurityContext:
+        here = place / "securityContext"
+        context = SecurityContext(here)
+        node = fields.get("securityContext")
+        declared = self.fields(node, here)
+        for key in declared:
+            if key == FLAG or _resembles_flag(key):
+                message = f"{key} in the pod's securityContext has no effect: the field exists for containers only"
+                self.oddities.append(Oddity("pod-level-flag", message, here / key))
+        self._read_identity(context, declared)
+        host_users = fields.get("hostUsers")
+        context.user_namespace = host_users is not None and boolean(host_users) is False
+        return context
+
+    def _read_identity(self, context: SecurityContext, declared: dict[str, Node]) -> None:
+        user = declared.get("runAsUser")
+        if user is not None and not is_null(user) and type(user) is ScalarNode:
+            value = scalar(user) if not user.style else user.value
+            context.run_as_user = value if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        non_root = declared.get("runAsNonRoot")
+        if non_root is not None:
+            context.run_as_non_root = boolean(non_root)
+        profile = declared.get("seccompProfile")
+        if type(profile) is MappingNode:
+            context.seccomp = text_of(entries(profile).get("type"))
+
+    def _read_container(
+        self,
+        workload: Workload,
+        list_name: str,
+        index: int,
+        node: Node,
+        place: Location,
+        inherited: SecurityContext,
+        volumes: dict[str, Volume],
+    ) -> Container:
+        fields = self.fields(node, place)
+        container = Container(workload, list_name, index, text_of(fields.get("name")), place)
+        container.image = text_of(fields.get("image"))
+        if list_name == "initContainers":
+            container.role = "sidecar" if text_of(fields.get("restartPolicy")) == "Always" else "init"
+        elif list_name == "ephemeralContainers":
+            container.role = "ephemeral"
+        container.command = words(fields.get("command"))
+        container.arguments = words(fields.get("args")) or words(fields.get("script"))
+        for key in fields.keys() - _CONTAINER_KEYS:
+            if _resembles_flag(key):
+                message = f"{key} stands on the container itself, where it has no effect: it belongs in securityContext"
+                self.oddities.append(Oddity("misspelt-flag", message, place / key))
+            elif key.lower() == "securitycontext":
+                message = f"{key} is not a field; securityContext is"
+                self.oddities.append(Oddity("misspelt-flag", message, place / key))
+        container.security = self._read_security(fields.get("securityContext"), place / "securityContext", inherited)
+        resources = fields.get("resources")
+        if type(resources) is MappingNode:
+            limits = entries(resources).get("limits")
+            if type(limits) is MappingNode:
+                limit = entries(limits)
+                container.memory_limit = quantity(limit.get("memory"))
+                container.ephemeral_storage_limit = quantity(limit.get("ephemeral-storage"))
+        mounts = fields.get("volumeMounts")
+        if type(mounts) is SequenceNode and mounts.value:
+            container.mounts = tuple(self._read_mounts(mounts, place / "volumeMounts", volumes))
+        return container
+
+    def _read_security(self, node: Node | None, here: Location, inherited: SecurityContext) -> SecurityContext:
+        context = SecurityContext(here)
+        context.run_as_user = inherited.run_as_user
+        context.run_as_non_root = inherited.run_as_non_root
+        context.seccomp = inherited.seccomp
+        context.user_namespace = inherited.user_namespace
+        if node is None:
+            return context
+        if type(node) is not MappingNode:
+            if not is_null(node):
+                message = f"securityContext is {noun(node)}, not a mapping: the API server refuses the object"
+                self.oddities.append(Oddity("malformed-field", message, here))
+            return context
+        declared = self.fields(node, here)
+        flag = declared.get(FLAG)
+        if flag is not None:
+            context.read_only_root = self._read_flag(flag, here / FLAG)
+        for key in declared.keys() - _SECURITY_KEYS:
+            if _resembles_flag(key):
+                message = f"{key} is not a field and has no effect; {FLAG} is"
+                self.oddities.append(Oddity("misspelt-flag", message, here / key))
+        self._read_identity(context, declared)
+        privileged = declared.get("privileged")
+        context.privileged = privileged is not None and boolean(privileged) is True
+        escalation = declared.get("allowPrivilegeEscalation")
+        context.escalation = boolean(escalation) if escalation is not None else None
+        capabilities = declared.get("capabilities")
+        if type(capabilities) is MappingNode:
+            lists = entries(capabilities)
+            context.added_capabilities = capability_names(words(lists.get("add")))
+            context.dropped_capabilities = capability_names(words(lists.get("drop")))
+        return context
+
+    def _read_flag(self, node: Node, place: Location) -> bool | None:
+        """Return the flag as kubectl reads it; what it refuses, and what others read differently, is an oddity."""
+        if is_null(node):
+            return None
+        value = boolean(node)
+        if value is None:
+            shown = f"the string {node.value!r}" if type(node) is ScalarNode else noun(node)
+            message = f"{FLAG} is {shown}, not a boolean: the API server refuses the object"
+            self.oddities.append(Oddity("mistyped-flag", message, place))
+        elif not node.style and node.value not in EVERYWHERE and type(node.tag) is not str:
+            meaning = "true" if value else "false"
+            message = f"{FLAG}: {node.value} is {meaning} to kubectl and a string to tools that read YAML 1.2"
+            self.oddities.append(Oddity("ambiguous-flag", message, place))
+        return value
+
+    def _read_volumes(self, fields: dict[str, Node], place: Location) -> dict[str, Volume]:
+        volumes: dict[str, Volume] = {}
+        listed = fields.get("volumes")
+        for index, item in enumerate(listed.value) if type(listed) is SequenceNode else ():
+            if type(item) is not MappingNode:
+                continue
+            found = entries(item)
+            kind = next((key for key in found if key != "name"), "emptyDir")
+            name = text_of(found.get("name"))
+            volume = Volume(name, kind, self.location(item, (*place.route, "volumes", index)))
+            node = found.get(kind)
+            inside = entries(node) if type(node) is MappingNode else {}
+            if kind == "emptyDir":
+                volume.memory = text_of(inside.get("medium")) == "Memory"
+                volume.size = quantity(inside.get("sizeLimit"))
+            elif kind == "hostPath":
+                volume.host_path = normal_path(text_of(inside.get("path")))
+            volumes[name] = volume
+        return volumes
+
+    def _read_claims(self, volumes: dict[str, Volume], root: Node, place: Location) -> None:
+        spec = entries(root).get("spec")
+        listed = entries(spec).get("volumeClaimTemplates") if type(spec) is MappingNode else None
+        for index, item in enumerate(listed.value) if type(listed) is SequenceNode else ():
+            metadata = entries(item).get("metadata") if type(item) is MappingNode else None
+            name = text_of(entries(metadata).get("name")) if type(metadata) is MappingNode else ""
+            route = (*place.route, "spec", "volumeClaimTemplates", index)
+            volumes[name] = Volume(name, "persistentVolumeClaim", self.location(item, route))
+
+    def _read_mounts(self, listed: Node, here: Location, volumes: dict[str, Volume]) -> Iterator[VolumeMount]:
+        for index, item in enumerate(listed.value):
+            if type(item) is not MappingNode:
+                continue
+            place = self.location(item, (*here.route, index))
+            found = self.fields(item, place)
+            path = text_of(found.get("mountPath"))
+            if not path:
+                continue
+            name = text_of(found.get("name"))
+            mount = VolumeMount(normal_path(path), volumes.get(name) or Volume(name, "unknown", place), place)
+            read_only = found.get("readOnly")
+            mount.read_only = read_only is not None and boolean(read_only) is True
+            mount.sub_path = text_of(found.get("subPath")) or text_of(found.get("subPathExpr"))
+            mount.executable = "noexec" not in words(found.get("bindMountOptions"))
+            yield mount
+
+
+def capability_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return capabilities as this model writes them: upper case, without CAP_."""
+    return tuple(name.upper().removeprefix("CAP_") for name in names)
+
+
+def _resembles_flag(key: str) -> bool:
+    """Tell whether somebody meant readOnlyRootFilesystem: `readOnlyFilesystem`, `read_only`, `readonlyRootFs`, ..."""
+    squeezed = key.lower().replace("_", "").replace("-", "")
+    return squeezed.startswith(("readonly", "rorootf", "readroot", "rootreadonly", "rootfsreadonly")) and key != FLAG
+
+
+def _not_applicable(pod: dict[str, Node]) -> str:
+    """Say why a pod can't have a read-only root at all: on Windows it can't."""
+    os_field = pod.get("os")
+    named = text_of(entries(os_field).get("name")) if type(os_field) is MappingNode else ""
+    selector = pod.get("nodeSelector")
+    labels = entries(selector) if type(selector) is MappingNode else {}
+    if named == "windows" or any(text_of(labels.get(label)) == "windows" for label in _OS_LABELS):
+        return "Windows containers have no read-only root filesystem: the field must be unset there"
+    return ""
+
+
+def _search(root: Node, steps: dict[str, bool]) -> Iterator[tuple[Node, Route, Node | None]]:
+    """Yield what looks like a pod spec, wherever it stands in an object; each node is looked at once."""
+    seen: set[int] = set()
+    stack: list[tuple[Node, Route, Node | None]] = [(root, (), None)]
+    while stack:
+        node, route, above = stack.pop()
+        if type(node) is ScalarNode or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if type(node) is SequenceNode:
+            stack.extend((item, (*route, index), None) for index, item in reversed(list(enumerate(node.value))))
+            continue
+        found = entries(node)
+        if route and _is_pod_spec(found, route, steps):
+            template = entries(above).get("metadata") if type(above) is MappingNode else None
+            yield node, route, template if type(template) is MappingNode else None
+            if not steps:
+                continue
+        stack.extend(
+            (value, (*route, key), node) for key, value in reversed(found.items()) if key not in CONTAINER_LISTS
+        )
+
+
+def _is_pod_spec(found: dict[str, Node], route: Route, steps: dict[str, bool]) -> bool:
+    for key in CONTAINER_LISTS:
+        listed = found.get(key)
+        if type(listed) is SequenceNode:
+            items = [entries(item) for item in listed.value if type(item) is MappingNode]
+            if any("image" in item for item in items):
+                return True
+            if items and route[-2:] == ("template", "spec") and any("name" in item for item in items):
+                return True
+    for key, many in steps.items():
+        node = found.get(key)
+        steps_there = node.value if many and type(node) is SequenceNode else () if many else (node,)
+        if any(type(step) is MappingNode and "image" in entries(step) for step in steps_there):
+            return True
+    return False
