@@ -4,8 +4,9 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 from lithify.errors import OutputFailed, UsageError
 
@@ -36,12 +37,19 @@ def write_results(arguments: argparse.Namespace, renderers: Mapping[str, Callabl
 
 def write_file(path: Path, data: bytes) -> None:
     """Replace `path` by `data` in one step; OutputFailed, and nothing changed, where that can't be done."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file to write; at the end it takes the place of `path`, or with an error nothing changes (OutputFailed)."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

@@ -233,6 +233,17 @@ class Report:
         for result in self.results():
             yield from result.skipped
 
+    def with_result(self, result: FileResult) -> "Report":
+        """Return this report with one more input at its end."""
+
+        def results() -> Iterator[FileResult]:
+            yield from self.results()
+            yield result
+
+        return Report(
+            results, examined=self.examined, rules=self.rules, tool_version=self.tool_version, today=self.today
+        )
+
     def worst(self) -> Severity | None:
         """Return the greatest severity among the findings that nobody exempted; None where there is none."""
         return max((finding.severity for finding in self.findings() if finding.exemption is None), default=None)

@@ -9,7 +9,7 @@ import struct
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, TypeVar
+from typing import TypeVar
 
 Entry = TypeVar("Entry")
 Record = tuple[bytes, bytes]
@@ -24,11 +24,15 @@ class _Spool:
     """Records in an unnamed file, and where each of them is: input, offset, bytes of the key, bytes of the result."""
 
     def __init__(self) -> None:
-        self.file: IO[bytes] = tempfile.TemporaryFile(prefix="lithify-")  # noqa: SIM115 - closed with the report
+        self.descriptor, path = tempfile.mkstemp(prefix="lithify-")
+        os.unlink(path)
         self.index = array("Q")
         self._pending: list[bytes] = []
         self._length = 0
         self._size = 0
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)  # the report reads it as often as it is iterated: its end is ours
 
     def add(self, number: int, record: Record) -> None:
         key, blob = record
@@ -40,8 +44,7 @@ class _Spool:
             self.flush()
 
     def flush(self) -> None:
-        self.file.write(b"".join(self._pending))
-        self.file.flush()
+        _write(self.descriptor, b"".join(self._pending))
         self._pending.clear()
         self._length = 0
 
@@ -49,19 +52,23 @@ class _Spool:
         """Write everything, the index and its length at the end: for the parent to find."""
         self.flush()
         index = self.index.tobytes()
-        self.file.write(index + struct.pack("=Q", len(index)))
-        self.file.flush()
+        _write(self.descriptor, index + struct.pack("=Q", len(index)))
 
     def take_index(self) -> bool:
         """Read the index that a child has left; False where it left none."""
-        descriptor = self.file.fileno()
-        size = os.fstat(descriptor).st_size
+        size = os.fstat(self.descriptor).st_size
         if size < 8:
             return False
-        (length,) = struct.unpack("=Q", os.pread(descriptor, 8, size - 8))
+        (length,) = struct.unpack("=Q", os.pread(self.descriptor, 8, size - 8))
         self.index = array("Q")
-        self.index.frombytes(os.pread(descriptor, length, size - 8 - length))
+        self.index.frombytes(os.pread(self.descriptor, length, size - 8 - length))
         return True
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def spread(
@@ -111,7 +118,7 @@ def _places(spools: list[_Spool], count: int) -> list[tuple[int, int, int, int]]
 
 
 def _read(spool: _Spool, offset: int, key: int, blob: int) -> Record:
-    data = os.pread(spool.file.fileno(), key + blob, offset)
+    data = os.pread(spool.descriptor, key + blob, offset)
     return data[:key], data[key:]
 
 

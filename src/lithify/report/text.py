@@ -5,18 +5,18 @@ from lithify.model.text import printable
 from lithify.report.base import Write
 
 
-def render(report: Report, write: Write) -> None:
+def render(report: Report, write: Write, *, color: bool = False) -> None:
     """Write a line for each finding, exempted ones marked, a line for each skip, and the numbers."""
     summary = Summary()
     for result in report.results():
         summary.add(result)
-        lines = render_result(result)
+        lines = render_result(result, color=color)
         if lines:
             write(lines)
     write(render_summary(summary) + "\n")
 
 
-def render_result(result: FileResult) -> str:
+def render_result(result: FileResult, *, color: bool = False) -> str:
     """Return the lines of one input."""
     lines = []
     for finding in result.findings:
@@ -25,9 +25,12 @@ def render_result(result: FileResult) -> str:
         if finding.exemption is not None:
             label = "exempted"
             tail = _because(finding.exemption.reason, finding.exemption.owner, finding.exemption.until)
-        lines.append(f"{finding.location}: {label}: {finding.message} [{finding.rule}]{tail}")
-    lines += [f"{skipped.location}: skipped: {skipped.reason}" for skipped in result.skipped]
-    return "".join([printable(line) + "\n" for line in lines])
+        line = printable(f"{finding.location}: {label}: {finding.message} [{finding.rule}]{tail}")
+        if color and finding.exemption is None:
+            line = line.replace(f": {label}: ", f": \x1b[{SEVERITY_COLOURS[finding.severity]}m{label}\x1b[0m: ", 1)
+        lines.append(line)
+    lines += [printable(f"{skipped.location}: skipped: {skipped.reason}") for skipped in result.skipped]
+    return "".join([line + "\n" for line in lines])
 
 
 def render_summary(summary: Summary) -> str:

@@ -20,4 +20,4 @@ References: YAML 1.2.
 
 from lithify.model.finding import Rule, Severity
 
-RULE = Rule("unreadable-input", Severity.MEDIUM, "The input can not be read")
+RULE = Rule("unreadable-input", Severity.HIGH, "The input can not be read")

@@ -1,0 +1,183 @@
+"""`lithify audit`: what can still be written, judged from files."""
+
+import argparse
+import os
+import sys
+from typing import IO, Any
+
+FORMATS = ("text", "json", "sarif", "junit", "markdown", "html", "cklb", "policyreport")
+SEVERITIES = ("info", "low", "medium", "high", "critical", "never")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders, globs, or - for standard input")
+    group = parser.add_argument_group("what is judged")
+    group.add_argument("--rule", action="append", metavar="NAME", help="only this rule; may repeat")
+    group.add_argument("--skip-rule", action="append", metavar="NAME", help="all rules but this; may repeat")
+    group.add_argument("--list-rules", action="store_true", help="print every rule with its severity, and stop")
+    group.add_argument("--explain", metavar="RULE", help="print a rule's page, and stop")
+    group.add_argument("--stack", action="store_true", help="read Compose files as `docker stack deploy` does")
+    group.add_argument("--values", action="append", default=[], metavar="FILE", help="values for charts; may repeat")
+    group.add_argument("--all-files", action="store_true", help="examine files that Git ignores as well")
+    group.add_argument("--shard", metavar="I/N", help="examine only the I-th of N parts")
+    group = parser.add_argument_group("what counts")
+    group.add_argument(
+        "--fail-on", choices=SEVERITIES, default="high", help="exit with 1 from this severity up (default: high)"
+    )
+    group.add_argument("--baseline", metavar="FILE", help="exempt the findings that FILE lists")
+    group.add_argument("--write-baseline", metavar="FILE", help="write today's findings to FILE, to be exempted")
+    group.add_argument("--reason", default="", metavar="TEXT", help="the reason that --write-baseline notes")
+    group = parser.add_argument_group("output")
+    group.add_argument("--format", action="append", choices=FORMATS, help="may repeat, each with its --output")
+    group.add_argument("--output", action="append", metavar="FILE", help="where the format goes; - is standard output")
+    group.add_argument("--merge-into", metavar="FILE", help="answer the rules of this checklist (format cklb)")
+    group = parser.add_argument_group("work")
+    group.add_argument("--jobs", type=int, metavar="N", help="processes at most (default: one a core)")
+    group.add_argument("--no-cache", action="store_true", help="neither read nor write the cache")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Audit the paths, write the reports and return 1 where a finding is as severe as --fail-on."""
+    import gc
+
+    gc.disable()  # a short process that makes no cycles worth the search
+    if arguments.list_rules or arguments.explain:
+        return _about_rules(arguments.explain)
+    outputs = _pairs(arguments)
+    rules = _rules(arguments)
+    from lithify.errors import UsageError
+    from lithify.pipeline.audit import audit
+
+    if not arguments.paths:
+        raise UsageError("nothing to audit was named", hint="name files or folders, or - for standard input")
+    baseline, about_baseline = None, None
+    if arguments.baseline:
+        from lithify.pipeline.baseline import read_baseline
+
+        baseline, about_baseline = read_baseline(arguments.baseline)
+    report = audit(
+        arguments.paths,
+        rules=rules,
+        baseline=baseline,
+        ignore=not arguments.all_files,
+        stack=arguments.stack,
+        shard=_shard(arguments.shard),
+        workers=arguments.jobs,
+        cache=None if arguments.no_cache else _cache_folder(),
+        values=arguments.values,
+    )
+    if about_baseline is not None:
+        report = report.with_result(about_baseline)
+    if arguments.write_baseline:
+        from lithify.pipeline.baseline import write_baseline
+
+        write_baseline(report, arguments.write_baseline, arguments.reason)
+    for name, path in outputs:
+        _render(report, name, path, arguments)
+    return _exit_code(report, arguments.fail_on)
+
+
+def _pairs(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    formats = arguments.format or ["text"]
+    outputs = arguments.output or ["-"] * min(len(formats), 1)
+    if len(formats) != len(outputs):
+        from lithify.errors import UsageError
+
+        raise UsageError(
+            f"{len(formats)} times --format, {len(outputs)} times --output", hint="give each format its own --output"
+        )
+    return list(zip(formats, outputs, strict=True))
+
+
+def _rules(arguments: argparse.Namespace) -> list[str] | None:
+    """Return the names of the rules to ask, None for all; UsageError where a name is no rule's."""
+    if not arguments.rule and not arguments.skip_rule:
+        return None
+    from lithify.errors import UsageError
+    from lithify.pipeline.judge import RULES
+
+    for name in [*(arguments.rule or ()), *(arguments.skip_rule or ())]:
+        if name not in RULES:
+            raise UsageError(f"no rule {name!r}", hint="see lithify audit --list-rules")
+    return [name for name in arguments.rule or RULES if name not in (arguments.skip_rule or ())]
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    index, _, count = text.partition("/")
+    if index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count):
+        return int(index), int(count)
+    from lithify.errors import UsageError
+
+    raise UsageError(f"--shard: {text!r} is not I/N with I from 1 to N", hint="write it as 2/8")
+
+
+def _cache_folder() -> str:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "lithify")
+
+
+def _about_rules(name: str | None) -> int:
+    from lithify.errors import UsageError
+    from lithify.pipeline.judge import ALL, RULES
+
+    if name is None:
+        for module in ALL:
+            print(f"{module.RULE.name:32}{module.RULE.severity.label:10}{module.RULE.title}")
+        return 0
+    if name not in RULES:
+        raise UsageError(f"no rule {name!r}", hint="see lithify audit --list-rules")
+    module = next(module for module in ALL if module.RULE.name == name)
+    print(f"{name} ({module.RULE.severity.label})\n\n{module.__doc__.strip()}")
+    if module.RULE.ids:
+        print("\nElsewhere: " + "; ".join(f"{where} {', '.join(ids)}" for where, ids in module.RULE.ids.items()))
+    return 0
+
+
+def _render(report: Any, name: str, path: str, arguments: argparse.Namespace) -> None:
+    from importlib import import_module
+
+    module = import_module(f"lithify.report.{name}")
+    if path == "-":
+        stream = sys.stdout.buffer
+        module.render(report, _writer(stream), **_options(name, arguments))
+        stream.flush()
+        return
+    from pathlib import Path
+
+    from lithify.cli.output import replacing
+
+    with replacing(Path(path)) as stream:
+        module.render(report, _writer(stream), **_options(name, arguments))
+
+
+def _options(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    if name == "text":
+        return {"color": _wants_color(arguments.color or "auto")}
+    return {"merge_into": arguments.merge_into} if name == "cklb" and arguments.merge_into else {}
+
+
+def _wants_color(choice: str) -> bool:
+    if choice != "auto" or not sys.stdout.isatty():
+        return choice == "always"
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _writer(stream: IO[bytes]) -> Any:
+    write = stream.write
+    return lambda text: write(text.encode("utf-8", "surrogateescape"))
+
+
+def _exit_code(report: Any, fail_on: str) -> int:
+    if not report.examined:
+        from lithify.errors import NothingToExamine
+
+        raise NothingToExamine("no manifest, Compose file, unit or task definition there", hint="name other paths")
+    if fail_on == "never":
+        return 0
+    from lithify.model.finding import Severity
+
+    worst = report.worst()
+    return 1 if worst is not None and worst >= Severity.named(fail_on) else 0

@@ -1,0 +1,216 @@
+"""Audit gives the verdicts that are due, container by container, and no bad file ends a run."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from lithify.model.finding import Report, State
+from lithify.pipeline import audit as pipeline
+from lithify.pipeline.audit import audit
+from lithify.report import json as json_report
+
+CASES = Path(__file__).parents[2] / "cases" / "audit"
+VERDICTS = {State.READ_ONLY: "ro", State.WRITABLE: "writable", State.NOT_APPLICABLE: "n/a"}
+
+with (CASES / "expected.tsv").open() as table:
+    EXPECTED = list(csv.DictReader(table, delimiter="\t"))
+FILES = sorted({row["path"] for row in EXPECTED})
+
+
+def verdicts(report: Report) -> dict[str, str]:
+    """Return the verdict of each container that was judged, by the name it has in the table."""
+    return {
+        f"{c.location.document}/{c.object.kind}/{c.object.name}/{c.list_name}[{c.index}]/{c.name}": VERDICTS[c.verdict]
+        for c in report.containers()
+    }
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_container_has_its_verdict(name: str) -> None:
+    """No container is missed, none is invented, and each is what kubectl would make of it."""
+    expected = {row["container"]: row["verdict"] for row in EXPECTED if row["path"] == name and row["container"] != "-"}
+    assert verdicts(audit([str(CASES / name)])) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "rules"),
+    {
+        "string-true.yaml": {"mistyped-flag", "writable-root-filesystem"},
+        "yaml11-yes.yaml": {"ambiguous-flag"},
+        "pod-level.yaml": {"pod-level-flag", "writable-root-filesystem"},
+        "trg-4.07-snippet.yaml": {"pod-level-flag"},
+        "dup-key-containers.yaml": {"duplicate-key", "writable-root-filesystem"},
+        "tab-indent.yaml": {"unreadable-input"},
+        "recursive-alias.yaml": {"unreadable-input"},
+        "deep.yaml": {"unreadable-input"},
+        "containers-not-list.yaml": {"malformed-field"},
+        "container-scalar.yaml": {"malformed-field", "writable-root-filesystem"},
+        "privileged-ro.yaml": {"remountable-root-filesystem", "writable-host-path"},
+        "emptydir-on-root.yaml": {"writable-system-path", "unbounded-scratch"},
+        "alias-bomb.yaml": set(),
+        "comments-only.yaml": set(),
+        "empty.yaml": set(),
+        "separators.yaml": set(),
+        "windows-osname.yaml": set(),
+        "helm-template.yaml": set(),
+    }.items(),
+)
+def test_what_is_wrong_is_said(name: str, rules: set[str]) -> None:
+    """Each shape has the findings it is there for."""
+    common = {"privilege-escalation", "runs-as-root", "capabilities-not-dropped", "no-ephemeral-storage-limit"}
+    found = {f.rule for f in audit([str(CASES / name)]).findings()} - common - {"writable-and-executable"}
+    assert found == rules
+
+
+def test_a_template_is_skipped_and_said() -> None:
+    """A Go template is neither judged nor an error."""
+    (skipped,) = audit([str(CASES / "helm-template.yaml")]).skipped()
+    assert "Go template" in skipped.reason
+
+
+def test_an_ephemeral_container_has_no_fix() -> None:
+    """What can't be changed in a live pod is told without a patch."""
+    findings = [f for f in audit([str(CASES / "ephemeral.yaml")]).findings() if f.rule == "writable-root-filesystem"]
+    assert [f.fix for f in findings] == [None]
+
+
+def write_many(folder: Path, count: int) -> None:
+    """Write manifests, each with a container of its own, every third read-only."""
+    for number in range(count):
+        flag = "true" if number % 3 == 0 else "false"
+        (folder / f"{number:04}.yaml").write_text(
+            f"kind: Pod\nmetadata: {{name: p{number}}}\nspec:\n  containers:\n  - name: c{number}\n"
+            f"    image: x\n    securityContext: {{readOnlyRootFilesystem: {flag}}}\n"
+        )
+
+
+def as_json(report: Report) -> str:
+    """Return a report as its JSON text."""
+    parts: list[str] = []
+    json_report.render(report, parts.append)
+    return "".join(parts)
+
+
+def test_many_files_give_the_same_on_any_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Order and content do not depend on who read what, nor on the cache."""
+    write_many(tmp_path, 60)
+    alone = as_json(audit([str(tmp_path)]))
+    monkeypatch.setattr(pipeline, "PARALLEL_FROM", 10)
+    cache = str(tmp_path / "cache")
+    for workers in (1, 2, 3):
+        assert as_json(audit([str(tmp_path)], workers=workers, cache=cache)) == alone
+    assert os.listdir(cache)
+    (tmp_path / "0007.yaml").write_text("kind: Pod\nspec: {containers: [{name: new, image: x}]}\n")
+    changed = as_json(audit([str(tmp_path)], cache=cache))
+    assert changed == as_json(audit([str(tmp_path)]))
+    assert json.loads(changed)["summary"]["containers"] == 60
+
+
+def test_a_process_that_dies_takes_only_its_file_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What kills its reader is reported, and everything else is judged."""
+    write_many(tmp_path, 40)
+    monkeypatch.setattr(pipeline, "PARALLEL_FROM", 10)
+    parent = os.getpid()
+    original = pipeline.read_source
+
+    def deadly(path: str, data: bytes, **options: bool) -> object:
+        if path.endswith("0013.yaml"):
+            if os.getpid() == parent:
+                pytest.skip("the parent took it")
+            os.kill(os.getpid(), 9)
+        return original(path, data, **options)
+
+    monkeypatch.setattr(pipeline, "read_source", deadly)
+    report = audit([str(tmp_path)], workers=2)
+    assert len(list(report.containers())) == 39
+    (finding,) = [f for f in report.findings() if f.rule == "unreadable-input"]
+    assert finding.location.path.endswith("0013.yaml")
+
+
+def test_shards_cover_everything_once(tmp_path: Path) -> None:
+    """The parts of a corpus are disjoint, and together they are all of it."""
+    write_many(tmp_path, 30)
+    parts = [set(verdicts(audit([str(tmp_path)], shard=(index, 3)))) for index in (1, 2, 3)]
+    assert all(parts)
+    assert set.union(*parts) == set(verdicts(audit([str(tmp_path)])))
+    assert sum(map(len, parts)) == 30
+
+
+@pytest.mark.parametrize(
+    ("comment", "exempted"),
+    [
+        ("kind: Pod # lithify: ignore[writable-root-filesystem] legacy", ["a", "b"]),
+        ("# lithify: ignore[writable-root-filesystem] legacy\nkind: Pod", ["a", "b"]),
+        ("kind: Pod\n# lithify: ignore[runs-as-root] legacy\nx: 1", []),
+        ("kind: Pod\n# nothing", []),
+    ],
+)
+def test_a_comment_exempts_what_it_stands_above(comment: str, exempted: list[str], tmp_path: Path) -> None:
+    """On the kind, or above everything, a comment speaks of the whole document."""
+    path = tmp_path / "pod.yaml"
+    path.write_text(f"{comment}\nspec:\n  containers:\n  - name: a\n    image: x\n  - name: b\n    image: x\n")
+    assert exempted_containers(audit([str(path)])) == exempted
+
+
+def exempted_containers(report: Report) -> list[str]:
+    """Return the containers whose writable root somebody accepts."""
+    return [
+        f.container.name
+        for f in report.findings()
+        if f.rule == "writable-root-filesystem" and f.exemption is not None and f.container is not None
+    ]
+
+
+@pytest.mark.parametrize("where", ["above", "beside", "flag"])
+def test_a_comment_exempts_one_container(where: str, tmp_path: Path) -> None:
+    """On a container, or on its flag, a comment speaks of nothing else."""
+    note = "# lithify: ignore[writable-root-filesystem] legacy owner=web until=2999-12-31"
+    above, beside, flag = (note if where == place else "#" for place in ("above", "beside", "flag"))
+    path = tmp_path / "pod.yaml"
+    path.write_text(
+        "---\nkind: Pod\nspec:\n  containers:\n  - name: a\n    image: x\n"
+        f"  {above}\n  - name: b {beside}\n    image: x\n    securityContext:\n"
+        f"      readOnlyRootFilesystem: false {flag}\n"
+    )
+    report = audit([str(path)])
+    assert exempted_containers(report) == ["b"]
+    (exemption,) = [f.exemption for f in report.findings() if f.exemption is not None]
+    assert exemption is not None
+    assert (exemption.reason, exemption.owner, exemption.until) == ("legacy", "web", "2999-12-31")
+
+
+def test_exemptions_expire_and_need_a_reason(tmp_path: Path) -> None:
+    """Past its last day an exemption is a finding itself; without a reason too, and so is one from no rule."""
+    path = tmp_path / "pod.yaml"
+    path.write_text(
+        "kind: Pod\nspec:\n  containers:\n"
+        "  # lithify: ignore[writable-root-filesystem] until=2020-01-01\n  - {name: a, image: x}\n"
+        "  # lithify: ignore[writable-root-filesystem]\n  - {name: b, image: x}\n"
+        "  # lithify: ignore[no-such-rule] because\n  - {name: c, image: x}\n"
+    )
+    report = audit([str(path)], rules=["writable-root-filesystem", "exemption-expired", "exemption-without-reason"])
+    found = sorted((f.rule, f.location.line) for f in report.findings() if f.exemption is None)
+    assert found == [
+        ("exemption-expired", 4),
+        ("exemption-without-reason", 6),
+        ("exemption-without-reason", 8),
+        ("writable-root-filesystem", 5),
+        ("writable-root-filesystem", 9),
+    ]
+
+
+def test_annotations_exempt(tmp_path: Path) -> None:
+    """An annotation on the object or its template exempts all its containers."""
+    path = tmp_path / "web.yaml"
+    path.write_text(
+        "kind: Deployment\nmetadata:\n  name: web\nspec:\n  template:\n    metadata:\n      annotations:\n"
+        "        lithify.dev/ignore.writable-root-filesystem: writes its own code; owner=web; until=2999-01-01\n"
+        "    spec:\n      containers:\n      - {name: a, image: x}\n"
+    )
+    (finding,) = audit([str(path)], rules=["writable-root-filesystem"]).findings()
+    assert finding.exemption is not None
+    assert (finding.exemption.reason, finding.exemption.owner) == ("writes its own code", "web")
+    assert finding.exemption.origin == "annotation"
