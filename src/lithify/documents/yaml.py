@@ -120,13 +120,22 @@ def read_documents(data: bytes, wanted: Callable[[bytes], bool] | None = None) -
             index += 1
 
 
-def entries(node: Node) -> dict[str, Node]:
-    """Return what a mapping holds by key, merge keys followed; for a duplicate the last one, as kubectl has it."""
+def entries(node: Node, *, explicit_first: bool = False) -> dict[str, Node]:
+    """Return what a mapping holds by key, merge keys followed; for a duplicate the last one, as kubectl has it.
+
+    To kubectl the later of an entry and a merge key wins; `explicit_first` lets the entry win, as go-yaml v3 and YAML's
+    own description of merge keys have it.
+    """
     try:
         found: dict[str, Node] = {key.value: value for key, value in node.value}
     except TypeError:  # a key that is itself a list or mapping
         found = {key.value: value for key, value in node.value if type(key) is ScalarNode}
-    return _merged(node, {}) if "<<" in found else found
+    if "<<" not in found:
+        return found
+    merged = _merged(node, {})
+    if explicit_first:
+        merged.update((key.value, value) for key, value in node.value if type(key) is ScalarNode and not _is_merge(key))
+    return merged
 
 
 def has_merge(node: Node) -> bool:
@@ -325,7 +334,7 @@ def _json_chunks(data: bytes) -> list[tuple[int, bytes]] | None:
 
 def _compose(text: bytes) -> Iterator[Node]:
     """Yield the roots of the documents in `text` that hold anything."""
-    openers = sum(map(text.count, (b"[", b"{", b"- ", b"-\t", b"? ", b"?\t")))
+    openers = text.count(b"[") + text.count(b"{") + text.count(b"-") + text.count(b"?")
     deep = openers > _SUSPICIOUS and _could_be_deep(text)
     aliases = b"*" in text and b"&" in text
     if deep or _Composer is None:

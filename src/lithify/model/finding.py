@@ -199,7 +199,7 @@ class FileResult:
 class Report:
     """A whole run: what came of each input, in order, as often as it is iterated."""
 
-    __slots__ = ("examined", "results", "rules", "today", "tool_version")
+    __slots__ = ("_results", "_summary", "examined", "rules", "today", "tool_version")
 
     def __init__(
         self,
@@ -210,13 +210,31 @@ class Report:
         tool_version: str,
         today: str,
     ) -> None:
-        self.results = results
+        self._results = results
+        self._summary: Summary | None = None
         self.examined = examined
         """Inputs that were looked at, findings or none."""
         self.rules = tuple(rules)
         """Every rule that was asked, with the module whose docstring is its page."""
         self.tool_version = tool_version
         self.today = today
+
+    def results(self) -> Iterator[FileResult]:
+        """Yield what came of each input."""
+        summary = Summary()
+        for result in self._results():
+            summary.add(result)
+            yield result
+        self._summary = summary
+
+    @property
+    def summary(self) -> "Summary":
+        """The numbers of the run; free of cost once the results have been gone through."""
+        if self._summary is None:
+            for _ in self.results():
+                pass
+        assert self._summary is not None
+        return self._summary
 
     def findings(self) -> Iterator[Finding]:
         """Yield every finding, exempted ones included, input by input in the order of their lines."""
@@ -246,7 +264,7 @@ class Report:
 
     def worst(self) -> Severity | None:
         """Return the greatest severity among the findings that nobody exempted; None where there is none."""
-        return max((finding.severity for finding in self.findings() if finding.exemption is None), default=None)
+        return max((severity for severity, count in self.summary.by_severity.items() if count), default=None)
 
 
 class Summary:

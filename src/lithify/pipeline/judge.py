@@ -117,8 +117,8 @@ def depends_on_more(reading: Reading) -> bool:
 
 
 def _place(finding: Finding) -> tuple[int, int, int, str]:
-    location = finding.location
-    return location.line, location.column, -finding.severity, finding.rule
+    line, column = finding.location.find()
+    return line, column, -finding.severity, finding.rule
 
 
 def _verdict(container: Container) -> ContainerVerdict:
@@ -187,7 +187,7 @@ def unpack(path: str, data: bytes, exemptions: Mapping[str, Exemption] | None = 
                 role=role,
                 image=image,
                 declared=declared,
-                effective=State(state),
+                effective=_STATES[state],
                 reason=reason,
                 location=_unpack_place(path, place),
             )
@@ -196,7 +196,7 @@ def unpack(path: str, data: bytes, exemptions: Mapping[str, Exemption] | None = 
         result.findings.append(
             Finding(
                 rule,
-                Severity(severity),
+                _SEVERITIES[severity],
                 message,
                 _unpack_place(path, place),
                 objects[name] if name >= 0 else None,
@@ -213,12 +213,16 @@ def unpack(path: str, data: bytes, exemptions: Mapping[str, Exemption] | None = 
     return result
 
 
+_STATES = {state.value: state for state in State}
+_SEVERITIES = tuple(Severity)
+
 Place = tuple[str, int, tuple[str | int, ...], int, int]
 
 
 def _pack_place(path: str, location: Location) -> Place:
     # The path is that of the input, and left out: the cache goes by content. A rendered chart names others.
-    return "" if location.path == path else location.path, location.document, location.route, location.line, location.column
+    line, column = location.find()
+    return "" if location.path == path else location.path, location.document, location.route, line, column
 
 
 def _unpack_place(path: str, place: Place) -> Location:

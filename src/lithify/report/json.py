@@ -6,57 +6,78 @@ Written input by input, so that its size is bounded by the disk and not by memor
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import IO, Any
 
 from lithify.model.finding import SCHEMA, ContainerVerdict, Finding, Report, Skipped, State, Summary
 from lithify.model.location import Location
 from lithify.report.base import Write
 
-Item = TypeVar("Item")
+_KEEP = 4 << 20
 
 
 def render(report: Report, write: Write) -> None:
-    """Write the whole report as one object: what was run, findings, every container that was judged, skips, numbers."""
-    summary = Summary()
-    for result in report.results():
-        summary.add(result)
+    """Write the whole report as one object: what was run, findings, every container that was judged, skips, numbers.
+
+    The results are gone through once; what can't be written yet waits, beyond some megabytes in a file.
+    """
     head = {
         "schema": SCHEMA,
         "tool": {"name": "lithify", "version": report.tool_version},
         "date": report.today,
-        "summary": summary_value(summary),
         "rules": [
             {"name": rule.name, "severity": rule.severity.label, "title": rule.title, "ids": dict(rule.ids)}
             for rule, _ in report.rules
         ],
     }
     write(json.dumps(head, indent=1, ensure_ascii=False)[:-2])
-    _write_list(write, "findings", report.findings(), finding_value)
-    _write_list(write, "containers", report.containers(), container_value)
-    _write_list(write, "skipped", report.skipped(), skipped_value)
-    write("\n}\n")
-
-
-def _write_list(write: Write, name: str, items: Iterable[Item], value: Callable[[Item], dict[str, Any]]) -> None:
     encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
-    write(f',\n "{name}": [')
-    separator = "\n  "
-    for lines in _batches(items, lambda item: _safe(encode(value(item)))):
-        write(separator + ",\n  ".join(lines))
-        separator = ",\n  "
-    write("\n ]" if separator[0] == "," else "]")
+    findings, containers, skipped = _List(write, "findings"), _List(None, "containers"), _List(None, "skipped")
+    for result in report.results():
+        findings.add([encode(finding_value(finding)) for finding in result.findings])
+        containers.add([encode(container_value(container)) for container in result.containers])
+        skipped.add([encode(skipped_value(one)) for one in result.skipped])
+    findings.end(write)
+    containers.end(write)
+    skipped.end(write)
+    write(f',\n "summary": {encode(summary_value(report.summary))}\n}}\n')
 
 
-def _batches(items: Iterable[Item], render: Callable[[Item], str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for item in items:
-        batch.append(render(item))
-        if len(batch) == 256:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+class _List:
+    """One list of the report: written as it comes, or kept until those before it have ended."""
+
+    def __init__(self, write: Write | None, name: str) -> None:
+        self._kept: IO[str] | None = None
+        self._lines: list[str] = []
+        self._size = 0
+        self._write = write or self._keep
+        self._separator = "\n  "
+        self._write(f',\n "{name}": [')
+
+    def add(self, items: list[str]) -> None:
+        if items:
+            self._write(self._separator + _safe(",\n  ".join(items)))
+            self._separator = ",\n  "
+
+    def end(self, write: Write) -> None:
+        if self._kept is not None:
+            self._kept.seek(0)
+            while text := self._kept.read(_KEEP):
+                write(text)
+            self._kept.close()
+        for line in self._lines:
+            write(line)
+        write("\n ]" if self._separator[0] == "," else "]")
+
+    def _keep(self, text: str) -> None:
+        self._lines.append(text)
+        self._size += len(text)
+        if self._size > _KEEP:
+            import tempfile
+
+            self._kept = self._kept or tempfile.TemporaryFile("w+", encoding="utf-8", prefix="lithify-")  # noqa: SIM115
+            self._kept.writelines(self._lines)
+            self._lines.clear()
+            self._size = 0
 
 
 def _safe(text: str) -> str:

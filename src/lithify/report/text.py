@@ -7,13 +7,11 @@ from lithify.report.base import Write
 
 def render(report: Report, write: Write, *, color: bool = False) -> None:
     """Write a line for each finding, exempted ones marked, a line for each skip, and the numbers."""
-    summary = Summary()
     for result in report.results():
-        summary.add(result)
         lines = render_result(result, color=color)
         if lines:
             write(lines)
-    write(render_summary(summary) + "\n")
+    write(render_summary(report.summary) + "\n")
 
 
 def render_result(result: FileResult, *, color: bool = False) -> str:

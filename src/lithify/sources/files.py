@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lithify.errors import NothingToExamine
-from lithify.model.location import Location
 from lithify.model.finding import Skipped
+from lithify.model.location import Location
 from lithify.model.workload import Oddity
 from lithify.sources.base import Reading
 
@@ -20,7 +20,7 @@ MAX_BYTES = 64 << 20
 
 _EXTENSIONS = (".yaml", ".yml", ".json", ".container")
 _LEFT_OUT = frozenset((".git", ".hg", ".svn", "node_modules", ".venv", "__pycache__", ".terraform", ".tox"))
-_KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _NO_MANIFESTS = frozenset(("package-lock.json", "package.json", "tsconfig.json", "composer.lock", "pnpm-lock.yaml"))
 
 Input = tuple[str, str]
@@ -79,7 +79,7 @@ def _walk(root: str, *, ignore: bool) -> Iterator[Input]:
         if "Chart.yaml" in names and "templates" in names:
             yield "chart", folder
             continue
-        if folder == root and not names.isdisjoint(_KUSTOMIZATIONS):
+        if folder == root and not names.isdisjoint(KUSTOMIZATIONS):
             yield "kustomization", folder
             continue
         if ignore and ".gitignore" in names and (own := read_ignore_file(folder, inside)) is not None:

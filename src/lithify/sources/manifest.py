@@ -434,7 +434,7 @@ class _Manifest:
         container.command = words(fields.get("command"))
         container.arguments = words(fields.get("args")) or words(fields.get("script"))
         for key in fields.keys() - _CONTAINER_KEYS:
-            if _resembles_flag(key):
+            if key == FLAG or _resembles_flag(key):
                 message = f"{key} stands on the container itself, where it has no effect: it belongs in securityContext"
                 self.oddities.append(Oddity("misspelt-flag", message, place / key))
             elif key.lower() == "securitycontext":

@@ -11,6 +11,8 @@ from lithify.model.finding import Report, State
 from lithify.pipeline import audit as pipeline
 from lithify.pipeline.audit import audit
 from lithify.report import json as json_report
+from lithify.sources.base import Reading
+from lithify.sources.files import read_source
 
 CASES = Path(__file__).parents[2] / "cases" / "audit"
 VERDICTS = {State.READ_ONLY: "ro", State.WRITABLE: "writable", State.NOT_APPLICABLE: "n/a"}
@@ -114,9 +116,9 @@ def test_a_process_that_dies_takes_only_its_file_with_it(tmp_path: Path, monkeyp
     write_many(tmp_path, 40)
     monkeypatch.setattr(pipeline, "PARALLEL_FROM", 10)
     parent = os.getpid()
-    original = pipeline.read_source
+    original = read_source
 
-    def deadly(path: str, data: bytes, **options: bool) -> object:
+    def deadly(path: str, data: bytes, **options: bool) -> Reading:
         if path.endswith("0013.yaml"):
             if os.getpid() == parent:
                 pytest.skip("the parent took it")

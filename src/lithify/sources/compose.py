@@ -1,0 +1,488 @@
+"""Workloads in Compose files and Swarm stacks.
+
+A service is read as Compose would start it: `extends` and `include` followed, the override file beside it merged,
+variables replaced, anchors and merge keys resolved, `!reset` and `!override` obeyed, services of every profile taken.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+
+from lithify.documents.yaml import (
+    Broken,
+    Document,
+    MappingNode,
+    Node,
+    ScalarNode,
+    SequenceNode,
+    duplicates,
+    entries,
+    is_null,
+    read_documents,
+)
+from lithify.model.finding import Skipped
+from lithify.model.location import Location, Route
+from lithify.model.quantity import parse_engine_size
+from lithify.model.workload import Container, Exemption, ObjectName, Oddity, Volume, VolumeMount, Workload
+from lithify.sources.base import EXEMPTION_KEY, Reading, normal_path, parse_exemption
+from lithify.sources.interpolate import interpolate, read_variables
+from lithify.sources.manifest import capability_names, noun, read_exemptions
+
+_TRUE = frozenset(("true", "yes", "y", "on"))
+_FALSE = frozenset(("false", "no", "n", "off"))
+_OVERRIDES = {
+    f"{stem}.{extension}": f"{stem}.override.{extension}"
+    for stem in ("compose", "docker-compose")
+    for extension in ("yaml", "yml")
+}
+_LISTS = frozenset(
+    ("cap_add", "cap_drop", "configs", "devices", "secrets", "security_opt", "tmpfs", "volumes")
+)  # joined, not replaced, when files or services are merged
+_MAX_FILES = 100
+_SWARM_ONLY = frozenset(("update_config", "rollback_config", "placement", "endpoint_mode"))
+
+
+class _Place:
+    """A node and the document it stands in: after a merge the parts of a service come from several files."""
+
+    __slots__ = ("document", "node", "path", "route")
+
+    def __init__(self, node: Node, document: Document, path: str, route: Route) -> None:
+        self.node = node
+        self.document = document
+        self.path = path
+        self.route = route
+
+    def location(self, key: str | int | None = None) -> Location:
+        """Return this place, named by its key where it is an entry of a mapping."""
+        here = Location(self.path, self.document.index, (), finder=self.document.find, anchor=self.document.root)
+        return here.below(self.route if key is None else (*self.route, key))
+
+    def child(self, node: Node, key: str | int) -> "_Place":
+        return _Place(node, self.document, self.path, (*self.route, key))
+
+
+Fields = dict[str, list[_Place]]
+"""What a service says by key: one place for what is replaced in a merge, several for what is joined."""
+
+
+class _File:
+    """One Compose file: its services and the top-level tables that they name."""
+
+    def __init__(self, path: str, document: Document, variables: dict[str, str]) -> None:
+        self.path = path
+        self.document = document
+        self.variables = variables
+        self.root = _Place(document.root, document, path, ())
+        self.fields = entries(document.root, explicit_first=True)
+
+    def table(self, key: str) -> dict[str, _Place]:
+        """Return a top-level mapping by name."""
+        node = self.fields.get(key)
+        if type(node) is not MappingNode:
+            return {}
+        place = self.root.child(node, key)
+        return {name: place.child(item, name) for name, item in entries(node, explicit_first=True).items()}
+
+
+def read_compose(path: str, data: bytes, *, stack: bool = False) -> Reading:
+    """Return the services of a Compose file, and those of the files that it includes.
+
+    What can't be followed (a missing file, a URL) becomes an oddity or a skip. Nothing for a file that has `services`
+    and is no Compose file, as other programs' configurations are.
+    """
+    return _Compose(path, stack=stack).read(data)
+
+
+class _Compose:
+    def __init__(self, path: str, *, stack: bool) -> None:
+        self.reading = Reading(path)
+        self.reading.depends = True
+        self.stack = stack
+        self.opened: dict[str, _File | None] = {}
+
+    def read(self, data: bytes) -> Reading:
+        reading, path = self.reading, self.reading.path
+        if self._overrides(path):
+            reading.skipped.append(Skipped(Location(path), "an override: it is judged merged into the file beside it"))
+            return reading
+        documents = list(read_documents(data))
+        for broken in documents:
+            if isinstance(broken, Broken):
+                place = Location(path, broken.index, line=broken.line, column=broken.column)
+                reading.oddities.append(Oddity("unreadable-input", f"this file can't be read: {broken.reason}", place))
+        whole = [document for document in documents if isinstance(document, Document)]
+        files = []
+        variables = read_variables(os.path.dirname(path))
+        for document in whole:
+            if type(document.root) is MappingNode and _is_compose(document.root):
+                reading.documents += 1
+                file = _File(path, document, variables)
+                self.opened.setdefault(os.path.abspath(path), file)
+                files.append(file)
+        for file in files:
+            override = self._open_override(file)
+            self._read_file(file, override)
+        if files and b"lithify:" in data:
+            read_exemptions(reading, whole, data)
+        return reading
+
+    def _overrides(self, path: str) -> bool:
+        folder, name = os.path.split(path)
+        return any(
+            name == override and os.path.exists(os.path.join(folder, base)) for base, override in _OVERRIDES.items()
+        )
+
+    def _open_override(self, file: _File) -> _File | None:
+        folder, name = os.path.split(file.path)
+        override = _OVERRIDES.get(name)
+        candidate = os.path.join(folder, override) if override else ""
+        return self._open(candidate, None, file.variables) if candidate and os.path.exists(candidate) else None
+
+    def _read_file(self, file: _File, override: _File | None) -> None:
+        stack = self.stack or _is_stack(file)
+        tables = {
+            key: {**file.table(key), **(override.table(key) if override else {})}
+            for key in ("volumes", "configs", "secrets")
+        }
+        services = {name: self._fields(file, place, 0) for name, place in file.table("services").items()}
+        for name, place in (override.table("services") if override else {}).items():
+            services[name] = _join(services.get(name, {}), self._fields(override or file, place, 0))
+        places = {**(override.table("services") if override else {}), **file.table("services")}
+        project = file.fields.get("name")
+        namespace = project.value if type(project) is ScalarNode else ""
+        for index, (name, fields) in enumerate(services.items()):
+            place = places[name]
+            if type(place.node) is not MappingNode:
+                message = f"service {name!r} is {noun(place.node)}, not a mapping"
+                self.reading.oddities.append(Oddity("malformed-field", message, place.location()))
+            elif not fields.keys() & {"image", "build", "provider"}:
+                reason = f"service {name!r} has neither image nor build: part of another file"
+                self.reading.skipped.append(Skipped(place.location(), reason))
+            elif "provider" not in fields or "image" in fields:
+                service = _Service(self.reading, fields, tables, file.variables)
+                source = "stack" if stack else "compose"
+                workload = service.read(name, index, place, namespace, source)
+                self.reading.workloads.append(workload)
+        self._read_includes(file)
+
+    def _read_includes(self, file: _File) -> None:
+        node = file.fields.get("include")
+        listed = node.value if type(node) is SequenceNode else ()
+        for index, item in enumerate(listed):
+            place = file.root.child(node, "include").child(item, index)
+            found = entries(item) if type(item) is MappingNode else {"path": item}
+            named = found.get("path")
+            variables = file.variables
+            if "env_file" in found and type(found["env_file"]) is ScalarNode:
+                variables = {**read_variables(os.path.dirname(file.path), (found["env_file"].value,)), **variables}
+            paths = named.value if type(named) is SequenceNode else (named,)
+            opened = [
+                self._open(self._beside(file, one.value), place.location(), variables)
+                for one in paths
+                if type(one) is ScalarNode
+            ]
+            present = [one for one in opened if one is not None]
+            if present:
+                self._read_file(present[0], present[1] if len(present) > 1 else None)
+
+    def _beside(self, file: _File, name: str) -> str:
+        name = interpolate(name, file.variables)
+        return name if name == "" or "://" in name else os.path.normpath(os.path.join(os.path.dirname(file.path), name))
+
+    def _open(self, path: str, asked: Location | None, variables: dict[str, str]) -> _File | None:
+        """Return another file, None where it can't be read or is being read already; `asked` says who wants it."""
+        from lithify.sources.files import read_bytes
+
+        key = os.path.abspath(path)
+        if key in self.opened:
+            return None
+        self.opened[key] = None
+        problem = ""
+        if "://" in path or path.startswith(("oci:", "git@")):
+            problem = "it is not on this machine"
+        elif len(self.opened) > _MAX_FILES:
+            problem = f"more than {_MAX_FILES} files belong together"
+        else:
+            data = read_bytes(path)
+            if isinstance(data, str):
+                problem = data
+            else:
+                document = next(iter(read_documents(data)), None)
+                if isinstance(document, Document) and type(document.root) is MappingNode:
+                    file = self.opened[key] = _File(path, document, variables)
+                    return file
+                problem = document.reason if isinstance(document, Broken) else "it holds no mapping"
+        if asked is not None:
+            self.reading.skipped.append(Skipped(asked, f"{path} is not followed: {problem}"))
+        return None
+
+    def _fields(self, file: _File, place: _Place, depth: int) -> Fields:
+        """Return what a service says, with what it extends below it."""
+        if type(place.node) is not MappingNode:
+            return {}
+        found = entries(place.node, explicit_first=True)
+        own: Fields = {key: [place.child(node, key)] for key, node in found.items()}
+        if len(found) != len(place.node.value):
+            for key in duplicates(place.node):
+                message = f"key {key!r} stands here more than once"
+                self.reading.oddities.append(Oddity("duplicate-key", message, place.location(key)))
+        extends = found.get("extends")
+        if extends is None or depth > 20:
+            return own
+        base = self._extended(file, extends, place, depth)
+        return _join(base, own)
+
+    def _extended(self, file: _File, extends: Node, place: _Place, depth: int) -> Fields:
+        asked = entries(extends) if type(extends) is MappingNode else {"service": extends}
+        name = asked.get("service")
+        named = asked.get("file")
+        other: _File | None = file
+        if named is not None and type(named) is ScalarNode:
+            path = self._beside(file, named.value)
+            known = self.opened.get(os.path.abspath(path))
+            other = known or self._open(path, place.location("extends"), file.variables)
+        service = other.table("services").get(name.value) if other and type(name) is ScalarNode else None
+        if other is None or service is None:
+            return {}
+        base = self._fields(other, service, depth + 1)
+        # What is local to a service is not inherited.
+        return {key: value for key, value in base.items() if key not in ("depends_on", "links", "volumes_from")}
+
+
+def _join(base: Fields, own: Fields) -> Fields:
+    """Return two services as one: lists are joined, the rest replaced; `!reset` and `!override` end what was below."""
+    joined = dict(base)
+    for key, places in own.items():
+        tag = places[-1].node.tag
+        if tag == "!reset":
+            joined.pop(key, None)
+        elif key in _LISTS and tag != "!override":
+            joined[key] = joined.get(key, []) + places
+        elif key == "deploy" and tag != "!override":
+            joined[key] = places + joined.get(key, [])  # asked in this order, limit by limit
+        else:
+            joined[key] = places
+    return {key: places for key, places in joined.items() if places[-1].node.tag != "!reset"}
+
+
+def _is_compose(root: Node) -> bool:
+    found = entries(root)
+    services = found.get("services")
+    if type(services) is not MappingNode:
+        return "include" in found and type(found["include"]) is SequenceNode
+    for service in entries(services).values():
+        if type(service) is MappingNode and entries(service).keys() & {"image", "build", "extends", "provider"}:
+            return True
+    return False
+
+
+def _is_stack(file: _File) -> bool:
+    """Tell whether only Swarm would do all that the file asks for, or its name says that it is a stack."""
+    if re.search(r"(?:^|[-_.])(?:stack|swarm)(?:[-_.]|$)", os.path.basename(file.path)):
+        return True
+    for place in file.table("services").values():
+        deploy = entries(place.node).get("deploy") if type(place.node) is MappingNode else None
+        if type(deploy) is MappingNode and entries(deploy).keys() & _SWARM_ONLY:
+            return True
+    return False
+
+
+class _Service:
+    """Reads one service, its parts from wherever they stand."""
+
+    def __init__(
+        self, reading: Reading, fields: Fields, tables: dict[str, dict[str, _Place]], variables: dict[str, str]
+    ) -> None:
+        self.reading = reading
+        self.fields = fields
+        self.tables = tables
+        self.variables = variables
+        self.oddities: list[Oddity] = []
+
+    def text(self, node: Node | None) -> str:
+        return interpolate(node.value, self.variables) if type(node) is ScalarNode and not is_null(node) else ""
+
+    def scalar(self, key: str) -> str:
+        places = self.fields.get(key)
+        return self.text(places[-1].node) if places else ""
+
+    def listed(self, key: str) -> Iterator[_Place]:
+        """Yield the items of a list, or the one that stands alone, of every place that says `key`."""
+        for place in self.fields.get(key, ()):
+            if type(place.node) is SequenceNode:
+                for index, item in enumerate(place.node.value):
+                    yield place.child(item, index)
+            elif not is_null(place.node):
+                yield place
+
+    def read(self, name: str, index: int, place: _Place, namespace: str, source: str) -> Workload:
+        here = place.location()
+        workload = Workload(
+            ObjectName("StackService" if source == "stack" else "ComposeService", name, namespace), source, here
+        )
+        container = Container(workload, "services", index, name, here)
+        container.image = self.scalar("image")
+        container.command = self._words("entrypoint")
+        container.arguments = self._words("command")
+        security = container.security
+        security.read_only_root = self._flag("read_only")
+        for key in self.fields:
+            squeezed = key.lower().replace("_", "").replace("-", "")
+            if squeezed.startswith(("readonly", "readroot")) and key != "read_only":
+                message = f"{key} is not a field and has no effect; read_only is"
+                self.oddities.append(Oddity("misspelt-flag", message, self.fields[key][-1].location()))
+        # Swarm leaves these out of what it starts.
+        security.privileged = source == "compose" and self._flag("privileged") is True
+        security.run_as_user = self.scalar("user").partition(":")[0] or None
+        security.added_capabilities = capability_names(tuple(self.text(p.node) for p in self.listed("cap_add")))
+        security.dropped_capabilities = capability_names(tuple(self.text(p.node) for p in self.listed("cap_drop")))
+        options = [self.text(item.node).replace("=", ":") for item in self.listed("security_opt")]
+        if any(option in ("no-new-privileges", "no-new-privileges:true") for option in options):
+            security.escalation = False
+        security.seccomp = next((o.partition(":")[2] for o in options if o.startswith("seccomp:")), "")
+        container.memory_limit = self._memory()
+        container.mounts = tuple(self._mounts())
+        container.inline_files = tuple(self._inline_files())
+        container.exemptions = tuple(self._labels())
+        if self.scalar("platform").startswith("windows") or self.scalar("isolation") in ("hyperv", "process"):
+            workload.not_applicable = "Windows containers have no read-only root filesystem"
+        workload.containers = (container,)
+        workload.volumes = tuple(
+            {id(m.volume): m.volume for m in container.mounts if m.volume.kind == "tmpfs"}.values()
+        )
+        workload.oddities = tuple(self.oddities)
+        return workload
+
+    def _flag(self, key: str) -> bool | None:
+        places = self.fields.get(key)
+        if not places or is_null(places[-1].node):
+            return None
+        node = places[-1].node
+        value = self.text(node).strip().lower()
+        if value in _TRUE or value in _FALSE:
+            return value in _TRUE
+        if key == "read_only":
+            shown = repr(self.text(node)) if type(node) is ScalarNode else noun(node)
+            message = f"{key} is {shown}, not a boolean: Compose refuses the file"
+            self.oddities.append(Oddity("mistyped-flag", message, places[-1].location()))
+        return None
+
+    def _words(self, key: str) -> tuple[str, ...]:
+        return tuple(self.text(place.node) for place in self.listed(key))
+
+    def _size(self, text: str) -> int | None:
+        try:
+            return 0 if text.endswith("%") else parse_engine_size(text)
+        except ValueError:
+            return None
+
+    def _memory(self) -> int | None:
+        limit = self.scalar("mem_limit")
+        if limit:
+            return self._size(limit)
+        for place in self.fields.get("deploy", ()):
+            node: Node | None = place.node
+            for key in ("resources", "limits", "memory"):
+                node = entries(node).get(key) if type(node) is MappingNode else None
+            if node is not None:
+                return self._size(self.text(node))
+        return None
+
+    def _mounts(self) -> Iterator[VolumeMount]:
+        by_path: dict[str, VolumeMount] = {}
+        for item in self.listed("tmpfs"):
+            path, _, options = self.text(item.node).partition(":")
+            if path:
+                by_path[normal_path(path)] = self._tmpfs(path, options.split(","), item)
+        for item in self.listed("volumes"):
+            mount = self._long(item) if type(item.node) is MappingNode else self._short(item)
+            if mount is not None:
+                by_path[mount.path] = mount
+        yield from by_path.values()
+
+    def _tmpfs(self, path: str, options: list[str], item: _Place) -> VolumeMount:
+        volume = Volume("", "tmpfs", item.location())
+        volume.memory = True
+        size = next((option[5:] for option in options if option.startswith("size=")), None)
+        volume.size = self._size(size) if size else None
+        mount = VolumeMount(normal_path(path), volume, item.location())
+        mount.read_only = "ro" in options
+        mount.executable = "exec" in options  # the engine's default is noexec
+        return mount
+
+    def _short(self, item: _Place) -> VolumeMount | None:
+        parts = (
+            re.split(r":(?![\\/][^\\/])", self.text(item.node))
+            if "\\" in self.text(item.node)
+            else self.text(item.node).split(":")
+        )
+        if not parts[0]:
+            return None
+        source, target = (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0])
+        options = parts[2].split(",") if len(parts) > 2 else []
+        mount = VolumeMount(normal_path(target), self._volume(source, item), item.location())
+        mount.read_only = "ro" in options
+        mount.executable = mount.executable and "noexec" not in options
+        return mount
+
+    def _volume(self, source: str, item: _Place) -> Volume:
+        if not source:
+            return Volume("", "anonymous", item.location())
+        if source.startswith((".", "/", "~")) or re.match(r"[A-Za-z]:[\\/]", source):
+            volume = Volume(source, "bind", item.location())
+            volume.host_path = source if source == "/" else source.rstrip("/")
+            return volume
+        volume = Volume(source, "volume", item.location())
+        declared = self.tables["volumes"].get(source)
+        options = entries(declared.node).get("driver_opts") if declared and type(declared.node) is MappingNode else None
+        if type(options) is MappingNode:
+            given = {key: self.text(node) for key, node in entries(options).items()}
+            flags = given.get("o", "").split(",")
+            if given.get("type") == "tmpfs":
+                volume.memory = True
+                size = next((flag[5:] for flag in flags if flag.startswith("size=")), "")
+                volume.size = self._size(size) if size else None
+            elif "bind" in flags:
+                volume.host_path = given.get("device", "")
+        return volume
+
+    def _long(self, item: _Place) -> VolumeMount | None:
+        found = entries(item.node, explicit_first=True)
+        target = self.text(found.get("target"))
+        if not target:
+            return None
+        kind = self.text(found.get("type")) or "volume"
+        if kind == "tmpfs":
+            node = found.get("tmpfs")
+            inside = entries(node) if type(node) is MappingNode else {}
+            size = self.text(inside.get("size"))
+            mount = self._tmpfs(target, [f"size={size}"] if size else [], item)
+        else:
+            volume = self._volume(self.text(found.get("source")), item)
+            if kind == "bind" and not volume.host_path:
+                volume.host_path = self.text(found.get("source"))
+            if kind == "image":
+                volume.kind = "image"
+            mount = VolumeMount(normal_path(target), volume, item.location())
+        mount.read_only = mount.read_only or self.text(found.get("read_only")).lower() in _TRUE
+        return mount
+
+    def _inline_files(self) -> Iterator[tuple[str, Location]]:
+        for key, ways in (("configs", ("content", "environment")), ("secrets", ("environment",))):
+            for item in self.listed(key):
+                source = entries(item.node).get("source") if type(item.node) is MappingNode else item.node
+                declared = self.tables[key].get(self.text(source))
+                given = entries(declared.node) if declared and type(declared.node) is MappingNode else {}
+                if any(way in given for way in ways):
+                    yield f"{key.rstrip('s')} {self.text(source)!r}", item.location()
+
+    def _labels(self) -> Iterator[Exemption]:
+        for place in self.fields.get("labels", ()):
+            if type(place.node) is MappingNode:
+                pairs = [(key, self.text(node)) for key, node in entries(place.node).items()]
+            else:
+                pairs = [(w.partition("=")[0], w.partition("=")[2]) for w in self._words("labels")]
+            for key, value in pairs:
+                if key.startswith(EXEMPTION_KEY):
+                    yield parse_exemption(key.removeprefix(EXEMPTION_KEY), value, origin="label")

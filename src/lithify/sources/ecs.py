@@ -1,0 +1,189 @@
+"""Workloads in ECS task definitions: as registered, as described, and as CloudFormation has them."""
+
+from collections.abc import Iterator
+
+from lithify.documents.yaml import (
+    Broken,
+    Document,
+    MappingNode,
+    Node,
+    ScalarNode,
+    SequenceNode,
+    entries,
+    is_null,
+    read_documents,
+)
+from lithify.model.location import Location, Route
+from lithify.model.workload import Container, ObjectName, Oddity, Volume, VolumeMount, Workload
+from lithify.sources.base import Reading, normal_path
+from lithify.sources.manifest import capability_names, noun, read_exemptions, text_of, words
+
+_MIB = 1 << 20
+
+
+def read_task_definitions(path: str, data: bytes) -> Reading:
+    """Return the task definitions of a JSON or YAML file, each as a workload."""
+    reading = Reading(path)
+    documents = []
+    for document in read_documents(data):
+        reading.documents += 1
+        if isinstance(document, Broken):
+            place = Location(path, document.index, line=document.line, column=document.column)
+            reading.oddities.append(
+                Oddity("unreadable-input", f"this document can't be read: {document.reason}", place)
+            )
+            continue
+        documents.append(document)
+        for node, route, capital in _definitions(document.root):
+            reading.workloads.append(_Task(path, document, capital=capital).read(node, route))
+    if b"lithify:" in data:
+        read_exemptions(reading, documents, data)
+    return reading
+
+
+def _definitions(root: Node) -> Iterator[tuple[Node, Route, bool]]:
+    """Yield the task definitions of a document, their routes, and whether keys start with a capital letter."""
+    if type(root) is SequenceNode:
+        for index, item in enumerate(root.value):
+            yield from ((node, (index, *route), capital) for node, route, capital in _definitions(item))
+    if type(root) is not MappingNode:
+        return
+    found = entries(root)
+    if "containerDefinitions" in found:
+        yield root, (), False
+    wrapped = found.get("taskDefinition")
+    if type(wrapped) is MappingNode:
+        yield wrapped, ("taskDefinition",), False
+    resources = found.get("Resources")
+    for name, node in entries(resources).items() if type(resources) is MappingNode else ():
+        resource = entries(node) if type(node) is MappingNode else {}
+        if text_of(resource.get("Type")) == "AWS::ECS::TaskDefinition" and "Properties" in resource:
+            yield resource["Properties"], ("Resources", name, "Properties"), True
+
+
+class _Task:
+    def __init__(self, path: str, document: Document, *, capital: bool) -> None:
+        self.path = path
+        self.document = document
+        self.capital = capital
+        self.oddities: list[Oddity] = []
+
+    def key(self, name: str) -> str:
+        """Return a field's name as this file writes it."""
+        return name[0].upper() + name[1:] if self.capital else name
+
+    def fields(self, node: Node | None) -> dict[str, Node]:
+        """Return a mapping's entries by their name in the ECS API."""
+        found = entries(node) if type(node) is MappingNode else {}
+        return {key[:1].lower() + key[1:]: value for key, value in found.items()} if self.capital else found
+
+    def items(self, node: Node | None) -> list[tuple[int, Node]]:
+        """Return the mappings of a list with their places in it."""
+        listed = node.value if type(node) is SequenceNode else ()
+        return [(index, item) for index, item in enumerate(listed) if type(item) is MappingNode]
+
+    def location(self, route: Route) -> Location:
+        """Return the place that a route from the root leads to."""
+        root = Location(self.path, self.document.index, finder=self.document.find, anchor=self.document.root)
+        return root.below(route)
+
+    def read(self, node: Node, route: Route) -> Workload:
+        """Return a task definition as a workload."""
+        fields = self.fields(node)
+        name = text_of(fields.get("family")) or (str(route[1]) if self.capital else "")
+        workload = Workload(ObjectName("TaskDefinition", name), "ecs", self.location(route))
+        platform = self.fields(fields.get("runtimePlatform"))
+        if text_of(platform.get("operatingSystemFamily")).upper().startswith("WINDOWS"):
+            workload.not_applicable = "Windows containers on ECS have no read-only root filesystem"
+        volumes = {}
+        for index, item in self.items(fields.get("volumes")):
+            volume = self._volume(self.fields(item), self.location((*route, self.key("volumes"), index)))
+            volumes[volume.name] = volume
+        workload.volumes = tuple(volumes.values())
+        listed = fields.get("containerDefinitions")
+        here = (*route, self.key("containerDefinitions"))
+        if listed is not None and type(listed) is not SequenceNode and type(listed.tag) is not str:
+            message = f"containerDefinitions is {noun(listed)}, not a list"
+            self.oddities.append(Oddity("malformed-field", message, self.location(here)))
+        workload.containers = tuple(
+            self._container(workload, index, item, (*here, index), volumes) for index, item in self.items(listed)
+        )
+        workload.oddities = tuple(self.oddities)
+        return workload
+
+    def _volume(self, fields: dict[str, Node], place: Location) -> Volume:
+        kind = "volume"
+        if "efsVolumeConfiguration" in fields:
+            kind = "efs"
+        elif "fsxWindowsFileServerVolumeConfiguration" in fields:
+            kind = "fsx"
+        volume = Volume(text_of(fields.get("name")), kind, place)
+        volume.host_path = text_of(self.fields(fields.get("host")).get("sourcePath"))
+        return volume
+
+    def _container(
+        self, workload: Workload, index: int, node: Node, route: Route, volumes: dict[str, Volume]
+    ) -> Container:
+        fields = self.fields(node)
+        place = self.location(route)
+        container = Container(workload, "containerDefinitions", index, text_of(fields.get("name")), place)
+        container.image = text_of(fields.get("image"))
+        container.command = words(fields.get("entryPoint"))
+        container.arguments = words(fields.get("command"))
+        security = container.security
+        security.read_only_root = self._flag(fields, "readonlyRootFilesystem", place)
+        for key in fields:
+            if key.lower().startswith("readonly") and key != "readonlyRootFilesystem":
+                message = f"{self.key(key)} is not a field and has no effect; {self.key('readonlyRootFilesystem')} is"
+                self.oddities.append(Oddity("misspelt-flag", message, place / self.key(key)))
+        security.privileged = text_of(fields.get("privileged")).lower() == "true"
+        security.run_as_user = text_of(fields.get("user")).partition(":")[0] or None
+        if any(option.startswith("no-new-privileges") for option in words(fields.get("dockerSecurityOptions"))):
+            security.escalation = False
+        linux = self.fields(fields.get("linuxParameters"))
+        capabilities = self.fields(linux.get("capabilities"))
+        security.added_capabilities = capability_names(words(capabilities.get("add")))
+        security.dropped_capabilities = capability_names(words(capabilities.get("drop")))
+        memory = text_of(fields.get("memory"))
+        container.memory_limit = int(memory) * _MIB if memory.isdecimal() else None
+        container.mounts = tuple(self._mounts(fields, linux, route, volumes))
+        return container
+
+    def _flag(self, fields: dict[str, Node], key: str, place: Location) -> bool | None:
+        node = fields.get(key)
+        if node is None or is_null(node):
+            return None
+        value = node.value.lower() if type(node) is ScalarNode else ""
+        # CloudFormation takes the string as well; the API's JSON wants a boolean.
+        if value in ("true", "false") and (self.capital or not node.style):
+            return bool(value == "true")
+        shown = f"the string {node.value!r}" if type(node) is ScalarNode else noun(node)
+        self.oddities.append(
+            Oddity("mistyped-flag", f"{self.key(key)} is {shown}, not a boolean", place / self.key(key))
+        )
+        return None
+
+    def _mounts(
+        self, fields: dict[str, Node], linux: dict[str, Node], route: Route, volumes: dict[str, Volume]
+    ) -> Iterator[VolumeMount]:
+        for index, item in self.items(fields.get("mountPoints")):
+            found = self.fields(item)
+            path, name = text_of(found.get("containerPath")), text_of(found.get("sourceVolume"))
+            place = self.location((*route, self.key("mountPoints"), index))
+            if path:
+                mount = VolumeMount(normal_path(path), volumes.get(name) or Volume(name, "unknown", place), place)
+                mount.read_only = text_of(found.get("readOnly")).lower() == "true"
+                yield mount
+        for index, item in self.items(linux.get("tmpfs")):
+            found = self.fields(item)
+            path, size = text_of(found.get("containerPath")), text_of(found.get("size"))
+            place = self.location((*route, self.key("linuxParameters"), self.key("tmpfs"), index))
+            if path:
+                volume = Volume("", "tmpfs", place)
+                volume.memory = True
+                volume.size = int(size) * _MIB if size.isdecimal() else None
+                mount = VolumeMount(normal_path(path), volume, place)
+                options = words(found.get("mountOptions"))
+                mount.read_only = "ro" in options
+                mount.executable = "exec" in options  # the engine's default is noexec
+                yield mount

@@ -1,0 +1,41 @@
+"""Workloads of kustomizations, built by kustomize or kubectl itself."""
+
+import os
+
+from lithify.errors import EngineUnreachable
+from lithify.sources.base import Reading
+from lithify.sources.files import KUSTOMIZATIONS, left_out, unreadable
+from lithify.sources.helm import places
+from lithify.sources.manifest import read_manifest
+
+
+def read_kustomization(folder: str) -> Reading:
+    """Return the workloads that the kustomization in `folder` builds; places are the kustomization
+    itself, as what was built has none.
+
+    Without kustomize and kubectl, or where they fail, it is left out with the reason. Nothing is fetched: remote bases
+    fail.
+    """
+    from lithify.engines.process import find, run
+
+    try:
+        command = [find("kustomize"), "build", folder]
+    except EngineUnreachable:
+        try:
+            command = [find("kubectl"), "kustomize", folder]
+        except EngineUnreachable:
+            return left_out(folder, "a kustomization, and neither kustomize nor kubectl is installed")
+    result = run(command, timeout=120.0, limit=64 << 20)
+    if result.code != 0 or result.truncated:
+        reason = (
+            "its output is too large" if result.truncated else (result.message.splitlines() or ["no reason given"])[-1]
+        )
+        return unreadable(folder, f"building it failed: {reason}")
+    reading = read_manifest(folder, result.stdout)
+    reading.depends = True
+    kustomization = next(
+        (path for name in KUSTOMIZATIONS if os.path.exists(path := os.path.join(folder, name))), folder
+    )
+    for location in places(reading):
+        location.redirect(kustomization, lambda _line, _column: (1, 1))
+    return reading

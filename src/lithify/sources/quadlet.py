@@ -1,0 +1,264 @@
+"""Workloads in Quadlet units: `.container` files that Podman turns into services, with their drop-ins."""
+
+import os
+import shlex
+
+from lithify.model.location import Location, Route
+from lithify.model.quantity import parse_engine_size
+from lithify.model.workload import Container, ObjectName, Oddity, Volume, VolumeMount, Workload
+from lithify.sources.base import Reading, normal_path, read_comments
+from lithify.sources.manifest import capability_names
+
+_TRUE = frozenset(("1", "yes", "true", "on"))
+_FALSE = frozenset(("0", "no", "false", "off"))
+_READ_ONLY_TMPFS = ("/run", "/tmp", "/var/tmp")  # noqa: S108 - what Podman mounts, not where we write
+
+
+class _Entry:
+    """One `Key=value` of a unit, continued lines joined."""
+
+    __slots__ = ("key", "line", "path", "section", "value")
+
+    def __init__(self, section: str, key: str, value: str, path: str, line: int) -> None:
+        self.section = section
+        self.key = key
+        self.value = value
+        self.path = path
+        self.line = line
+
+
+def read_quadlet(path: str, data: bytes) -> Reading:
+    """Return the container that a Quadlet unit describes, drop-ins beside it applied."""
+    reading = Reading(path)
+    reading.documents = 1
+    text = data.decode("utf-8", "replace").removeprefix("\ufeff")
+    entries = _parse(text, path, reading)
+    for drop_in in _drop_ins(path):
+        from lithify.sources.files import read_bytes
+
+        reading.depends = True
+        more = read_bytes(drop_in)
+        if isinstance(more, bytes):
+            entries += _parse(more.decode("utf-8", "replace"), drop_in, reading)
+    if any(entry.section == "Container" for entry in entries):
+        reading.workloads.append(_Unit(path, entries).read())
+    if b"lithify:" in data:
+        head = next(
+            (n for n, line in enumerate(text.splitlines(), 1) if line.strip() and line.strip()[0] not in "#;"), 1
+        )
+        section = next((n for n, line in enumerate(text.splitlines(), 1) if line.strip() == "[Container]"), 1)
+        reading.lines = lambda location: [head, section, location.line]
+        reading.comments = list(read_comments(text))
+    return reading
+
+
+def _drop_ins(path: str) -> list[str]:
+    folder = path + ".d"
+    try:
+        return [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(".conf")]
+    except OSError:
+        return []
+
+
+def _parse(text: str, path: str, reading: Reading) -> list[_Entry]:
+    entries: list[_Entry] = []
+    section, pending, begun = "", "", 0
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if not pending and (not stripped or stripped[0] in "#;"):
+            continue
+        if pending and stripped[:1] in ("#", ";"):
+            continue  # systemd lets comments stand within a continued line
+        begun = begun if pending else number
+        if stripped.endswith("\\"):
+            pending += stripped[:-1] + " "
+            continue
+        stripped, pending = pending + stripped, ""
+        if stripped.startswith("[") and stripped.endswith("]"):
+            section = stripped[1:-1]
+            continue
+        key, separator, value = stripped.partition("=")
+        if not separator:
+            message = f"{stripped!r} is neither a section nor Key=value"
+            reading.oddities.append(Oddity("malformed-field", message, Location(path, line=begun, column=1)))
+            continue
+        entries.append(_Entry(section, key.strip(), value.strip(), path, begun))
+    return entries
+
+
+class _Unit:
+    def __init__(self, path: str, entries: list[_Entry]) -> None:
+        self.path = path
+        self.entries = [entry for entry in entries if entry.section == "Container"]
+        self.oddities: list[Oddity] = []
+
+    def last(self, key: str) -> _Entry | None:
+        """Return the entry that counts where one value is meant."""
+        return next((entry for entry in reversed(self.entries) if entry.key == key and entry.value), None)
+
+    def all(self, key: str) -> list[_Entry]:
+        """Return the entries of a list; an empty value takes back what came before."""
+        found: list[_Entry] = []
+        for entry in self.entries:
+            if entry.key == key:
+                found = [*found, entry] if entry.value else []
+        return found
+
+    def find(self, _anchor: object, tail: Route) -> tuple[int, int]:
+        """Return the line of a key, or of the unit's section."""
+        entry = self.last(str(tail[0])) if tail else None
+        if entry is None or entry.path != self.path:
+            entry = self.entries[0]
+        return entry.line, 1
+
+    def place(self, entry: _Entry) -> Location:
+        """Return where an entry stands."""
+        return Location(entry.path, 0, ("Container", entry.key), line=entry.line, column=1)
+
+    def read(self) -> Workload:
+        """Return the unit as a workload with one container."""
+        name = os.path.basename(self.path).removesuffix(".container")
+        here = Location(self.path, 0, ("Container",), finder=self.find, anchor=self)
+        workload = Workload(ObjectName("Quadlet", name), "quadlet", here)
+        named = self.last("ContainerName")
+        container = Container(workload, "Container", 0, named.value if named else name, here)
+        image = self.last("Image")
+        container.image = image.value if image else ""
+        command = self.last("Exec")
+        container.arguments = tuple(command.value.split()) if command else ()
+        arguments = self._podman_arguments()
+        self._read_security(container, arguments)
+        memory = self.last("Memory")
+        container.memory_limit = _size(memory.value) if memory else None
+        container.mounts = tuple(self._mounts(container, arguments))
+        workload.containers = (container,)
+        workload.volumes = tuple(
+            m.volume for m in container.mounts if m.volume.kind == "tmpfs" and m.volume.name != "podman"
+        )
+        workload.oddities = tuple(self.oddities)
+        return workload
+
+    def _podman_arguments(self) -> list[tuple[str, _Entry]]:
+        found = []
+        for key in ("GlobalArgs", "PodmanArgs"):
+            for entry in self.all(key):
+                try:
+                    words = shlex.split(entry.value)
+                except ValueError:
+                    words = entry.value.split()
+                found += [(word, entry) for word in words]
+        return found
+
+    def _boolean(self, key: str) -> bool | None:
+        entry = self.last(key)
+        if entry is None:
+            return None
+        value = entry.value.lower()
+        if value in _TRUE or value in _FALSE:
+            return value in _TRUE
+        if key == "ReadOnly":
+            message = f"{key} is {entry.value!r}, not a boolean: it counts as false"
+            self.oddities.append(Oddity("mistyped-flag", message, self.place(entry)))
+        return None
+
+    def _read_security(self, container: Container, arguments: list[tuple[str, _Entry]]) -> None:
+        security = container.security
+        security.read_only_root = self._boolean("ReadOnly")
+        words = [word for word, _ in arguments]
+        if "--read-only" in words or "--read-only=true" in words:
+            security.read_only_root = True
+        if "--read-only=false" in words:
+            security.read_only_root = False
+        for entry in self.entries:
+            squeezed = entry.key.lower().replace("_", "").replace("-", "")
+            if squeezed.startswith(("readonly", "readroot")) and entry.key not in ("ReadOnly", "ReadOnlyTmpfs"):
+                message = f"{entry.key} is not a key and has no effect; ReadOnly is"
+                self.oddities.append(Oddity("misspelt-flag", message, self.place(entry)))
+        security.privileged = "--privileged" in words or "--privileged=true" in words
+        user = self.last("User")
+        security.run_as_user = user.value.partition(":")[0] if user else None
+        security.user_namespace = self.last("UserNS") is not None
+        if self._boolean("NoNewPrivileges"):
+            security.escalation = False
+        security.added_capabilities = self._capabilities("AddCapability", "--cap-add=", words)
+        security.dropped_capabilities = self._capabilities("DropCapability", "--cap-drop=", words)
+
+    def _capabilities(self, key: str, option: str, words: list[str]) -> tuple[str, ...]:
+        given = [name for entry in self.all(key) for name in entry.value.split()]
+        given += [name for word in words if word.startswith(option) for name in word.removeprefix(option).split(",")]
+        return capability_names(tuple(given))
+
+    def _mounts(self, container: Container, arguments: list[tuple[str, _Entry]]) -> list[VolumeMount]:
+        by_path: dict[str, VolumeMount] = {}
+        if container.security.read_only_root and self._boolean("ReadOnlyTmpfs") is not False:
+            for path in _READ_ONLY_TMPFS:  # Podman's own, with exec and without a size
+                by_path[path] = self._tmpfs(path, [], container.location, name="podman")
+        for entry in self.all("Tmpfs"):
+            path, _, options = entry.value.partition(":")
+            by_path[normal_path(path)] = self._tmpfs(path, options.split(","), self.place(entry))
+        for word, entry in arguments:
+            if word.startswith("--tmpfs="):
+                path, _, options = word.removeprefix("--tmpfs=").partition(":")
+                by_path[normal_path(path)] = self._tmpfs(path, options.split(","), self.place(entry))
+        for entry in self.all("Volume"):
+            mount = self._volume(entry)
+            by_path[mount.path] = mount
+        for entry in self.all("Mount"):
+            found = self._mount(entry)
+            if found is not None:
+                by_path[found.path] = found
+        return list(by_path.values())
+
+    def _tmpfs(self, path: str, options: list[str], place: Location, name: str = "") -> VolumeMount:
+        volume = Volume(name, "tmpfs", place)
+        volume.memory = True
+        size = next((option[5:] for option in options if option.startswith("size=")), None)
+        volume.size = _size(size) if size else None
+        mount = VolumeMount(normal_path(path), volume, place)
+        mount.read_only = "ro" in options
+        mount.executable = "noexec" not in options  # Podman's default is exec
+        return mount
+
+    def _volume(self, entry: _Entry) -> VolumeMount:
+        parts = entry.value.split(":")
+        source, target = (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0])
+        options = parts[2].split(",") if len(parts) > 2 else []
+        if not source:
+            volume = Volume("", "anonymous", self.place(entry))
+        elif source.startswith((".", "/", "%h", "%")):
+            volume = Volume(source, "bind", self.place(entry))
+            volume.host_path = source
+        else:
+            volume = Volume(source, "volume", self.place(entry))
+        mount = VolumeMount(normal_path(target), volume, self.place(entry))
+        mount.read_only = "ro" in options
+        mount.executable = "noexec" not in options
+        return mount
+
+    def _mount(self, entry: _Entry) -> VolumeMount | None:
+        given = dict(part.partition("=")[::2] for part in entry.value.split(","))
+        target = given.get("target") or given.get("destination") or given.get("dst")
+        if not target:
+            return None
+        kind = given.get("type", "volume")
+        source = given.get("source") or given.get("src") or ""
+        volume = Volume(
+            source, {"bind": "bind", "tmpfs": "tmpfs", "image": "image"}.get(kind, "volume"), self.place(entry)
+        )
+        if kind == "bind":
+            volume.host_path = source
+        elif kind == "tmpfs":
+            volume.memory = True
+            size = given.get("tmpfs-size") or given.get("size")
+            volume.size = _size(size) if size else None
+        mount = VolumeMount(normal_path(target), volume, self.place(entry))
+        mount.read_only = any(key in given and given[key] in ("", "true") for key in ("ro", "readonly", "read-only"))
+        mount.executable = "noexec" not in given
+        return mount
+
+
+def _size(text: str) -> int | None:
+    try:
+        return 0 if text.endswith("%") else parse_engine_size(text)
+    except ValueError:
+        return None

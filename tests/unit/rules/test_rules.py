@@ -1,0 +1,215 @@
+"""Each rule finds what its page says, and is content with the page's remedy."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lithify.model.finding import Finding, Severity
+from lithify.pipeline.audit import audit
+from lithify.pipeline.judge import ALL, RULES
+
+POD = "kind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - name: app\n    image: app\n"
+
+
+def find(rule: str, text: str, folder: Path, name: str = "m.yaml", *, stack: bool = False) -> list[Finding]:
+    """Return what one rule finds in one file."""
+    path = folder / name
+    path.write_text(text)
+    return list(audit([str(path)], rules=[rule], stack=stack).findings())
+
+
+def container(*lines: str, pod: str = "") -> str:
+    """Return a pod whose container has these lines as well."""
+    return POD + "".join(f"    {line}\n" for line in lines) + pod
+
+
+@pytest.mark.parametrize("module", ALL, ids=lambda module: module.RULE.name)
+def test_every_rule_has_a_page(module: object) -> None:
+    """What, why, remediation with before and after, references; and a name that is the module's."""
+    page = str(module.__doc__)
+    for part in ("Remediation:", "Before::", "After::", "References:"):
+        assert part in page
+    name = module.RULE.name  # type: ignore[attr-defined]
+    assert module.__name__.rpartition(".")[2] == name.replace("-", "_")  # type: ignore[attr-defined]
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", name)
+
+
+def security(text: str) -> str:
+    """Return a pod whose container has this security context."""
+    return container(f"securityContext: {text}")
+
+
+MOUNTS = "volumeMounts: [{name: v, mountPath: %s}]"
+
+FOUND: list[tuple[str, str, Severity, str]] = [
+    ("writable-root-filesystem", POD, Severity.HIGH, "container 'app' can write to its root filesystem"),
+    ("writable-root-filesystem", security("{readOnlyRootFilesystem: false}"), Severity.HIGH, "can write"),
+    (
+        "remountable-root-filesystem",
+        security("{privileged: true, readOnlyRootFilesystem: true}"),
+        Severity.HIGH,
+        "has no",
+    ),
+    ("remountable-root-filesystem", security("{privileged: true}"), Severity.HIGH, "would have no effect"),
+    ("remountable-root-filesystem", security("{capabilities: {add: [CAP_SYS_ADMIN]}}"), Severity.HIGH, "CAP_SYS_ADMIN"),
+    ("remountable-root-filesystem", security("{capabilities: {add: [ALL]}}"), Severity.HIGH, "CAP_SYS_ADMIN"),
+    ("privilege-escalation", POD, Severity.MEDIUM, "gain more privileges"),
+    ("runs-as-root", security("{runAsUser: 0}"), Severity.MEDIUM, "runs as root"),
+    ("runs-as-root", POD, Severity.LOW, "unless its image"),
+    ("capabilities-not-dropped", security("{capabilities: {drop: [NET_RAW]}}"), Severity.LOW, "does not drop"),
+    (
+        "writable-host-path",
+        container(MOUNTS % "/host", pod="  volumes: [{name: v, hostPath: {path: /etc/cron.d}}]\n"),
+        Severity.HIGH,
+        "the host's /etc/cron.d at /host",
+    ),
+    (
+        "writable-host-path",
+        container(MOUNTS % "/host", pod="  volumes: [{name: v, hostPath: {path: /mnt/data}}]\n"),
+        Severity.MEDIUM,
+        "/mnt/data",
+    ),
+    (
+        "writable-host-path",
+        container(MOUNTS % "/d", pod="  volumes: [{name: v, hostPath: {path: /run/docker.sock}}]\n"),
+        Severity.HIGH,
+        "docker.sock",
+    ),
+    (
+        "writable-system-path",
+        container(MOUNTS % "/usr", pod="  volumes: [{name: v, emptyDir: {}}]\n"),
+        Severity.HIGH,
+        "/usr",
+    ),
+    (
+        "writable-system-path",
+        container(MOUNTS % "/usr/bin/x/", pod="  volumes: [{name: v}]\n"),
+        Severity.HIGH,
+        "/usr/bin/x",
+    ),
+    (
+        "writable-and-executable",
+        container(MOUNTS % "/tmp", pod="  volumes: [{name: v, emptyDir: {}}]\n"),
+        Severity.INFO,
+        "/tmp",
+    ),
+    (
+        "hidden-image-content",
+        container(MOUNTS % "/etc/nginx", pod="  volumes: [{name: v, emptyDir: {}}]\n"),
+        Severity.INFO,
+        "/etc/nginx",
+    ),
+    ("unbounded-scratch", POD + "  volumes: [{name: v, emptyDir: {}}]\n", Severity.LOW, "disk without limit"),
+    ("unbounded-scratch", POD + "  volumes: [{name: v, emptyDir: {medium: Memory}}]\n", Severity.MEDIUM, "memory"),
+    (
+        "memory-beyond-limit",
+        container(
+            MOUNTS % "/tmp",
+            "resources: {limits: {memory: 64Mi}}",
+            pod="  volumes: [{name: v, emptyDir: {medium: Memory, sizeLimit: 64Mi}}]\n",
+        ),
+        Severity.MEDIUM,
+        "64 MiB",
+    ),
+    ("no-ephemeral-storage-limit", POD, Severity.LOW, "no limit"),
+    (
+        "sysctl-by-privileged-container",
+        container("command: [sysctl, -w, a.b=1]", "securityContext: {privileged: true}"),
+        Severity.LOW,
+        "sysctl",
+    ),
+    ("pod-level-flag", POD + "  securityContext: {readOnlyRootFilesystem: true}\n", Severity.MEDIUM, "no effect"),
+    ("misspelt-flag", security("{readOnlyFilesystem: true}"), Severity.MEDIUM, "readOnlyFilesystem"),
+    ("mistyped-flag", security('{readOnlyRootFilesystem: "true"}'), Severity.HIGH, "the string 'true'"),
+    ("ambiguous-flag", security("{readOnlyRootFilesystem: yes}"), Severity.LOW, "yes is true to kubectl"),
+    ("duplicate-key", security("{privileged: true, privileged: false}"), Severity.MEDIUM, "'privileged'"),
+    ("malformed-field", security("[]"), Severity.MEDIUM, "a list"),
+    ("unreadable-input", POD + "\tx: y\n", Severity.HIGH, "can't be read"),
+    (
+        "exemption-expired",
+        "# lithify: ignore[runs-as-root] x until=2020-01-01\n" + POD,
+        Severity.MEDIUM,
+        "ended on 2020-01-01",
+    ),
+    ("exemption-without-reason", "# lithify: ignore[runs-as-root]\n" + POD, Severity.LOW, "no reason"),
+]
+COMPOSE: list[tuple[str, str, Severity, str]] = [
+    ("writable-root-filesystem", "{image: x}", Severity.HIGH, "service 'app' can write"),
+    ("privilege-escalation", "{image: x}", Severity.MEDIUM, "service 'app'"),
+    ("writable-host-path", "{image: x, volumes: ['/var/run/docker.sock:/s']}", Severity.HIGH, "docker.sock"),
+    ("writable-host-path", "{image: x, volumes: ['./data:/data']}", Severity.LOW, "./data"),
+    ("writable-and-executable", "{image: x, tmpfs: ['/tmp:exec']}", Severity.LOW, "/tmp"),
+    ("unbounded-scratch", "{image: x, tmpfs: [/tmp], mem_limit: 64m}", Severity.LOW, "memory without limit"),
+    ("anonymous-volume", "{image: x, volumes: [/data]}", Severity.LOW, "/data"),
+    ("inline-config-refused", "{image: x, read_only: true, configs: [c]}", Severity.MEDIUM, "config 'c'"),
+]
+CONTENT: list[tuple[str, str]] = [
+    ("writable-root-filesystem", security("{readOnlyRootFilesystem: true}")),
+    ("remountable-root-filesystem", security("{readOnlyRootFilesystem: true, capabilities: {add: [NET_ADMIN]}}")),
+    ("privilege-escalation", security("{allowPrivilegeEscalation: false}")),
+    ("runs-as-root", security("{runAsNonRoot: true}")),
+    ("runs-as-root", POD + "  securityContext: {runAsUser: 1000}\n"),
+    ("capabilities-not-dropped", security("{capabilities: {drop: [ALL], add: [CHOWN]}}")),
+    (
+        "writable-host-path",
+        container(
+            "volumeMounts: [{name: v, mountPath: /h, readOnly: true}]",
+            pod="  volumes: [{name: v, hostPath: {path: /etc}}]\n",
+        ),
+    ),
+    ("writable-system-path", container(MOUNTS % "/usr/share/app/cache", pod="  volumes: [{name: v, emptyDir: {}}]\n")),
+    ("writable-system-path", container(MOUNTS % "/etc", pod="  volumes: [{name: v, configMap: {name: c}}]\n")),
+    ("hidden-image-content", container(MOUNTS % "/opt/app/cache", pod="  volumes: [{name: v, emptyDir: {}}]\n")),
+    (
+        "hidden-image-content",
+        container(
+            MOUNTS % "/etc/nginx",
+            pod="  initContainers: [{name: i, image: app, volumeMounts: [{name: v, mountPath: /seed}]}]\n"
+            "  volumes: [{name: v, emptyDir: {}}]\n",
+        ),
+    ),
+    ("unbounded-scratch", POD + "  volumes: [{name: v, emptyDir: {sizeLimit: 1Mi}}, {name: c, configMap: {}}]\n"),
+    ("no-ephemeral-storage-limit", container("resources: {limits: {ephemeral-storage: 1Gi}}")),
+    ("sysctl-by-privileged-container", container("command: [sh, -c, 'id']", "securityContext: {privileged: true}")),
+    ("writable-root-filesystem", POD + "  os: {name: windows}\n"),
+    ("writable-root-filesystem", POD + "  nodeSelector: {kubernetes.io/os: windows}\n"),
+]
+
+
+@pytest.mark.parametrize(("rule", "text", "severity", "words"), FOUND)
+def test_rules_find(rule: str, text: str, severity: Severity, words: str, tmp_path: Path) -> None:
+    """One finding, of the severity and with the words that are due."""
+    (finding,) = find(rule, text, tmp_path)
+    assert finding.severity is severity
+    assert words in finding.message
+    assert finding.location.line
+
+
+@pytest.mark.parametrize(("rule", "service", "severity", "words"), COMPOSE)
+def test_rules_find_in_compose_files(rule: str, service: str, severity: Severity, words: str, tmp_path: Path) -> None:
+    """The same rules speak of services."""
+    text = f"services:\n  app: {service}\nconfigs: {{c: {{content: x}}}}\n"
+    (finding,) = find(rule, text, tmp_path, "compose.yaml")
+    assert finding.severity is severity
+    assert words in finding.message
+
+
+def test_swarm_drops_tmpfs(tmp_path: Path) -> None:
+    """Only the short key is dropped, and only by Swarm."""
+    service = "{image: x, tmpfs: [/tmp], volumes: [{type: tmpfs, target: /run}]}"
+    text = f"services:\n  app: {service}\n"
+    (finding,) = find("tmpfs-dropped-by-swarm", text, tmp_path, stack=True)
+    assert "/tmp" in finding.message
+    assert not find("tmpfs-dropped-by-swarm", text, tmp_path)
+
+
+@pytest.mark.parametrize(("rule", "text"), CONTENT)
+def test_rules_are_content(rule: str, text: str, tmp_path: Path) -> None:
+    """Where the remedy is applied there is nothing to say."""
+    assert not find(rule, text, tmp_path)
+
+
+def test_every_rule_is_tested() -> None:
+    """No rule is without a case that it finds."""
+    assert {case[0] for case in FOUND + COMPOSE} | {"tmpfs-dropped-by-swarm"} == set(RULES)
