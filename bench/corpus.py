@@ -7,7 +7,7 @@ _KINDS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "Pod")
 _NAMES = ("web", "api", "worker", "cache", "proxy", "queue", "search", "mailer", "billing", "auth", "ingest", "metrics")
 _IMAGES = ("nginx", "redis", "postgres", "envoyproxy/envoy", "grafana/grafana", "registry.example/team/app", "busybox")
 _LICENCE = (
-    "# Licensed under the Apache License, Version 2.0 (the \"License\"); you may not use this file except in\n"
+    '# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in\n'
     "# compliance with the License. You may obtain a copy at http://www.apache.org/licenses/LICENSE-2.0\n#\n"
 )
 
@@ -29,7 +29,9 @@ class _Writer:
 
     def container(self, indent: int, name: str) -> None:
         dice = self.dice
-        self.add(indent, f"- name: {name}", f"  image: {dice.choice(_IMAGES)}:{dice.randint(1, 30)}.{dice.randint(0, 9)}")
+        self.add(
+            indent, f"- name: {name}", f"  image: {dice.choice(_IMAGES)}:{dice.randint(1, 30)}.{dice.randint(0, 9)}"
+        )
         if dice.random() < 0.3:
             self.add(indent, "  args:", f'  - "--listen=:{dice.randint(1024, 9999)}"', "  - --log-level=info")
         self.add(indent, "  env:")

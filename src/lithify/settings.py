@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from lithify.errors import UsageError
+from lithify.model.text import COLORS
 
 ENGINES = ("bundle", "docker", "podman")
-COLORS = ("auto", "always", "never")
 RUNTIMES = ("runc", "crun")
 
 

@@ -3,11 +3,10 @@
 import argparse
 from collections.abc import Iterable, Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import NoReturn
 
 from lithify.errors import UsageError
-from lithify.settings import COLORS
+from lithify.model.text import COLORS
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,13 +27,19 @@ def parse(words: list[str], commands: Mapping[str, str]) -> argparse.Namespace:
     module = import_module(f"lithify.cli.{name}")
     module.configure(parser)
     shared = parser.add_argument_group("everywhere")
-    shared.add_argument("--config", type=Path, metavar="FILE", help="read settings from FILE instead of lithify.toml")
+    shared.add_argument("--config", type=_path, metavar="FILE", help="read settings from FILE instead of lithify.toml")
     shared.add_argument("--color", choices=COLORS, help="colour on the terminal (default: auto)")
     shared.add_argument("--debug", action="store_true", default=None, help="show a traceback with an error")
     arguments = parser.parse_args([*after, *before])
     arguments.rest = rest
     arguments.run = module.run
     return arguments
+
+
+def _path(text: str) -> object:
+    from pathlib import Path  # only for those who give one: `audit` of a small file is over before it is imported
+
+    return Path(text)
 
 
 def _split(words: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -54,7 +54,6 @@ def _help() -> str:
 
 def _run(words: list[str]) -> int:
     from lithify.cli.arguments import parse
-    from lithify.cli.console import show_error
     from lithify.errors import LithifyError
 
     debug = "--debug" in words
@@ -62,10 +61,10 @@ def _run(words: list[str]) -> int:
         arguments = parse(words, COMMANDS)
         return int(arguments.run(arguments))
     except LithifyError as error:
-        show_error(error, debug=debug)
+        _show_error(error, debug=debug)
         return error.exit_code
     except KeyboardInterrupt:
-        show_error(None, debug=debug)
+        _show_error(None, debug=debug)
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone; what is left unsaid is theirs.
@@ -74,8 +73,14 @@ def _run(words: list[str]) -> int:
     except SystemExit as stop:  # argparse, after its own message
         return stop.code if isinstance(stop.code, int) else 2
     except Exception as error:  # a bug of ours: said so, with its own exit code
-        show_error(error, debug=debug)
+        _show_error(error, debug=debug)
         return 70
+
+
+def _show_error(error: BaseException | None, *, debug: bool) -> None:
+    from lithify.cli.console import show_error  # what it takes to show an error is imported when there is one
+
+    show_error(error, debug=debug)
 
 
 if __name__ == "__main__":

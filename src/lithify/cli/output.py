@@ -43,7 +43,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Give a file to write; at the end it takes the place of `path`, or with an error nothing changes (OutputFailed)."""
+    """Give a file to write; at the end it takes the place of `path`; with an error nothing changes (OutputFailed)."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)

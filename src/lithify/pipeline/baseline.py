@@ -55,7 +55,8 @@ def write_baseline(report: Report, path: str, reason: str = "") -> None:
     for finding in report.findings():
         exemption = finding.exemption
         if exemption is None:
-            entries[finding.fingerprint] = {"reason": reason or f"there on {report.today}", "owner": None, "until": None}
+            why = reason or f"there on {report.today}"
+            entries[finding.fingerprint] = {"reason": why, "owner": None, "until": None}
         elif exemption.origin == "baseline":
             entries[finding.fingerprint] = {
                 "reason": exemption.reason,

@@ -19,13 +19,16 @@ _KEY = 16
 _ENTRY = struct.Struct("=16sQI")
 _COUNT = struct.Struct("=Q")
 
+Records = Callable[[], Iterator[tuple[bytes, bytes]]]
+"""What yields the keys and results of a run, as often as it is called."""
+
 
 class Cache:
     """Results of earlier runs with the same options."""
 
     def __init__(self, folder: str, options: str) -> None:
         # Results are marshalled, whose form goes with the interpreter; and any change to the code may change them.
-        salt = "|".join((lithify.__version__, sys.version, _fingerprint(), options))
+        salt = f"{lithify.__version__}|{sys.version}|{_fingerprint()}|{options}"
         self._salt = hashlib.blake2b(salt.encode(), digest_size=16).digest()
         self._folder = folder
         self._path = os.path.join(folder, f"audit-{self._salt.hex()[:16]}")
@@ -57,7 +60,7 @@ class Cache:
         blob = data[self._blobs + offset : self._blobs + offset + length]
         return blob if found == key and len(blob) == length else None
 
-    def save(self, records: Callable[[], Iterator[tuple[bytes, bytes]]]) -> None:
+    def save(self, records: Records) -> None:
         """Keep the records of a run that have a key; where all of them are kept already, nothing is written."""
         entries: dict[bytes, tuple[int, int]] = {}
         size = 0
@@ -76,7 +79,7 @@ class Cache:
         except OSError:
             return  # no room or no right: the next run reads everything again
 
-    def _write(self, entries: dict[bytes, tuple[int, int]], records: Callable[[], Iterator[tuple[bytes, bytes]]]) -> None:
+    def _write(self, entries: dict[bytes, tuple[int, int]], records: Records) -> None:
         temporary = f"{self._path}.{os.getpid()}"
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -97,11 +100,10 @@ class Cache:
                 os.unlink(temporary)
             raise
 
-
     def _forget(self) -> None:
         """Remove all but the newest caches: each set of paths and options has its own."""
         with os.scandir(self._folder) as listed:
-            ours = [entry for entry in listed if entry.name.startswith("audit-") and entry.is_file(follow_symlinks=False)]
+            ours = [entry for entry in listed if entry.name.startswith("audit-")]
         for entry in sorted(ours, key=lambda entry: entry.stat().st_mtime_ns)[:-_KEPT]:
             os.unlink(entry.path)
 
