@@ -56,10 +56,27 @@ class Fix:
         """False where the program may stop working until its writable places are mounted."""
 
 
+WritablePlace = tuple[str, str, str, bool, int | None]
+"""A mount that can be written: its path, its kind, the volume's name or the host's path, whether programs can be run
+from it, its limit in bytes."""
+
+
 class ContainerVerdict:
     """What an audit decided of one container, finding or none."""
 
-    __slots__ = ("declared", "effective", "image", "index", "list_name", "location", "name", "object", "reason", "role")
+    __slots__ = (
+        "declared",
+        "effective",
+        "image",
+        "index",
+        "list_name",
+        "location",
+        "name",
+        "object",
+        "places",
+        "reason",
+        "role",
+    )
 
     def __init__(
         self,
@@ -74,6 +91,7 @@ class ContainerVerdict:
         effective: State,
         reason: str,
         location: Location,
+        places: tuple[WritablePlace, ...] = (),
     ) -> None:
         self.object = object_name
         self.list_name = list_name
@@ -87,6 +105,8 @@ class ContainerVerdict:
         self.reason = reason
         """Why `effective` is what it is, where the flag alone does not say it."""
         self.location = location
+        self.places = places
+        """Where it can write besides its root filesystem, as far as its description says."""
 
     @property
     def verdict(self) -> State:

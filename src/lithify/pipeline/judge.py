@@ -4,9 +4,19 @@ import marshal
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lithify.model.finding import ContainerVerdict, FileResult, Finding, Fix, Rule, Severity, Skipped, State
+from lithify.model.finding import (
+    ContainerVerdict,
+    FileResult,
+    Finding,
+    Fix,
+    Rule,
+    Severity,
+    Skipped,
+    State,
+    WritablePlace,
+)
 from lithify.model.location import Location
-from lithify.model.workload import Container, Exemption, ObjectName, Oddity, Workload
+from lithify.model.workload import Container, Exemption, ObjectName, Oddity, VolumeMount, Workload
 from lithify.rules import CHECKED, NOTICED, RuleModule
 from lithify.rules.base import effective
 from lithify.sources.base import Reading
@@ -134,7 +144,13 @@ def _verdict(container: Container) -> ContainerVerdict:
         effective=state,
         reason=reason,
         location=container.location,
+        places=tuple(_writable(mount) for mount in container.mounts if mount.writable),
     )
+
+
+def _writable(mount: VolumeMount) -> WritablePlace:
+    volume = mount.volume
+    return mount.path, volume.kind, volume.host_path or volume.name, mount.executable, volume.size
 
 
 def pack(result: FileResult) -> bytes:
@@ -154,7 +170,7 @@ def pack(result: FileResult) -> bytes:
     containers = [
         (
             named(c.object), c.list_name, c.index, c.name, c.role, c.image, c.declared, c.effective.value, c.reason,
-            _pack_place(result.path, c.location),
+            _pack_place(result.path, c.location), c.places,
         )
         for c in result.containers
     ]  # fmt: skip
@@ -177,7 +193,7 @@ def unpack(path: str, data: bytes, exemptions: Mapping[str, Exemption] | None = 
     result = FileResult(path)
     result.documents = documents
     objects = [ObjectName(kind, name, namespace, version) for kind, name, namespace, version in names]
-    for name, list_name, index, called, role, image, declared, state, reason, place in containers:
+    for name, list_name, index, called, role, image, declared, state, reason, place, places in containers:
         result.containers.append(
             ContainerVerdict(
                 object_name=objects[name],
@@ -190,6 +206,7 @@ def unpack(path: str, data: bytes, exemptions: Mapping[str, Exemption] | None = 
                 effective=_STATES[state],
                 reason=reason,
                 location=_unpack_place(path, place),
+                places=places,
             )
         )
     for rule, severity, message, place, name, container, fix, exemption in findings:

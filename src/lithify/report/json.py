@@ -173,6 +173,10 @@ def container_value(container: ContainerVerdict) -> dict[str, Any]:
         **object_value(container),
         "container": named_container(container),
         "verdict": verdict.value,
+        "writablePlaces": [
+            {"path": path, "kind": kind, "source": source or None, "executable": executable, "size": size}
+            for path, kind, source, executable, size in container.places
+        ],
         "readOnly": None if verdict is State.NOT_APPLICABLE else verdict is State.READ_ONLY,
     }
 

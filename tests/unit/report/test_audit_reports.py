@@ -1,14 +1,18 @@
 """Every format says the same, and is what its readers expect."""
 
 import json
+import re
 from collections.abc import Callable
+from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
 
+from lithify.errors import InvalidInput
 from lithify.model.finding import Report
 from lithify.pipeline.audit import audit
 
@@ -114,3 +118,116 @@ def test_text_in_colour(report: Report) -> None:
     assert plain == "".join(
         part.partition("m")[2] if index else part for index, part in enumerate(coloured.split("\x1b["))
     )
+
+
+def test_junit_is_well_formed(report: Report) -> None:
+    """A suite an input, a test a container, failures and skips counted."""
+    root = ElementTree.fromstring(render("junit", report))
+    cases = root.findall(".//testcase")
+    of_containers = [case for case in cases if re.search(r"ontainers/", str(case.get("name")))]
+    assert len(of_containers) == len(list(report.containers()))
+    for suite in root.findall("testsuite"):
+        assert int(str(suite.get("tests"))) == len(suite.findall("testcase"))
+        assert int(str(suite.get("failures"))) == len(suite.findall("testcase/failure"))
+        assert int(str(suite.get("skipped"))) == len(suite.findall("testcase/skipped"))
+    assert root.findall(".//skipped")
+
+
+def test_markdown_breaks_out_of_nothing(report: Report) -> None:
+    """Names of others stay text: no table is torn, no tag and no code is theirs."""
+    text = render("markdown", report)
+    assert "<script>" not in text
+    assert "<img>" not in text
+    row = next(line for line in text.splitlines() if line.startswith("|") and "x\\|y\\`z" in line)
+    assert "gain more privileges" in row
+    assert text.count("\n## cases/") >= 20
+
+
+def test_html_stands_alone(report: Report) -> None:
+    """No reference leaves the page, no name of others becomes markup, every container has its picture."""
+    text = render("html", report)
+    assert "http" not in re.sub(r"\bhttp(Get|d|s?_)", "", text)
+    assert text.count("<script>") == 1
+    assert "<img" not in text
+    assert len(re.findall(r'<div class="box ', text)) == len(list(report.containers()))
+    for rule, _ in report.rules:
+        assert f'id="{rule.name}"' in text
+
+
+class _Checker(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "input", "br", "th"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_html_is_closed(report: Report) -> None:
+    """Every element that opens closes, in order."""
+    checker = _Checker()
+    checker.feed(render("html", report))
+    checker.close()
+    assert not checker.open
+
+
+def test_policy_reports(report: Report) -> None:
+    """One for each namespace, with sums that are right."""
+    document = json.loads(render("policyreport", report))
+    kinds = {item["metadata"].get("namespace"): item["kind"] for item in document["items"]}
+    assert kinds == {None: "ClusterPolicyReport", "n": "PolicyReport"}
+    for item in document["items"]:
+        results = [result["result"] for result in item["results"]]
+        assert item["summary"] == {word: results.count(word) for word in ("pass", "fail", "warn", "error", "skip")}
+    assert {"fail", "warn", "skip", "error"} <= {r["result"] for i in document["items"] for r in i["results"]}
+
+
+COMPOSE = "services:\n  a: {image: x}\n  b: {image: y, read_only: true}\n"
+CLEAN = "services:\n  b: {image: y, read_only: true}\n"
+POD = "kind: Pod\nspec: {containers: [{name: a, image: x}]}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "status"),
+    [
+        ("compose.yaml", COMPOSE, "open"),
+        ("compose.yaml", CLEAN, "not_reviewed"),
+        ("pod.yaml", POD, "not_applicable"),
+    ],
+)
+def test_checklist(name: str, text: str, status: str, tmp_path: Path) -> None:
+    """One rule, its keys in the viewer's order, with what was seen; merged, it answers the rule in place."""
+    path = tmp_path / name
+    path.write_text(text)
+    report = audit([str(path)], today="2026-11-22")
+    document = json.loads(render("cklb", report))
+    assert list(document) == [
+        "title", "id", "stigs", "active", "mode", "has_path", "target_data", "cklb_version",
+    ]  # fmt: skip
+    (stig,) = document["stigs"]
+    (rule,) = stig["rules"]
+    assert stig["size"] == 1
+    assert rule["stig_uuid"] == stig["uuid"]
+    assert (rule["group_id"], rule["status"]) == ("V-260936", status)
+    if name == "compose.yaml":
+        assert f"ReadonlyRootfs={'false' if status == 'open' else 'true'}" in rule["finding_details"]
+    other = {**rule, "group_id": "V-1", "status": "open", "comments": "mine"}
+    stig["rules"] = [other, {**rule, "status": "not_a_finding", "discussion": "kept"}]
+    existing = tmp_path / "full.cklb"
+    existing.write_text(json.dumps(document))
+    merged = json.loads(render("cklb", report, merge_into=str(existing)))["stigs"][0]["rules"]
+    assert merged[0] == other
+    assert (merged[1]["status"], merged[1]["discussion"]) == (status, "kept")
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"stigs": []}', '{"stigs": [{"rules": [{"group_id": "V-2"}]}]}'])
+def test_what_is_no_checklist_is_refused(text: str, report: Report, tmp_path: Path) -> None:
+    """With one clear error."""
+    path = tmp_path / "x.cklb"
+    path.write_text(text)
+    with pytest.raises(InvalidInput):
+        render("cklb", report, merge_into=str(path))
