@@ -29,7 +29,8 @@ p{margin:.3rem 0}.dim{color:var(--dim)}code,.mono{font:13px/1.45 ui-monospace,Me
 .numbers{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.5rem,1fr));gap:.6rem;margin:1rem 0}
 .number{background:var(--card);border:1px solid var(--line);border-radius:.4rem;padding:.6rem .8rem}
 .number b{display:block;font-size:1.5rem;line-height:1.2}
-.bar{display:flex;height:.7rem;border-radius:.35rem;overflow:hidden;background:var(--line);margin:.4rem 0 1rem}.bar i{display:block;height:100%;background:var(--c)}
+.bar{display:flex;height:.7rem;border-radius:.35rem;overflow:hidden;background:var(--line);margin:.4rem 0 1rem}
+.bar i{display:block;height:100%;background:var(--c)}
 input{width:100%;padding:.5rem .7rem;font:inherit;color:inherit;background:var(--card);border:1px solid var(--line);
 border-radius:.4rem;margin:.5rem 0 1rem}.no-script .search{display:none}
 details{background:var(--card);border:1px solid var(--line);border-radius:.4rem;margin:.5rem 0}
@@ -45,7 +46,7 @@ table{border-collapse:collapse;width:100%;margin-top:.5rem}td,th{text-align:left
 border-top:1px solid var(--line)}th{font-weight:600;color:var(--dim);border:0}td:first-child{white-space:nowrap}
 .sev{font-weight:600}.critical,.high{color:var(--high)}.medium{color:var(--medium)}.low{color:var(--low)}.info{color:var(--info)}
 .exempted td{color:var(--dim)}.exempted .message{text-decoration:line-through}.page{white-space:pre-wrap}
-.hidden{display:none}@media(max-width:40rem){main{padding:.8rem}td:first-child{white-space:normal}}
+a{color:inherit}.hidden{display:none}@media(max-width:40rem){main{padding:.8rem}td:first-child{white-space:normal}}
 """
 
 _SCRIPT = """

@@ -77,7 +77,7 @@ def _walk(root: str, *, ignore: bool) -> Iterator[Input]:
             continue
         names = {entry.name for entry in listed}
         if "Chart.yaml" in names and "templates" in names:
-            yield "chart", folder
+            yield "chart", folder.removeprefix("./")
             continue
         if folder == root and not names.isdisjoint(KUSTOMIZATIONS):
             yield "kustomization", folder
@@ -96,7 +96,7 @@ def _walk(root: str, *, ignore: bool) -> Iterator[Input]:
                 and name not in _NO_MANIFESTS
                 and not (rules and ignored(inside + name, rules, directory=False))
             ):
-                yield "file", entry.path
+                yield "file", entry.path.removeprefix("./")
         stack.extend(reversed(below))
 
 
