@@ -58,9 +58,9 @@ def _pattern(line: str) -> tuple[re.Pattern[str], bool, bool] | None:
     takes_back = line.startswith("!")
     line = line.removeprefix("!").removeprefix("\\") if takes_back or line.startswith("\\") else line
     directories_only = line.endswith("/")
-    line = line.rstrip("/")
+    line = line.removesuffix("/")
     anchored = "/" in line
-    line = line.lstrip("/")
+    line = line.removeprefix("/")
     if not line:
         return None
     try:
@@ -85,7 +85,7 @@ def _translate(glob: str) -> str:
         elif glob[position] == "?":
             result, position = result + "[^/]", position + 1
         elif glob[position] == "[" and (end := glob.find("]", position + 2)) > 0:
-            inside = glob[position + 1 : end].replace("\\", "\\\\")
+            inside = re.sub(r"[\\\[&~|]", r"\\\g<0>", glob[position + 1 : end])
             result += "[" + ("^" + inside[1:] if inside[0] in "!^" else inside) + "]"
             position = end + 1
         else:
