@@ -205,7 +205,7 @@ class Skipped:
 class FileResult:
     """All that came of one input."""
 
-    __slots__ = ("containers", "documents", "findings", "path", "skipped")
+    __slots__ = ("containers", "documents", "findings", "numbers", "path", "skipped", "text")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -214,6 +214,33 @@ class FileResult:
         self.skipped: list[Skipped] = []
         self.documents = 0
         """Objects that could hold containers and were read."""
+        self.text: str | None = None
+        """Its lines in a text report, where whoever judged it has written them already."""
+        self.numbers: Numbers | None = None
+        """Its part of a summary, where it was counted already."""
+
+
+class LazyResult(FileResult):
+    """A result that is read from its packed form when somebody asks for more than its lines and numbers."""
+
+    __slots__ = ("_load",)
+
+    def __init__(self, path: str, text: str, numbers: "Numbers", load: Callable[[FileResult], None]) -> None:
+        # What is not set here is set by `load` when it is first asked for.
+        self.path = path
+        self.text = text
+        self.numbers = numbers
+        self._load = load
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("findings", "containers", "skipped", "documents"):
+            raise AttributeError(name)
+        self._load(self)
+        return getattr(self, name)
+
+
+Numbers = tuple[int, int, int, int, int, tuple[int, ...]]
+"""Containers, writable ones, read-only ones, exempted findings, skips, and findings by severity from the lowest."""
 
 
 class Report:
@@ -303,21 +330,32 @@ class Summary:
 
     def add(self, result: FileResult) -> None:
         """Count one more input."""
+        containers, writable, read_only, exempted, skipped, severities = result.numbers or numbers(result)
         self.files += 1
-        self.skipped += len(result.skipped)
-        for container in result.containers:
-            self.containers += 1
-            if container.effective is State.READ_ONLY:
-                self.read_only += 1
-            elif container.effective is not State.NOT_APPLICABLE:
-                self.writable += 1
-        for finding in result.findings:
-            if finding.exemption is not None:
-                self.exempted += 1
-            else:
-                self.by_severity[finding.severity] += 1
+        self.containers += containers
+        self.writable += writable
+        self.read_only += read_only
+        self.exempted += exempted
+        self.skipped += skipped
+        for severity, count in zip(Severity, severities, strict=True):
+            self.by_severity[severity] += count
 
     @property
     def findings(self) -> int:
         """All findings that nobody exempted."""
         return sum(self.by_severity.values())
+
+
+def numbers(result: FileResult) -> Numbers:
+    """Return the numbers of one input."""
+    states = [container.effective for container in result.containers]
+    read_only = states.count(State.READ_ONLY)
+    writable = len(states) - read_only - states.count(State.NOT_APPLICABLE)
+    counts = [0] * len(Severity)
+    exempted = 0
+    for finding in result.findings:
+        if finding.exemption is not None:
+            exempted += 1
+        else:
+            counts[finding.severity] += 1
+    return len(states), writable, read_only, exempted, len(result.skipped), tuple(counts)

@@ -84,13 +84,42 @@ def audit(
 
 
 def _examine(inputs: list[Input], examiner: "Examiner", workers: int | None) -> Callable[[], Iterator[Record]]:
+    """Return what yields the record of each input: first those that the cache knows, then the others, on all cores."""
+    known = _known(inputs, examiner)
+    others = [entry for entry, record in zip(inputs, known, strict=True) if record is None] if known else inputs
     threads = sys.modules.get("threading")
-    if len(inputs) < PARALLEL_FROM or (threads is not None and threads.active_count() > 1):  # fork copies one thread
-        kept = [examiner.examine(entry) for entry in inputs]
-        return lambda: iter(kept)
-    from lithify.pipeline.spread import spread
+    if len(others) < PARALLEL_FROM or (threads is not None and threads.active_count() > 1):  # fork copies one thread
+        kept = [examiner.examine(entry) for entry in others]
+        examined: Callable[[], Iterator[Record]] = lambda: iter(kept)  # noqa: E731
+    else:
+        from lithify.pipeline.spread import spread
 
-    return spread(inputs, examiner.examine, min(workers or len(os.sched_getaffinity(0)), 64), _died)
+        count = min(workers or len(os.sched_getaffinity(0)), 64)
+        examined = spread(others, examiner.examine, count, _died)
+    if not known:
+        return examined
+
+    def records() -> Iterator[Record]:
+        fresh = examined()
+        for key in known:
+            yield next(fresh) if key is None else (key, examiner.recall(key))
+
+    return records
+
+
+def _known(inputs: list[Input], examiner: "Examiner") -> list[bytes | None]:
+    """Return for each input the key under which the cache has its result; nothing where it is not worth asking."""
+    if examiner.cache is None or examiner.cache.empty:
+        return []
+    known: list[bytes | None] = []
+    missed = 0
+    for entry in inputs:
+        key = examiner.key(entry)
+        known.append(key)
+        missed += key is None
+        if missed > PARALLEL_FROM and missed > len(known) // 4:
+            return []  # another tree: all cores read it faster than this one asks
+    return known
 
 
 def _died(entry: Input) -> Record:
@@ -113,6 +142,20 @@ class Examiner:
         self.values = values
         self.cache: Cache | None = None
 
+    def key(self, entry: Input) -> bytes | None:
+        """Return the key of an input whose result is in the cache; None for all others."""
+        data = read_bytes(entry[1]) if entry[0] == "file" else ""
+        if isinstance(data, str) or self.cache is None:
+            return None
+        key = self.cache.key(kind_of(entry[1], data), data)
+        return key if self.cache.get(key) is not None else None
+
+    def recall(self, key: bytes) -> bytes:
+        """Return a result that `key` found."""
+        known = self.cache.get(key) if self.cache is not None else None
+        assert known is not None
+        return known
+
     def examine(self, entry: Input) -> Record:
         """Return the result of one input, and the key it may be cached under; no key where it may not."""
         kind, path = entry
@@ -121,12 +164,7 @@ class Examiner:
         data = read_stdin() if kind == "stdin" else read_bytes(path) if kind == "file" else "no permission to list it"
         if isinstance(data, str):
             return b"", self._result(unreadable(path, data))
-        key = b""
-        if self.cache is not None:
-            key = self.cache.key(kind_of(path, data), data)
-            known = self.cache.get(key)
-            if known is not None:
-                return key, known
+        key = b"" if self.cache is None or kind == "stdin" else self.cache.key(kind_of(path, data), data)
         reading = read_source(path, data, stack=self.stack)
         return b"" if depends_on_more(reading) else key, self._result(reading)
 

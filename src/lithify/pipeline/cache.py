@@ -1,7 +1,7 @@
 """Keeps the results of files by their content, so that a second run over unchanged files is little more than reading.
 
-One file per set of options: a header, an index sorted by key, and the results; it is mapped, not read. It is replaced
-as a whole, and whatever is wrong with it only costs time.
+One file per set of options: a header, an index, and the results, which are mapped, not read. It is replaced as a
+whole, and whatever is wrong with it only costs time.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import lithify
 
-_MAGIC = b"lithify-audit-2\n"
+_MAGIC = b"lithify-audit-3\n"
 _KEPT = 16
 _KEY = 16
 _ENTRY = struct.Struct("=16sQI")
@@ -33,9 +33,13 @@ class Cache:
         self._folder = folder
         self._path = os.path.join(folder, f"audit-{self._salt.hex()[:16]}")
         self._data = _map(self._path)
-        self._count = _COUNT.unpack_from(self._data, len(_MAGIC))[0] if self._data is not None else 0
-        self._index = len(_MAGIC) + _COUNT.size
-        self._blobs = self._index + self._count * _ENTRY.size
+        self._places: dict[bytes, tuple[int, int]] = {}
+        self._blobs = len(_MAGIC) + _COUNT.size
+        if self._data is not None:
+            begin = self._blobs
+            self._blobs += _COUNT.unpack_from(self._data, len(_MAGIC))[0] * _ENTRY.size
+            index = _ENTRY.iter_unpack(self._data[begin : self._blobs])
+            self._places = {key: (offset, length) for key, offset, length in index}
 
     def key(self, kind: str, data: bytes) -> bytes:
         """Return the key of a file of some kind with this content."""
@@ -43,22 +47,17 @@ class Cache:
 
     def get(self, key: bytes) -> bytes | None:
         """Return the result that is kept under `key`, or None."""
-        data = self._data
-        if data is None:
+        place = self._places.get(key)
+        if place is None or self._data is None:
             return None
-        low, high = 0, self._count
-        while low < high:
-            middle = (low + high) // 2
-            start = self._index + middle * _ENTRY.size
-            if data[start : start + _KEY] < key:
-                low = middle + 1
-            else:
-                high = middle
-        if low == self._count:
-            return None
-        found, offset, length = _ENTRY.unpack_from(data, self._index + low * _ENTRY.size)
-        blob = data[self._blobs + offset : self._blobs + offset + length]
-        return blob if found == key and len(blob) == length else None
+        offset, length = place
+        blob = self._data[self._blobs + offset : self._blobs + offset + length]
+        return blob if len(blob) == length else None
+
+    @property
+    def empty(self) -> bool:
+        """True where nothing is kept."""
+        return not self._places
 
     def save(self, records: Records) -> None:
         """Keep the records of a run that have a key; where all of them are kept already, nothing is written."""
@@ -69,7 +68,7 @@ class Cache:
             if key and key not in entries:
                 entries[key] = (size, len(blob))
                 size += len(blob)
-                fresh = fresh or self.get(key) is None
+                fresh = fresh or key not in self._places
         if not fresh:
             return
         try:
@@ -85,8 +84,8 @@ class Cache:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             with open(descriptor, "wb") as file:
                 file.write(_MAGIC + _COUNT.pack(len(entries)))
-                for key in sorted(entries):
-                    file.write(_ENTRY.pack(key, *entries[key]))
+                for key, place in entries.items():
+                    file.write(_ENTRY.pack(key, *place))
                 written: set[bytes] = set()
                 for key, blob in records():
                     if key and key not in written:

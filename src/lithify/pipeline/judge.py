@@ -9,14 +9,18 @@ from lithify.model.finding import (
     FileResult,
     Finding,
     Fix,
+    LazyResult,
     Rule,
     Severity,
     Skipped,
     State,
     WritablePlace,
+    numbers,
 )
 from lithify.model.location import Location
+from lithify.model.text import printable
 from lithify.model.workload import Container, Exemption, ObjectName, Oddity, VolumeMount, Workload
+from lithify.report.text import render_result
 from lithify.rules import CHECKED, NOTICED, RuleModule
 from lithify.rules.base import effective
 from lithify.sources.base import Reading
@@ -184,14 +188,34 @@ def pack(result: FileResult) -> bytes:
         for f in result.findings
     ]  # fmt: skip
     skipped = [(_pack_place(result.path, s.location), s.reason) for s in result.skipped]
-    return marshal.dumps((result.documents, names, containers, findings, skipped))
+    whole = marshal.dumps((result.documents, names, containers, findings, skipped))
+    # Whoever judges also writes the lines: that is done on every core, and kept with the rest.
+    return marshal.dumps((render_result(result, path=_PATH), numbers(result), whole))
+
+
+_PATH = "\0"
+"""Stands for the input's own path in packed lines: no path holds it."""
 
 
 def unpack(path: str, data: bytes, exemptions: Mapping[str, Exemption] | None = None) -> FileResult:
     """Return what `pack` wrote, as the result of the input at `path`; `exemptions` go by fingerprint."""
-    documents, names, containers, findings, skipped = marshal.loads(data)  # noqa: S302 - ours, or of our own cache
-    result = FileResult(path)
+    text, counted, whole = marshal.loads(data)  # noqa: S302 - ours, or of our own cache
+    if exemptions:
+        result = FileResult(path)
+        _load(result, whole)
+        for finding in result.findings:
+            if finding.exemption is None:
+                finding.exemption = exemptions.get(finding.fingerprint)
+        return result
+    return LazyResult(path, text.replace(_PATH, printable(path)), counted, lambda result: _load(result, whole))
+
+
+def _load(result: FileResult, whole: bytes) -> None:
+    """Fill a result from its packed form."""
+    path = result.path
+    documents, names, containers, findings, skipped = marshal.loads(whole)  # noqa: S302
     result.documents = documents
+    result.containers, result.findings = [], []
     objects = [ObjectName(kind, name, namespace, version) for kind, name, namespace, version in names]
     for name, list_name, index, called, role, image, declared, state, reason, place, places in containers:
         result.containers.append(
@@ -223,11 +247,6 @@ def unpack(path: str, data: bytes, exemptions: Mapping[str, Exemption] | None = 
             )
         )
     result.skipped = [Skipped(_unpack_place(path, place), reason) for place, reason in skipped]
-    if exemptions:
-        for finding in result.findings:
-            if finding.exemption is None:
-                finding.exemption = exemptions.get(finding.fingerprint)
-    return result
 
 
 _STATES = {state.value: state for state in State}

@@ -1,6 +1,7 @@
 """A report as lines for a person, a grep and an editor: place, severity, message, rule."""
 
 from lithify.model.finding import FileResult, Report, Severity, Summary
+from lithify.model.location import Location
 from lithify.model.text import printable
 from lithify.report.base import Write
 
@@ -8,14 +9,15 @@ from lithify.report.base import Write
 def render(report: Report, write: Write, *, color: bool = False) -> None:
     """Write a line for each finding, exempted ones marked, a line for each skip, and the numbers."""
     for result in report.results():
-        lines = render_result(result, color=color)
+        lines = result.text if result.text is not None and not color else render_result(result, color=color)
         if lines:
             write(lines)
     write(render_summary(report.summary) + "\n")
 
 
-def render_result(result: FileResult, *, color: bool = False) -> str:
-    """Return the lines of one input."""
+def render_result(result: FileResult, *, color: bool = False, path: str = "") -> str:
+    """Return the lines of one input; `path` stands in for its own, as it is."""
+    shown = path or printable(result.path)
     lines = []
     for finding in result.findings:
         label = finding.severity.label
@@ -23,12 +25,20 @@ def render_result(result: FileResult, *, color: bool = False) -> str:
         if finding.exemption is not None:
             label = "exempted"
             tail = _because(finding.exemption.reason, finding.exemption.owner, finding.exemption.until)
-        line = printable(f"{finding.location}: {label}: {finding.message} [{finding.rule}]{tail}")
-        if color and finding.exemption is None:
-            line = line.replace(f": {label}: ", f": \x1b[{SEVERITY_COLOURS[finding.severity]}m{label}\x1b[0m: ", 1)
-        lines.append(line)
-    lines += [printable(f"{skipped.location}: skipped: {skipped.reason}") for skipped in result.skipped]
-    return "".join([line + "\n" for line in lines])
+        elif color:
+            label = f"\x1b[{SEVERITY_COLOURS[finding.severity]}m{label}\x1b[0m"
+        told = printable(f"{finding.message} [{finding.rule}]{tail}")
+        lines.append(f"{_place(finding.location, result.path, shown)}: {label}: {told}\n")
+    lines += [
+        f"{_place(one.location, result.path, shown)}: skipped: {printable(one.reason)}\n" for one in result.skipped
+    ]
+    return "".join(lines)
+
+
+def _place(location: Location, own: str, shown: str) -> str:
+    line, column = location.find()
+    path = shown if location.path == own else printable(location.path)
+    return f"{path}:{line}:{column}" if line else path
 
 
 def render_summary(summary: Summary) -> str:

@@ -1,0 +1,170 @@
+"""How fast `lithify audit` is beside its floors and a peer: `python -m bench.audit [--files 2000] [--seed 1]`.
+
+One corpus, made from the seed; every row in turn, in one run, so that the machine's moods fall on all alike. Time is
+from start to end of a process, memory the peak of its largest process. Prints a table and, with `--json FILE`, writes
+it; exit code 1 where a goal is missed. Checkov is a row where `checkov` is on the path or named with `--checkov`.
+"""
+
+import argparse
+import compileall
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import lithify
+from bench.corpus import write_corpus
+
+_RUN = [sys.executable, "-m", "lithify.cli.main", "audit", "--fail-on", "never"]
+_FLOOR = """
+import argparse, sys
+import lithify.cli.audit, lithify.pipeline.audit
+from lithify.sources.files import find_inputs, read_bytes
+for _, path in find_inputs([sys.argv[1]]):
+    read_bytes(path)
+"""
+_PARSE = """
+import gc, sys
+gc.disable()
+from lithify.documents.yaml import read_documents
+from lithify.sources.files import find_inputs, read_bytes
+from lithify.sources.manifest import wanted
+for _, path in find_inputs([sys.argv[1]]):
+    for document in read_documents(read_bytes(path), wanted):
+        pass
+"""
+_LOADER = """
+import sys, yaml
+from lithify.sources.files import find_inputs, read_bytes
+for _, path in find_inputs([sys.argv[1]]):
+    for document in yaml.load_all(read_bytes(path), yaml.CSafeLoader):
+        pass
+"""
+
+
+def rows(folder: str, checkov: str | None) -> dict[str, list[str]]:
+    """Return the command of each row."""
+    python = sys.executable
+    commands = {
+        "python -c pass": [python, "-c", "pass"],
+        "walk and read": [python, "-c", _FLOOR, folder],
+        "bare parse (composer)": [python, "-c", _PARSE, folder],
+        "CSafeLoader": [python, "-c", _LOADER, folder],
+        "lithify, one process": [*_RUN, "--no-cache", "--jobs", "1", folder],
+        "lithify": [*_RUN, "--no-cache", folder],
+        "lithify, to JSON": [*_RUN, "--no-cache", "--format", "json", folder],
+        "lithify, unchanged": [*_RUN, folder],
+    }
+    if checkov:
+        words = ["--framework", "kubernetes", "--check", "CKV_K8S_22", "--quiet", "--compact", "-d", folder]
+        commands["checkov, one check"] = [checkov, *words]
+    return commands
+
+
+def measure(command: list[str], environment: dict[str, str]) -> tuple[float, int]:
+    """Return seconds and peak bytes of a command and what it starts."""
+    report = ["-c", _MEASURE, json.dumps(command)]
+    result = subprocess.run([sys.executable, *report], env=environment, check=True, capture_output=True, text=True)
+    seconds, kilobytes = result.stdout.split()[-2:]
+    return float(seconds), int(kilobytes) << 10
+
+
+_MEASURE = """
+import json, resource, subprocess, sys, time
+begun = time.perf_counter()
+subprocess.run(json.loads(sys.argv[1]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def run(folder: str, environment: dict[str, str], rounds: int, checkov: str | None) -> dict[str, dict[str, float]]:
+    """Return the median of seconds and the peak of memory for each row; a slow peer runs once."""
+    commands = rows(folder, checkov)
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    memory = dict.fromkeys(commands, 0)
+    for number in range(rounds):
+        for name, command in commands.items():
+            if number and name.startswith("checkov"):
+                continue
+            taken, peak = measure(command, environment)
+            if number or name != "lithify, unchanged":  # the first fills the cache
+                seconds[name].append(taken)
+            memory[name] = max(memory[name], peak)
+    return {name: {"seconds": statistics.median(seconds[name]), "bytes": memory[name]} for name in commands}
+
+
+GOALS = [
+    ("lithify", "CSafeLoader", 0.5),
+    ("lithify", "walk and read", 18.0),
+    ("lithify, unchanged", "walk and read", 2.0),
+    ("lithify", "lithify, one process", 0.7),
+    ("lithify", "checkov, one check", 1 / 30),
+]
+"""Rows, what they are held against, and the ratio of seconds that they may reach."""
+
+
+def main() -> int:
+    """Make the corpus, measure, print, and return 1 where a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--checkov", default=shutil.which("checkov"))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    compileall.compile_dir(str(Path(lithify.__file__).parent), quiet=1)
+    with tempfile.TemporaryDirectory(prefix="lithify-bench-") as scratch:
+        folder = os.path.join(scratch, "corpus")
+        size = write_corpus(folder, options.files, options.seed)
+        environment = {**os.environ, "XDG_CACHE_HOME": scratch, "PYTHONPATH": str(Path(lithify.__file__).parents[1])}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        table = run(folder, environment, max(options.rounds, 2), options.checkov)
+        one = measure_one(folder, environment, options.rounds)
+    missed = show(table, one, options.files, size)
+    if options.json:
+        options.json.write_text(
+            json.dumps({"files": options.files, "bytes": size, "rows": table, "one": one}, indent=1)
+        )
+    return 1 if missed else 0
+
+
+def measure_one(folder: str, environment: dict[str, str], rounds: int) -> float:
+    """Return how much longer one small file takes than a bare interpreter."""
+    path = os.path.join(folder, "team-00", "00000.yaml")
+    pairs = [
+        (measure([sys.executable, "-c", "pass"], environment)[0], measure([*_RUN, path], environment)[0])
+        for _ in range(max(rounds, 5) * 3)
+    ]
+    return statistics.median(taken / bare for bare, taken in pairs)
+
+
+def show(table: dict[str, dict[str, float]], one: float, files: int, size: int) -> list[str]:
+    """Print rows and goals, and return the goals that were missed."""
+    print(f"{files} files, {size / 1e6:.1f} MB")
+    for name, row in table.items():
+        rate = (
+            f"{files / row['seconds']:8.0f} files/s {size / 1e6 / row['seconds']:6.1f} MB/s" if name[0] != "p" else ""
+        )
+        print(f"{name:24}{row['seconds']:8.3f} s {rate:30}{row['bytes'] / 1e6:8.1f} MB")
+    print(f"one file: x{one:.2f} of python -c pass")
+    checks: list[tuple[str, float, float]] = [("one file / python -c pass", one, 5.0)]
+    checks += [
+        (f"{name} / {other}", table[name]["seconds"] / table[other]["seconds"], goal)
+        for name, other, goal in GOALS
+        if other in table
+    ]
+    if "checkov, one check" in table:
+        memory: Any = table["lithify"]["bytes"] / table["checkov, one check"]["bytes"]
+        checks.append(("memory of lithify / checkov", memory, 1 / 15))
+    for name, value, goal in checks:
+        print(f"{'ok    ' if value <= goal else 'MISSED'} {name}: {value:.3f} (at most {goal:.3f})")
+    return [name for name, value, goal in checks if value > goal]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
