@@ -10,6 +10,7 @@ import pytest
 
 from lithify.cli.main import COMMANDS
 from lithify.errors import LithifyError
+from lithify.pipeline.judge import RULES
 from lithify.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -54,3 +55,8 @@ def test_links_lead_to_files(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_is_listed(rule: str) -> None:
+    assert f"| `{rule}` | {RULES[rule].severity.label} |" in (ROOT / "docs" / "commands" / "audit.md").read_text()

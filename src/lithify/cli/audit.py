@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     gc.disable()  # a short process that makes no cycles worth the search
     if arguments.list_rules or arguments.explain:
         return _about_rules(arguments.explain)
-    outputs = _pairs(arguments)
+    outputs = pairs(arguments)
     rules = _rules(arguments)
     from lithify.errors import UsageError
     from lithify.pipeline.audit import audit
@@ -73,12 +73,18 @@ def run(arguments: argparse.Namespace) -> int:
         from lithify.pipeline.baseline import write_baseline
 
         write_baseline(report, arguments.write_baseline, arguments.reason)
+    write_reports(report, outputs, arguments)
+    return exit_code(report, arguments.fail_on)
+
+
+def write_reports(report: Any, outputs: list[tuple[str, str]], arguments: argparse.Namespace) -> None:
+    """Write a report in each format to its place."""
     for name, path in outputs:
         _render(report, name, path, arguments)
-    return _exit_code(report, arguments.fail_on)
 
 
-def _pairs(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+def pairs(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return each format with its place; UsageError where they don't pair up."""
     formats = arguments.format or ["text"]
     outputs = arguments.output or ["-"] * min(len(formats), 1)
     if len(formats) != len(outputs):
@@ -170,7 +176,8 @@ def _writer(stream: IO[bytes]) -> Any:
     return lambda text: write(text.encode("utf-8", "surrogateescape"))
 
 
-def _exit_code(report: Any, fail_on: str) -> int:
+def exit_code(report: Any, fail_on: str) -> int:
+    """Return 1 where a finding that nothing exempts is as severe as `fail_on`; NothingToExamine without an input."""
     if not report.examined:
         from lithify.errors import NothingToExamine
 

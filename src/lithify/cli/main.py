@@ -14,6 +14,7 @@ COMMANDS = {
     "plan": "tell where a container must be allowed to write, and why",
     "prove": "judge a plan: does it work, is the rest refused, is no place too much",
     "audit": "tell what can still be written, from the files that describe it",
+    "report": "join audit reports of shards and hosts, and write them in any format",
     "explain": "tell what read-only errors in a log mean and what to do",
 }
 """Each command with the line that help shows for it; its module in this package has the same name."""

@@ -195,7 +195,7 @@ def _pages(report: Report) -> str:
         pages.append(
             f'<details id="{rule.name}"><summary><h2>{rule.name}</h2><span class="sev {rule.severity.label}">'
             f"{rule.severity.label}</span></summary><div class='inside'><div class='page mono'>"
-            f"{_text((module.__doc__ or '').strip(), lines=True)}</div>"
+            f"{_text((getattr(module, '__doc__', None) or rule.title).strip(), lines=True)}</div>"
             + (f"<p class='dim'>Elsewhere: {_text(elsewhere)}</p>" if elsewhere else "")
             + "</div></details>"
         )

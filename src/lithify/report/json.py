@@ -6,10 +6,24 @@ Written input by input, so that its size is bounded by the disk and not by memor
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import IO, Any
 
-from lithify.model.finding import SCHEMA, ContainerVerdict, Finding, Report, Skipped, State, Summary
+from lithify.model.finding import (
+    SCHEMA,
+    ContainerVerdict,
+    FileResult,
+    Finding,
+    Fix,
+    Report,
+    Rule,
+    Severity,
+    Skipped,
+    State,
+    Summary,
+)
 from lithify.model.location import Location
+from lithify.model.workload import Exemption, ObjectName
 from lithify.report.base import Write
 
 _KEEP = 4 << 20
@@ -184,3 +198,100 @@ def container_value(container: ContainerVerdict) -> dict[str, Any]:
 def skipped_value(skipped: Skipped) -> dict[str, Any]:
     """Return one thing that was not judged."""
     return {**place_value(skipped.location), "reason": skipped.reason}
+
+
+def parse_reports(texts: Iterable[str | bytes]) -> Report:
+    """Return what `render` wrote, several times, as one report: the shards of a corpus, or several hosts.
+
+    ValueError where a text is none of ours. Rules are those of all of them; inputs come in the order of the texts.
+    """
+    results: list[FileResult] = []
+    rules: dict[str, tuple[Rule, Any]] = {}
+    examined, version, today = 0, "", ""
+    for text in texts:
+        try:
+            document = json.loads(text)
+            if document["schema"] != SCHEMA:
+                raise ValueError(f"schema {document['schema']!r} is not {SCHEMA!r}")
+            results += _parse_results(document)
+            examined += document["summary"]["inputs"]
+            version, today = max(version, document["tool"]["version"]), max(today, document["date"])
+            for rule in document["rules"]:
+                ids = {where: tuple(names) for where, names in rule["ids"].items()}
+                rules[rule["name"]] = Rule(rule["name"], Severity.named(rule["severity"]), rule["title"], ids), None
+        except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+            raise ValueError(f"no audit report: {type(error).__name__}: {error}") from error
+    return Report(lambda: iter(results), examined=examined, rules=rules.values(), tool_version=version, today=today)
+
+
+def _parse_results(document: dict[str, Any]) -> list[FileResult]:
+    by_path: dict[str, FileResult] = {}
+
+    def of(place: dict[str, Any]) -> FileResult:
+        return by_path.setdefault(place["file"], FileResult(place["file"]))
+
+    known: dict[tuple[Any, ...], ContainerVerdict] = {}
+    for value in document["containers"]:
+        container = _parse_container(value)
+        known[_container_key(value)] = container
+        of(value).containers.append(container)
+    for value in document["findings"]:
+        finding = Finding(
+            value["rule"],
+            Severity.named(value["severity"]),
+            value["message"],
+            _parse_place(value),
+            _parse_object(value) if value["kind"] is not None else None,
+            known[_container_key(value)] if value["container"] else None,
+        )
+        fix, exemption = value["fix"], value["exemption"]
+        if fix:
+            finding.fix = Fix(fix["text"], tuple(fix["route"]), fix["value"], safe=fix["safe"])
+        if exemption:
+            finding.exemption = Exemption(
+                value["rule"],
+                exemption["reason"],
+                owner=exemption["owner"] or "",
+                until=exemption["until"] or "",
+                origin=exemption["origin"],
+                line=exemption["line"] or 0,
+            )
+        of(value).findings.append(finding)
+    for value in document["skipped"]:
+        of(value).skipped.append(Skipped(_parse_place(value), value["reason"]))
+    missing = document["summary"]["inputs"] - len(by_path)
+    return [*by_path.values(), *(FileResult("") for _ in range(missing))]
+
+
+def _container_key(value: dict[str, Any]) -> tuple[Any, ...]:
+    container = value["container"]
+    named = (value["kind"], value["namespace"], value["name"], value["document"])
+    return value["file"], *named, container["list"], container["index"], container["name"]
+
+
+def _parse_place(value: dict[str, Any]) -> Location:
+    return Location(value["file"], value["document"], tuple(value["route"]), line=value["line"], column=value["column"])
+
+
+def _parse_object(value: dict[str, Any]) -> ObjectName:
+    return ObjectName(value["kind"], value["name"] or "", value["namespace"] or "", value["apiVersion"] or "")
+
+
+def _parse_container(value: dict[str, Any]) -> ContainerVerdict:
+    container = value["container"]
+    return ContainerVerdict(
+        object_name=_parse_object(value),
+        list_name=container["list"],
+        index=container["index"],
+        name=container["name"] or "",
+        role=container["role"] or "",
+        image=container["image"] or "",
+        declared=container["declared"],
+        effective=State(container["effective"]),
+        reason=container["reason"] or "",
+        location=_parse_place(value),
+        places=tuple(
+            (place["path"], place["kind"], place["source"] or "", place["executable"], place["size"])
+            for place in value["writablePlaces"]
+        ),
+    )

@@ -40,7 +40,7 @@ def render(report: Report, write: Write) -> None:
         "name": "lithify",
         "version": report.tool_version,
         "semanticVersion": report.tool_version,
-        "rules": [_rule(rule, module.__doc__ or "") for rule, module in report.rules],
+        "rules": [_rule(rule, getattr(module, "__doc__", None) or rule.title) for rule, module in report.rules],
     }
     head = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints"}
     write(f'{{\n"$schema": "{_SCHEMA}",\n"version": "2.1.0",\n"runs": [{json.dumps(head)[:-1]},\n"results": [')

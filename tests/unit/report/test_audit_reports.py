@@ -15,6 +15,7 @@ import pytest
 from lithify.errors import InvalidInput
 from lithify.model.finding import Report
 from lithify.pipeline.audit import audit
+from lithify.report.json import parse_reports
 
 CASES = Path(__file__).parents[2] / "cases" / "audit"
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -231,3 +232,31 @@ def test_what_is_no_checklist_is_refused(text: str, report: Report, tmp_path: Pa
     path.write_text(text)
     with pytest.raises(InvalidInput):
         render("cklb", report, merge_into=str(path))
+
+
+PUBLISHED = Path(__file__).parents[3] / "docs" / "schemas" / "audit-report-v1.json"
+
+
+def test_json_follows_its_published_schema(report: Report) -> None:
+    """What scripts rely on is written down, and nothing else is there."""
+    jsonschema.validate(json.loads(render("json", report)), json.loads(PUBLISHED.read_text()))
+
+
+def test_reports_merge(tmp_path: Path) -> None:
+    """The shards of a corpus, joined, say what one run says."""
+    whole = audit([str(CASES)], today="2026-11-22")
+    shards = [render("json", audit([str(CASES)], shard=(index, 3), today="2026-11-22")) for index in (1, 2, 3)]
+    merged = parse_reports(shards)
+    first, second = json.loads(render("json", whole)), json.loads(render("json", merged))
+    assert second["summary"] == first["summary"]
+    for name in ("findings", "containers", "skipped"):
+        assert sorted(map(json.dumps, second[name])) == sorted(map(json.dumps, first[name]))
+    for name in ("sarif", "junit", "markdown", "html", "cklb", "policyreport", "text"):
+        assert render(name, merged)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "lithify.dev/audit-report/v9"}', "[" * 100_000])
+def test_what_is_no_report_is_refused(text: str) -> None:
+    """With one clear error."""
+    with pytest.raises(ValueError, match=r".+"):
+        parse_reports([text])

@@ -1,0 +1,40 @@
+"""`lithify report merge`: audit reports joined, and written in any format."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lithify.cli.audit import FORMATS, SEVERITIES, exit_code, pairs, write_reports
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("action", choices=("merge",), help="what to do with them")
+    parser.add_argument("reports", nargs="+", metavar="REPORT.json", help="what `lithify audit --format json` wrote")
+    parser.add_argument("--fail-on", choices=SEVERITIES, default="high", help="as for audit (default: high)")
+    parser.add_argument("--format", action="append", choices=FORMATS, help="may repeat, each with its --output")
+    parser.add_argument("--output", action="append", metavar="FILE", help="where the format goes; - is standard output")
+    parser.add_argument("--merge-into", metavar="FILE", help="answer the rules of this checklist (format cklb)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Join the reports, write them, and return 1 where a finding is as severe as --fail-on."""
+    from lithify.errors import InvalidInput
+    from lithify.report.json import parse_reports
+
+    outputs = pairs(arguments)
+
+    def texts() -> Any:
+        for path in arguments.reports:
+            try:
+                yield Path(path).read_bytes()
+            except OSError as error:
+                raise InvalidInput(f"{path}: {error.strerror}", hint="name files that audit wrote") from error
+
+    try:
+        report = parse_reports(texts())
+    except ValueError as error:
+        hint = "these are the JSON reports of lithify audit, of this version's schema"
+        raise InvalidInput(f"not to be merged: {error}", hint=hint) from error
+    write_reports(report, outputs, arguments)
+    return exit_code(report, arguments.fail_on)
