@@ -55,7 +55,7 @@ def audit(
     if shard is not None:
         inputs = [entry for entry in inputs if _part(entry[1], shard[1]) == shard[0] - 1]
     judge = Judge(today or time.strftime("%Y-%m-%d"), rules)
-    examiner = Examiner(judge, stack=stack, values=tuple(values))
+    examiner = Examiner(judge, inputs, stack=stack, values=tuple(values))
     if cache is not None and len(inputs) >= CACHED_FROM:
         from lithify.pipeline.cache import Cache
 
@@ -134,10 +134,14 @@ def _part(path: str, parts: int) -> int:
 class Examiner:
     """Takes an input to its result, as bytes."""
 
-    __slots__ = ("cache", "judge", "stack", "values")
+    __slots__ = ("_files", "_inputs", "cache", "judge", "stack", "values")
 
-    def __init__(self, judge: Judge, *, stack: bool = False, values: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, judge: Judge, inputs: Sequence[Input] = (), *, stack: bool = False, values: tuple[str, ...] = ()
+    ) -> None:
         self.judge = judge
+        self._inputs = inputs
+        self._files: set[str] | None = None
         self.stack = stack
         self.values = values
         self.cache: Cache | None = None
@@ -149,6 +153,12 @@ class Examiner:
             return None
         key = self.cache.key(kind_of(entry[1], data), data)
         return key if self.cache.get(key) is not None else None
+
+    def examines(self, path: str) -> bool:
+        """Tell whether a file is an input of its own."""
+        if self._files is None:
+            self._files = {os.path.abspath(path) for kind, path in self._inputs if kind == "file"}
+        return os.path.abspath(path) in self._files
 
     def recall(self, key: bytes) -> bytes:
         """Return a result that `key` found."""
@@ -165,7 +175,7 @@ class Examiner:
         if isinstance(data, str):
             return b"", self._result(unreadable(path, data))
         key = b"" if self.cache is None or kind == "stdin" else self.cache.key(kind_of(path, data), data)
-        reading = read_source(path, data, stack=self.stack)
+        reading = read_source(path, data, stack=self.stack, elsewhere=self.examines)
         return b"" if depends_on_more(reading) else key, self._result(reading)
 
     def _rendered(self, kind: str, path: str) -> Reading:

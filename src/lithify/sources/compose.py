@@ -6,7 +6,7 @@ variables replaced, anchors and merge keys resolved, `!reset` and `!override` ob
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lithify.documents.yaml import (
     Broken,
@@ -24,7 +24,7 @@ from lithify.model.finding import Skipped
 from lithify.model.location import Location, Route
 from lithify.model.quantity import parse_engine_size
 from lithify.model.workload import Container, Exemption, ObjectName, Oddity, Volume, VolumeMount, Workload
-from lithify.sources.base import EXEMPTION_KEY, Reading, normal_path, parse_exemption
+from lithify.sources.base import EXEMPTION_KEY, Reading, normal_path, nowhere, parse_exemption
 from lithify.sources.interpolate import interpolate, read_variables
 from lithify.sources.manifest import capability_names, noun, read_exemptions
 
@@ -85,17 +85,19 @@ class _File:
         return {name: place.child(item, name) for name, item in entries(node, explicit_first=True).items()}
 
 
-def read_compose(path: str, data: bytes, *, stack: bool = False) -> Reading:
+def read_compose(path: str, data: bytes, *, stack: bool = False, elsewhere: Callable[[str], bool] = nowhere) -> Reading:
     """Return the services of a Compose file, and those of the files that it includes.
 
+    An included file is left out where `elsewhere` says that it is examined by itself.
     What can't be followed (a missing file, a URL) becomes an oddity or a skip. Nothing for a file that has `services`
     and is no Compose file, as other programs' configurations are.
     """
-    return _Compose(path, stack=stack).read(data)
+    return _Compose(path, elsewhere, stack=stack).read(data)
 
 
 class _Compose:
-    def __init__(self, path: str, *, stack: bool) -> None:
+    def __init__(self, path: str, elsewhere: Callable[[str], bool], *, stack: bool) -> None:
+        self.elsewhere = elsewhere
         self.reading = Reading(path)
         self.reading.depends = True
         self.stack = stack
@@ -183,7 +185,7 @@ class _Compose:
                 if type(one) is ScalarNode
             ]
             present = [one for one in opened if one is not None]
-            if present:
+            if present and not self.elsewhere(present[0].path):
                 self._read_file(present[0], present[1] if len(present) > 1 else None)
 
     def _beside(self, file: _File, name: str) -> str:

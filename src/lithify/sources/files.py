@@ -3,14 +3,14 @@
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lithify.errors import NothingToExamine
 from lithify.model.finding import Skipped
 from lithify.model.location import Location
 from lithify.model.workload import Oddity
-from lithify.sources.base import Reading
+from lithify.sources.base import Reading, nowhere
 
 if TYPE_CHECKING:
     from lithify.sources.ignore import IgnoreFile
@@ -188,8 +188,11 @@ def _has_kind(data: bytes) -> bool:
     return data.startswith(b"kind:") or b"\nkind:" in data or b'"kind"' in data
 
 
-def read_source(path: str, data: bytes, *, stack: bool = False) -> Reading:
-    """Return the workloads of a file of any kind; one that describes none gives an empty reading."""
+def read_source(path: str, data: bytes, *, stack: bool = False, elsewhere: Callable[[str], bool] = nowhere) -> Reading:
+    """Return the workloads of a file of any kind; one that describes none gives an empty reading.
+
+    Files that it includes are left out where `elsewhere` says that they are examined by themselves.
+    """
     kind = kind_of(path, data)
     if kind == "kubernetes":
         from lithify.sources.manifest import read_manifest
@@ -198,7 +201,7 @@ def read_source(path: str, data: bytes, *, stack: bool = False) -> Reading:
     if kind == "compose":
         from lithify.sources.compose import read_compose
 
-        return read_compose(path, data, stack=stack)
+        return read_compose(path, data, stack=stack, elsewhere=elsewhere)
     if kind == "quadlet":
         from lithify.sources.quadlet import read_quadlet
 

@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,10 +120,10 @@ def test_a_process_that_dies_takes_only_its_file_with_it(tmp_path: Path, monkeyp
     parent = os.getpid()
     original = read_source
 
-    def deadly(path: str, data: bytes, **options: bool) -> Reading:
-        if path.endswith("0013.yaml"):
-            if os.getpid() == parent:
-                pytest.skip("the parent took it")
+    def deadly(path: str, data: bytes, **options: Any) -> Reading:
+        if os.getpid() == parent:
+            time.sleep(0.05)  # leaves the others to the child
+        elif path.endswith("0013.yaml"):
             os.kill(os.getpid(), 9)
         return original(path, data, **options)
 
@@ -130,6 +132,14 @@ def test_a_process_that_dies_takes_only_its_file_with_it(tmp_path: Path, monkeyp
     assert len(list(report.containers())) == 39
     (finding,) = [f for f in report.findings() if f.rule == "unreadable-input"]
     assert finding.location.path.endswith("0013.yaml")
+
+
+def test_an_included_file_is_judged_once(tmp_path: Path) -> None:
+    """Where it is an input itself, there; else with the file that includes it."""
+    (tmp_path / "compose.yaml").write_text("include: [more.yaml]\nservices: {a: {image: x}}\n")
+    (tmp_path / "more.yaml").write_text("services: {b: {image: x}}\n")
+    for paths in ([str(tmp_path)], [str(tmp_path / "compose.yaml")]):
+        assert sorted(container.name for container in audit(paths).containers()) == ["a", "b"]
 
 
 def test_shards_cover_everything_once(tmp_path: Path) -> None:

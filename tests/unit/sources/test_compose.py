@@ -10,11 +10,11 @@ from lithify.sources.compose import read_compose
 from lithify.sources.interpolate import interpolate
 
 
-def read(folder: Path, text: str, name: str = "compose.yaml", **options: bool) -> Reading:
+def read(folder: Path, text: str, name: str = "compose.yaml", *, stack: bool = False) -> Reading:
     """Write a Compose file and read it."""
     path = folder / name
     path.write_text(text)
-    return read_compose(str(path), text.encode(), **options)
+    return read_compose(str(path), text.encode(), stack=stack)
 
 
 def services(reading: Reading) -> dict[str, Container]:
