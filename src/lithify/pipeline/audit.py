@@ -17,7 +17,7 @@ from lithify.model.finding import FileResult, Report
 from lithify.model.workload import Exemption
 from lithify.pipeline.judge import ALL, Judge, depends_on_more, pack, unpack
 from lithify.sources.base import Reading
-from lithify.sources.files import Input, find_inputs, kind_of, read_bytes, read_source, read_stdin, unreadable
+from lithify.sources.files import Input, find_inputs, kind_of, left_out, read_bytes, read_source, read_stdin, unreadable
 
 if TYPE_CHECKING:
     from lithify.pipeline.cache import Cache
@@ -171,6 +171,9 @@ class Examiner:
         kind, path = entry
         if kind == "chart" or kind == "kustomization":
             return b"", self._result(self._rendered(kind, path))
+        if kind == "patch":
+            reason = "a patch of the kustomization beside it: name its folder, and it is built"
+            return b"", self._result(left_out(path, reason))
         data = read_stdin() if kind == "stdin" else read_bytes(path) if kind == "file" else "no permission to list it"
         if isinstance(data, str):
             return b"", self._result(unreadable(path, data))

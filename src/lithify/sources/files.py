@@ -3,7 +3,7 @@
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lithify.errors import NothingToExamine
@@ -24,7 +24,7 @@ KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _NO_MANIFESTS = frozenset(("package-lock.json", "package.json", "tsconfig.json", "composer.lock", "pnpm-lock.yaml"))
 
 Input = tuple[str, str]
-"""What an input is (`file`, `stdin`, `chart`, `kustomization`, `skipped`), and its path."""
+"""What an input is (`file`, `stdin`, `chart`, `kustomization`, `patch`, `unreadable`), and its path."""
 
 
 def find_inputs(paths: Sequence[str], *, ignore: bool = True) -> list[Input]:
@@ -67,6 +67,7 @@ def _walk(root: str, *, ignore: bool) -> Iterator[Input]:
         files = _above(root)
     base = _git_path(root) if files else ""
     stack: list[tuple[str, str, list[IgnoreFile]]] = [(root, base, files)]
+    patches: set[str] = set()
     while stack:
         folder, inside, rules = stack.pop()
         try:
@@ -82,6 +83,8 @@ def _walk(root: str, *, ignore: bool) -> Iterator[Input]:
         if folder == root and not names.isdisjoint(KUSTOMIZATIONS):
             yield "kustomization", folder
             continue
+        if not names.isdisjoint(KUSTOMIZATIONS):
+            patches.update(os.path.normpath(os.path.join(folder, name)) for name in _patches(folder))
         if ignore and ".gitignore" in names and (own := read_ignore_file(folder, inside)) is not None:
             rules = [*rules, own]
         below: list[tuple[str, str, list[IgnoreFile]]] = []
@@ -96,8 +99,21 @@ def _walk(root: str, *, ignore: bool) -> Iterator[Input]:
                 and name not in _NO_MANIFESTS
                 and not (rules and ignored(inside + name, rules, directory=False))
             ):
-                yield "file", entry.path.removeprefix("./")
+                is_patch = bool(patches) and os.path.normpath(entry.path) in patches
+                yield "patch" if is_patch else "file", entry.path.removeprefix("./")
         stack.extend(reversed(below))
+
+
+def _patches(folder: str) -> Iterable[str]:
+    """Return the files that the kustomization of a folder merges into others: parts of objects, not to be judged."""
+    data = next(
+        (data for name in KUSTOMIZATIONS if isinstance(data := read_bytes(os.path.join(folder, name)), bytes)), b""
+    )
+    if b"patch" not in data:
+        return ()
+    from lithify.sources.kustomize import patch_files
+
+    return patch_files(data)
 
 
 def _above(root: str) -> list["IgnoreFile"]:

@@ -1,7 +1,9 @@
 """Workloads of kustomizations, built by kustomize or kubectl itself."""
 
 import os
+from collections.abc import Iterator
 
+from lithify.documents.yaml import Document, MappingNode, Node, ScalarNode, SequenceNode, entries, read_documents
 from lithify.errors import EngineUnreachable
 from lithify.sources.base import Reading
 from lithify.sources.files import KUSTOMIZATIONS, left_out, unreadable
@@ -39,3 +41,19 @@ def read_kustomization(folder: str) -> Reading:
     for location in places(reading):
         location.redirect(kustomization, lambda _line, _column: (1, 1))
     return reading
+
+
+def patch_files(kustomization: bytes) -> Iterator[str]:
+    """Yield the files that a kustomization merges into its resources."""
+    for document in read_documents(kustomization):
+        if isinstance(document, Document) and type(document.root) is MappingNode:
+            found = entries(document.root)
+            for key in ("patches", "patchesStrategicMerge", "patchesJson6902"):
+                yield from _paths(found.get(key))
+
+
+def _paths(node: Node) -> Iterator[str]:
+    for item in node.value if type(node) is SequenceNode else ():
+        path = entries(item).get("path") if type(item) is MappingNode else item
+        if type(path) is ScalarNode:
+            yield path.value
