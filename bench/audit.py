@@ -1,7 +1,8 @@
 """How fast `lithify audit` is beside its floors and a peer: `python -m bench.audit [--files 2000] [--seed 1]`.
 
 One corpus, made from the seed; every row in turn, in one run, so that the machine's moods fall on all alike. Time is
-from start to end of a process, memory the peak of its largest process. Prints a table and, with `--json FILE`, writes
+from start to end of a process and, beside it, of processors, which says more on a machine that others use too; memory is
+the peak of its largest process. Prints a table and, with `--json FILE`, writes
 it; exit code 1 where a goal is missed. Checkov is a row where `checkov` is on the path or named with `--checkov`.
 """
 
@@ -66,19 +67,20 @@ def rows(folder: str, checkov: str | None) -> dict[str, list[str]]:
     return commands
 
 
-def measure(command: list[str], environment: dict[str, str]) -> tuple[float, int]:
-    """Return seconds and peak bytes of a command and what it starts."""
+def measure(command: list[str], environment: dict[str, str]) -> tuple[float, float, int]:
+    """Return seconds, seconds of processors and peak bytes of a command and what it starts."""
     report = ["-c", _MEASURE, json.dumps(command)]
     result = subprocess.run([sys.executable, *report], env=environment, check=True, capture_output=True, text=True)
-    seconds, kilobytes = result.stdout.split()[-2:]
-    return float(seconds), int(kilobytes) << 10
+    seconds, processor, kilobytes = result.stdout.split()[-3:]
+    return float(seconds), float(processor), int(kilobytes) << 10
 
 
 _MEASURE = """
 import json, resource, subprocess, sys, time
 begun = time.perf_counter()
 subprocess.run(json.loads(sys.argv[1]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-print(time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(time.perf_counter() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss)
 """
 
 
@@ -86,16 +88,25 @@ def run(folder: str, environment: dict[str, str], rounds: int, checkov: str | No
     """Return the median of seconds and the peak of memory for each row; a slow peer runs once."""
     commands = rows(folder, checkov)
     seconds: dict[str, list[float]] = {name: [] for name in commands}
+    processor: dict[str, list[float]] = {name: [] for name in commands}
     memory = dict.fromkeys(commands, 0)
     for number in range(rounds):
         for name, command in commands.items():
             if number and name.startswith("checkov"):
                 continue
-            taken, peak = measure(command, environment)
+            taken, used, peak = measure(command, environment)
             if number or name != "lithify, unchanged":  # the first fills the cache
                 seconds[name].append(taken)
+                processor[name].append(used)
             memory[name] = max(memory[name], peak)
-    return {name: {"seconds": statistics.median(seconds[name]), "bytes": memory[name]} for name in commands}
+    return {
+        name: {
+            "seconds": statistics.median(seconds[name]),
+            "processor": statistics.median(processor[name]),
+            "bytes": memory[name],
+        }
+        for name in commands
+    }
 
 
 GOALS = [
@@ -145,12 +156,15 @@ def measure_one(folder: str, environment: dict[str, str], rounds: int) -> float:
 
 def show(table: dict[str, dict[str, float]], one: float, files: int, size: int) -> list[str]:
     """Print rows and goals, and return the goals that were missed."""
-    print(f"{files} files, {size / 1e6:.1f} MB")
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    busy = f"; the machine is busy with other things (load {load:.1f})" if load > cores + 1 else ""
+    print(f"{files} files, {size / 1e6:.1f} MB, {cores} cores{busy}; seconds, and seconds of processors")
     for name, row in table.items():
         rate = (
             f"{files / row['seconds']:8.0f} files/s {size / 1e6 / row['seconds']:6.1f} MB/s" if name[0] != "p" else ""
         )
-        print(f"{name:24}{row['seconds']:8.3f} s {rate:30}{row['bytes'] / 1e6:8.1f} MB")
+        times = f"{row['seconds']:8.3f} s {row['processor']:8.3f} s"
+        print(f"{name:24}{times} {rate:30}{row['bytes'] / 1e6:8.1f} MB")
     print(f"one file: x{one:.2f} of python -c pass")
     checks: list[tuple[str, float, float]] = [("one file / python -c pass", one, 5.0)]
     checks += [
