@@ -29,11 +29,12 @@ def read_chart(folder: str, values: Sequence[str] = ()) -> Reading:
     for path in values:
         command += ["--values", path]
     result = run(command, timeout=120.0, limit=64 << 20)
-    if result.code != 0 or result.truncated:
-        reason = (
-            "its output is too large" if result.truncated else result.message.splitlines()[-1:] or ["no reason given"]
-        )
-        return unreadable(folder, f"helm template failed: {reason if isinstance(reason, str) else reason[0]}")
+    if result.truncated:
+        return unreadable(folder, "helm template writes more than fits")
+    if result.code != 0:
+        lines = result.message.splitlines() or ["no reason given"]
+        reason = next((line for line in lines if line.startswith("Error:")), lines[-1])
+        return unreadable(folder, f"helm template failed: {reason.removeprefix('Error: ')}")
     reading = read_manifest(folder, result.stdout)
     reading.depends = True
     _name_templates(reading, folder, result.stdout)
