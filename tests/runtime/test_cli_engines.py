@@ -509,6 +509,23 @@ def _wait_until_stopped(container: Container) -> None:
         time.sleep(0.1)
 
 
+def test_docker_goes_away(docker_image: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An engine that is gone half-way is an error of ours in whatever is asked of a container."""
+    container = DockerEngine().create(
+        Target(kind=TargetKind.IMAGE, engine="docker", reference=docker_image), root=Root.WRITABLE
+    )
+    with monkeypatch.context() as gone:
+        gone.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
+        for ask in (container.start, container.pid, container.exit_code, container.kill, container.diff):
+            with pytest.raises(EngineUnreachable):
+                ask()
+        with pytest.raises(EngineUnreachable):
+            container.execute(["true"])
+        with pytest.raises(EngineUnreachable):
+            container.remove()
+    container.remove()
+
+
 def test_docker_without_daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A socket that nobody listens at is an engine that gives no answer."""
     if not shutil.which("docker"):

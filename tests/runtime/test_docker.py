@@ -19,11 +19,11 @@ from lithify.model.writes import RunKey
 LINES = (
     "",
     "-d --restart on-failure:3 --hostname web --user 7:8 -w /tmp -e A=b -e 'C=d e' --stop-signal SIGINT",
-    "-it --entrypoint env --init --privileged",
+    "-it --entrypoint env --init --privileged --read-only",
     "-m 64m --memory-reservation 32m --cpus 0.5 --cpu-shares 512 --pids-limit 50 --shm-size 1m --oom-score-adj 100",
     "--cap-add NET_ADMIN --cap-drop ALL --security-opt no-new-privileges --group-add 44 --ulimit nofile=99:100",
     "-p 127.0.0.1::8080 -p 9090/udp --expose 7 --dns 127.0.0.9 --add-host h:127.0.0.3 --network host",
-    "--tmpfs /a:size=1m -v /etc:/b:ro --mount type=bind,src=/usr,dst=/c,readonly --mount type=tmpfs,dst=/d --read-only",
+    "--tmpfs /a:size=1m -v /etc:/b:ro --mount type=bind,src=/usr,dst=/c,readonly --mount type=tmpfs,dst=/d -v /e",
     "--ipc host --pid host --device /dev/null:/dev/other --sysctl net.ipv4.ip_forward=1 --stop-timeout 3",
 )
 NAMED_LATER = ("Hostname", "Domainname", "Labels", "ContainerIDFile", "Image")

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -28,6 +28,7 @@ _MODES = (
     ("UsernsMode", "userns", ("",)),
     ("NetworkMode", "network", ("", "default", "bridge", "private")),
 )
+_HEX = frozenset("0123456789abcdef")
 _STANDARD_SHM = (0, 64 << 20, 65536000)
 
 
@@ -59,7 +60,7 @@ def line_of_container(engine: str, known: Mapping[str, Any], image: Mapping[str,
     host = known.get("HostConfig") or {}
     words = [
         *_identity(known, config, base),
-        *_mounts(known, host),
+        *_mounts(known, host, base.get("Volumes") or {}),
         *_limits(host),
         *_network(known, host),
         *_rest(host),
@@ -114,22 +115,32 @@ def _listed(value: object) -> list[str]:
     return [str(word) for word in value] if isinstance(value, list) else []
 
 
-def _mounts(known: Mapping[str, Any], host: Mapping[str, Any]) -> Iterator[str]:
+def _mounts(known: Mapping[str, Any], host: Mapping[str, Any], declared: Collection[str]) -> Iterator[str]:
+    """Yield the mounts that somebody asked for: anonymous volumes that the image declares come by themselves."""
     done = set()
     for bind in host.get("Binds") or []:
-        yield f"--volume={bind}"
-        done.add(PurePosixPath(str(bind).split(":")[1] if ":" in bind else bind))
+        source, _, rest = str(bind).partition(":")
+        if not _is_anonymous(source):  # Podman lists the image's own as well
+            yield f"--volume={bind}"
+            done.add(PurePosixPath(rest.partition(":")[0] or source))
     for path, options in (host.get("Tmpfs") or {}).items():
         yield f"--tmpfs={path}:{options}" if options else f"--tmpfs={path}"
         done.add(PurePosixPath(path))
     for mount in known.get("Mounts") or []:
-        path, kind = PurePosixPath(str(mount.get("Destination", ""))), mount.get("Type")
+        path, kind = str(mount.get("Destination", "")), mount.get("Type")
         source = str(mount.get("Name") if kind == "volume" else mount.get("Source") or "")
-        anonymous = kind == "volume" and len(source) == 64
-        if path in done or anonymous or kind not in ("bind", "volume", "tmpfs"):
+        if PurePosixPath(path) in done or kind not in ("bind", "volume", "tmpfs"):
+            continue
+        if kind == "volume" and _is_anonymous(source):
+            if path not in declared:
+                yield f"--volume={path}"
             continue
         fields = [f"type={kind}", *([f"src={source}"] if source and kind != "tmpfs" else []), f"dst={path}"]
         yield f"--mount={mount_value(*fields, *([] if mount.get('RW', True) else ['readonly']))}"
+
+
+def _is_anonymous(volume: str) -> bool:
+    return len(volume) == 64 and set(volume) <= _HEX
 
 
 def _limits(host: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,101 @@
+"""What only Podman does."""
+
+import json
+import shlex
+import subprocess
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+
+from lithify.engines.base import Root
+from lithify.engines.container_line import line_of_container
+from lithify.engines.podman import PodmanEngine
+from lithify.engines.runline import MountKind, parse_run_line
+from lithify.errors import EngineRefused
+from lithify.model.image import EntryType
+from lithify.model.mount import Mount, MountPlan, Seed, StorageKind
+from lithify.model.run import Target, TargetKind
+from lithify.model.writes import RunKey
+
+LINE = "podman --runtime runc --cgroup-manager cgroupfs run --ulimit nofile=1024:1024 --ulimit nproc=1024:1024"
+
+
+def target_of(image: str, words: str = "", command: str = "sleep 1000") -> Target:
+    line = tuple(shlex.split(f"{LINE} {words} {image} {command}"))
+    return Target(kind=TargetKind.LINE, engine="podman", reference=" ".join(line), line=line)
+
+
+def plan_of(*mounts: Mount) -> MountPlan:
+    return MountPlan(key=RunKey(image="x"), container="x", mounts=mounts)
+
+
+def memory(path: str, seed: Seed, **more: Any) -> Mount:
+    return Mount(path=PurePosixPath(path), storage=StorageKind.MEMORY, seed=seed, size=1 << 20, **more)
+
+
+def test_only_planned_places_are_writable(podman_image: str) -> None:
+    """What `--read-only` brings with it is left out, shared memory kept."""
+    engine = PodmanEngine()
+    container = engine.create(target_of(podman_image, "-u 0"), root=Root.READ_ONLY, plan=plan_of())
+    try:
+        container.start()
+        for path, code in (("/run", 1), ("/tmp", 1), ("/var/tmp", 1), ("/dev/shm", 0)):
+            assert container.execute(["touch", f"{path}/x"]).code == code, path
+    finally:
+        container.remove()
+
+
+@pytest.mark.parametrize("words", ["--read-only-tmpfs=false", "--ipc host", "--tmpfs /dev/shm", "--shm-size 1m"])
+def test_shared_memory_stays_as_the_line_has_it(words: str, podman_image: str) -> None:
+    """Nothing is mounted over what the user set."""
+    command = PodmanEngine().render(target_of(podman_image, words), plan_of()).command
+    shown = [mount for mount in parse_run_line(command).mounts() if mount.path == PurePosixPath("/dev/shm")]
+    assert len(shown) == (0 if "ipc" in words else 1)
+    assert "size=1m" not in words or "size=1m" in shown[0].options
+
+
+def test_a_line_that_wants_the_writable_places_keeps_them(podman_image: str) -> None:
+    """The user's own word stands, and the report says what it means."""
+    command = PodmanEngine().render(target_of(podman_image, "--read-only-tmpfs=true"), plan_of())
+    assert any("/var/tmp" in note for note in command.notes)
+    assert "--read-only-tmpfs=false" not in command.command
+
+
+def test_a_copy_up_that_spoils_modes_is_not_used(podman_image: str) -> None:
+    """A directory that all may write would come back without that: it gets a tmpfs of its own, or a volume."""
+    engine = PodmanEngine()
+    few = engine.render(target_of(podman_image), plan_of(memory("/srv/pipe", Seed.SKELETON))).command
+    places = {str(m.path): m.kind for m in parse_run_line(few).mounts()}
+    assert places["/srv/pipe/one"] is MountKind.TMPFS
+    plain = engine.render(target_of(podman_image), plan_of(memory("/etc/apt", Seed.CONTENT))).command
+    assert any("/etc/apt:" in word and ",tmpcopyup" in word for word in plain)
+
+
+def test_a_file_that_the_image_lacks_is_refused(podman_image: str) -> None:
+    """Podman can't make one by itself; the error says what to do."""
+    mount = Mount(path=PurePosixPath("/etc/none"), storage=StorageKind.VOLUME, type=EntryType.FILE, name="none")
+    with pytest.raises(EngineRefused) as caught:
+        PodmanEngine().render(target_of(podman_image), plan_of(mount))
+    assert caught.value.hint
+
+
+def test_line_of_a_container_is_the_line_it_was_made_with(podman_image: str) -> None:
+    """Podman remembers it, options of the program included."""
+    target = target_of(podman_image, "-d --name lithify-test-remembered -e A=b --tmpfs /run")
+    subprocess.run(target.line, check=True, capture_output=True, timeout=60)
+    try:
+        words = ["podman", "container", "inspect", "lithify-test-remembered"]
+        known = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)[0]
+        assert line_of_container("podman", known, {}).words == target.line
+        words = ["podman", "image", "inspect", podman_image]
+        image = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)[0]
+        # one made without a command line is put together from what it is
+        known["Config"]["CreateCommand"] = None
+        made = line_of_container("podman", known, image)
+        assert made.environment()["A"] == "b"
+        assert [str(mount.path) for mount in made.mounts()] == ["/run"]
+        assert made.command == ()
+    finally:
+        words = ["podman", "rm", "-f", "-v", "-t0", "lithify-test-remembered"]
+        subprocess.run(words, check=True, capture_output=True, timeout=60)
