@@ -2,7 +2,8 @@
 
 One corpus, made from the seed; every row in turn, in one run, so that the machine's moods fall on all alike. Time is
 from start to end of a process and, beside it, of processors, which says more on a machine that others use too; memory
-is the peak of its largest process. Prints a table and, with `--json FILE`, writes it; exit code 1 where a goal is missed. Checkov is a row where `checkov` is on the path or named with `--checkov`.
+is the peak of its largest process. Prints a table and, with `--json FILE`, writes it; exit code 1 where a goal is
+missed. Checkov is a row where `checkov` is on the path or named with `--checkov`.
 """
 
 import argparse
