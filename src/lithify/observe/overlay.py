@@ -314,33 +314,36 @@ class _Reading(Findings):
     def _regular(
         self, entry: Entry, directory: int, name: str, status: os.stat_result, old: os.stat_result, holder: int
     ) -> None:
-        marks = _attributes(directory, name)
-        origin = marks.get(mark_name("origin", self.config.user_xattr))
-        if mark_name("metacopy", self.config.user_xattr) in marks:
-            entry.change, entry.style = Change.METADATA, WriterStyle.IN_PLACE
-            return
+        origin = _read_attribute(directory, name, mark_name("origin", self.config.user_xattr))
         self.marks_seen = self.marks_seen or origin is not None
-        if self._is_other_inode(origin, old, holder, name):
+        same = status.st_size == old.st_size and same_time(status.st_mtime_ns, old.st_mtime_ns)
+        if self._is_other_inode(origin, old, holder, None if same else name):
             entry.change, entry.style = Change.REPLACED, WriterStyle.RENAME
             entry.content = self.kind(directory, name, status)
             return
         if origin is not None:
             entry.style = WriterStyle.IN_PLACE
-        if status.st_size != old.st_size or not same_time(status.st_mtime_ns, old.st_mtime_ns):
+        if same and owner_and_mode(status) != owner_and_mode(old):  # of thousands of files, after a chown -R
+            entry.change = Change.METADATA
+            return
+        marks = _attributes(directory, name)
+        if mark_name("metacopy", self.config.user_xattr) in marks:
+            entry.change = Change.METADATA
+        elif not same:
             entry.change = Change.CHANGED
             entry.content = self.kind(directory, name, status)
-        elif owner_and_mode(status) != owner_and_mode(old) or not _same_attributes(marks, _attributes(holder, name)):
-            entry.change = Change.METADATA
-        else:
+        elif _same_attributes(marks, _attributes(holder, name)):
             entry.change = Change.OPENED
+        else:
+            entry.change = Change.METADATA
 
-    def _is_other_inode(self, origin: bytes | None, old: os.stat_result, holder: int, name: str) -> bool:
-        """Tell whether a file is not the copy of the image's file under its name."""
+    def _is_other_inode(self, origin: bytes | None, old: os.stat_result, holder: int, name: str | None) -> bool:
+        """Tell whether a file is not the copy of the image's file under its name; None for one that looks like it."""
         if origin is None:
             # Files with several links are copied up without the mark, and so is everything where marks can't be kept.
             return self.marks_seen and old.st_nlink == 1
         # struct ovl_fb: version, magic, length, flags, type (1 byte each), uuid (16), then the lower file's handle.
-        if len(origin) <= 21:
+        if len(origin) <= 21 or name is None:
             return False
         handle = kernel.file_handle(holder, name)
         return handle is not None and len(origin) == 21 + len(handle) and origin[21:] != handle
@@ -385,7 +388,7 @@ class _Reading(Findings):
             self.remarks.add("without root the marks of overlayfs can't be read: replaced files count as changed")
 
     def _has_origin(self, directory: int, name: str) -> bool:
-        return mark_name("origin", self.config.user_xattr) in _attributes(directory, name)
+        return _read_attribute(directory, name, mark_name("origin", self.config.user_xattr)) is not None
 
     def _only_noise(self, descriptor: int, path: str) -> bool:
         """Tell whether a new directory holds nothing but what the engine makes."""
@@ -412,6 +415,14 @@ class _Reading(Findings):
 def _link(directory: int, name: str) -> str | None:
     try:
         return os.readlink(name, dir_fd=directory)
+    except OSError:
+        return None
+
+
+def _read_attribute(directory: int, name: str, key: str) -> bytes | None:
+    """Return one extended attribute of an entry, links not followed; None where it has none."""
+    try:
+        return os.getxattr(f"/proc/self/fd/{directory}/{name}", key, follow_symlinks=False)
     except OSError:
         return None
 

@@ -39,6 +39,11 @@ def read_processes(pid: int) -> tuple[Process, ...]:
     return tuple(process for process in found if process is not None)
 
 
+def read_process(pid: int) -> Process | None:
+    """Return process `pid` as its container sees it; None where it is gone."""
+    return _read_process(pid, IdMap.read(pid), _link(f"/proc/{pid}/root") or "/")
+
+
 def members(pid: int) -> tuple[int, ...]:
     """Return the pids of all processes in the container that `pid` is in, lowest first; nothing where it is gone."""
     own, namespace = _link("/proc/self/ns/pid"), _link(f"/proc/{pid}/ns/pid")

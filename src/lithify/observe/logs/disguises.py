@@ -29,6 +29,8 @@ class Disguise:
     temporary: bool = False
     climbs: bool = False
     """The program prints paths with `..` in them."""
+    vague: bool = False
+    """The text says little: any error that the line names says more."""
     beside_error: bool = False
     """The line names an error too, and is found by that."""
     cause: str = ""
@@ -46,6 +48,14 @@ _TMP_REMEDY = "Mount a tmpfs on /tmp with mode 1777, or point TMPDIR at a direct
 _P = r"(?P<path>(?<![\w/.\-])/[^\s'\"`,;)\]]{1,4000})"
 _FILE = "It could not write a file there; the usual reason is a read-only root."
 _PID = "Mount a small tmpfs on the directory, owned by the user it runs as, or turn the file off."
+
+_ATTEMPTS = tuple(
+    f"{failed} {verb}"
+    for failed in ("could not", "can not", "cannot", "can't", "unable to", "failed to")
+    for verb in ("create", "write", "mkdir", "save")
+    if failed != "can't" or verb in ("create", "write")
+)
+"""Openings of sentences that tell of a failed write without the error: the least of hints, and only with a path."""
 
 DISGUISES: tuple[Disguise, ...] = (
     # --- the error is named, the path is not ---
@@ -459,11 +469,75 @@ DISGUISES: tuple[Disguise, ...] = (
         remedy="Give the place the uid, gid and mode of the process that writes.",
     ),
     _row(
-        "could not create",
-        rf"could not create (?:\w+ ){{0,4}}(?:at|in|directory:?|file:?) ['\"]?{_P}",
+        "failure while writing changes",
+        rf"failure while writing changes to {_P}",
         operation=Operation.CREATE,
+        cause="The user database is changed by a lock file and a temporary file beside it, in /etc.",
+        remedy="Start the container with the final uid and gid (--user, runAsUser) and unset PUID and PGID; "
+        "/etc stays read-only.",
+    ),
+    _row(
+        "cannot open an http server",
+        r"cannot open an http server: .*\bEROFS\b",
+        error=LogError.EROFS,
+        program="supervisord",
+        operation=Operation.BIND,
+        beside_error=True,
+        cause="supervisord could not make the socket that its [unix_http_server] section names.",
+        remedy=_PID,
+    ),
+    _row(
+        "is denied",
+        r"access to the path '(?P<path>/[^']{1,4000})' is denied",
+        error=LogError.EACCES,
+        program="dotnet",
+        confidence=0.6,
+        cause="The owner or mode of the directory does not let this user write.",
+        remedy="Give the place the uid, gid and mode of the process that writes.",
+    ),
+    _row(
+        "obtain node lock",
+        rf"failed to obtain node locks?, tried \[*{_P}",
+        operation=Operation.CREATE,
+        cause="The data directory could not be locked: it is not writable, or another node holds it.",
+        remedy="Mount a volume that survives the container there, owned by the user the program runs as.",
+    ),
+    _row(
+        "writable directory",
+        rf"['\"]{_P}['\"] must be a writable directory",
+        operation=Operation.CREATE,
+        cause="The program tested the directory and found it not writable.",
+        remedy="Mount that place, owned by the user the program runs as.",
+    ),
+    *(
+        _row(
+            f"unable to {verb} the",
+            rf"unable to {verb} the \"[^\"]{{1,60}}\" directory \({_P}",
+            program="php",
+            operation=Operation.MKDIR,
+            cause="Symfony could not make or write one of its directories.",
+            remedy="Warm the cache up when the image is built; mount the directories that change, such as var/log.",
+        )
+        for verb in ("create", "write in")
+    ),
+    _row(
+        "unable to create [/",
+        rf"unable to create \[{_P}",
+        program="java",
+        operation=Operation.MKDIR,
         cause=_FILE,
         remedy="Mount the directory, owned by the user the program runs as.",
+    ),
+    *(
+        _row(
+            needle,
+            rf"{needle.replace('can not', 'can ?not')}(?: to)? (?:the |a |an |its |new )?(?:[\w-]+ ){{0,4}}"
+            rf"(?:(?:at|in|file|directory|dir|folder)\b:? )?\W?{_P}",
+            cause=_FILE,
+            remedy="Mount the directory, owned by the user the program runs as.",
+            vague=True,
+        )
+        for needle in _ATTEMPTS
     ),
     # --- databases ---
     _row(
@@ -621,12 +695,15 @@ DISGUISES: tuple[Disguise, ...] = (
 NEEDLES = tuple(dict.fromkeys(row.needle.encode() for row in DISGUISES if not row.beside_error))
 
 
-def matching(text: str, *, named: bool) -> Iterator[tuple[Disguise, re.Match[str]]]:
-    """Yield the rows that `text` is one of; `named`: it names EROFS already, so a row need only add the path."""
+def matching(text: str, *, named: bool = False, vague: bool = False) -> Iterator[tuple[Disguise, re.Match[str]]]:
+    """Yield the rows that `text` is one of, the vague ones or the others.
+
+    `named`: it names EROFS already, so that a row need only add the path.
+    """
     text = text[:_LONGEST]
     lowered = text.lower()
     for row in DISGUISES:
-        if row.needle in lowered and (not named or row.error is LogError.EROFS):
+        if row.vague is vague and row.needle in lowered and (not named or row.error is LogError.EROFS):
             match = row.pattern.search(text)
             if match:
                 yield row, match

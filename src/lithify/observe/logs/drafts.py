@@ -67,10 +67,9 @@ def examine(messages: Iterable[Message], *, line: int, raw: str) -> Iterator[Dra
         yield from _pathless(pathless[-1] if _path_beside(pathless[-1][0]) else pathless[0], read, line, raw)
         return
     named = [item for item in failures if item[2].path is not None and _is_failed_write(*item[1:])]
-    for message, text in read:
-        for row, match in matching(text, named=False):
-            yield _disguised(row, match, Failure(error=row.error), message, line, raw)
-            return
+    if hint := next(_hints(read, line, raw, vague=False), None):
+        yield hint
+        return
     if named:
         yield from _drafts([item for item in named if item[0] is named[0][0]], line, raw)
         return
@@ -78,7 +77,17 @@ def examine(messages: Iterable[Message], *, line: int, raw: str) -> Iterator[Dra
         if failure.error in (LogError.ENOSPC, LogError.EXDEV) and failure.stated:
             yield Draft(failure=failure, message=message, line=line, raw=raw)
             return
-    yield from _preludes(read, line, raw)
+    begun = next(_preludes(read, line, raw), None) or next(_hints(read, line, raw, vague=True), None)
+    if begun:
+        yield begun
+
+
+def _hints(read: Iterable[tuple[Message, str]], line: int, raw: str, *, vague: bool) -> Iterator[Draft]:
+    for message, text in read:
+        for row, match in matching(text, vague=vague):
+            # wget's second line: `Cannot write to 'P' (Success).`
+            if "(Success)" not in text:
+                yield _disguised(row, match, Failure(error=row.error), message, line, raw)
 
 
 def _text(message: Message) -> str:
@@ -109,6 +118,9 @@ _TRACE = ("Caused by:", "[cause]", "Wrapped by:", "Suppressed:")
 def _drafts(named: Sequence[tuple[Message, str, Failure]], line: int, raw: str) -> Iterator[Draft]:
     seen = set()
     for message, text, failure in named[:_MANY]:
+        beside = _path_beside(message)
+        if beside.endswith(f"/{(failure.path or '').rpartition('/')[2]}") and not (failure.path or "/").startswith("/"):
+            failure = replace(failure, path=beside)
         if failure.error in (LogError.EACCES, LogError.EPERM) and failure.operation is Operation.EXECUTE:
             failure = replace(failure, error=LogError.NOEXEC)
         key = (failure.path, failure.error)
@@ -149,10 +161,11 @@ def _pathless(
 def _disguised(row: Disguise, match: re.Match[str], failure: Failure, message: Message, line: int, raw: str) -> Draft:
     named = match.groupdict().get("path")
     path = named or row.path
+    tried = (row.operation, failure.operation, operation_in(match[0].partition(" /")[0]))
     failure = replace(
         failure,
         path=path,
-        operation=row.operation if row.operation is not Operation.UNKNOWN else failure.operation,
+        operation=next(o for o in tried if o is not Operation.UNKNOWN or o is tried[-1]),
         program=row.program or failure.program,
         temporary=row.temporary,
         delimited=bool(named),

@@ -81,7 +81,7 @@ _SYMBOL = re.compile(r"\b(?:" + "|".join(_BY_SYMBOL) + r")\b(?! \(device| file ?
 # elsewhere it is an exit code. erofs is a filesystem's name too, and counts where Erlang prints a reason.
 _NUMBER = re.compile(
     r"\berrno[ :=]+-?30\b|\berrcode: ?30\b|\bos err(?:no|or) 30\b|\berror number 30\b|\bstatus code = 30\b|"
-    r"(?<=\{ )code: 30\b|\bexit=-30\b|(?<!type: )(?<=: )erofs(?=[\"')}\]]*\s*\Z)|(?<=error,)\s?erofs(?=[,}\]])"
+    r"(?<=\{ )code: 30\b|\bexit=-30\b|(?<!type: )(?<=: )erofs(?=[\"')}\]]*\s*\Z)|(?<=,)\s?erofs(?=\})"
 )
 _AROUND = 80
 """Characters before an error's text that may belong to it."""
@@ -92,9 +92,9 @@ def _before(name: _Name) -> re.Pattern[str]:
     """What may stand before an error's text: what only precedes it, or what opens a bracket or quote around it."""
     n, symbol = name.number, "(?:" + "|".join(name.symbols).lower() + ")"
     return re.compile(
-        rf"(?:\[errno {n}\] ?|\({n}\)|\b{n}: |\b{symbol}: |\bos errno {n} - |\berrcode: {n} - |\berrno[ :=]+{n} - )\Z|"
+        rf"(?:\[errno {n}\] ?|\({n}\) ?|\b{n}: |\b{symbol}: |\b(?:os errno|errcode:|errno[ :=]) ?{n} - )\Z|"
         rf"(?P<opens>\b{symbol} \(|\berrno[ :=]+{n} [(\"]|\berrcode: {n} \"|"
-        rf"\bos \{{ code: {n}, kind: \w+, message: \")\Z"
+        rf"\b(?:os|io|permission|filenotfound)error\({n}, '|\bos \{{ code: {n}, kind: \w+, message: \")\Z"
     )
 
 
@@ -104,7 +104,7 @@ def _after(name: _Name) -> re.Pattern[str]:
     return re.compile(rf" \((?:os error )?{n}\)| \[{n}\]| \(errno[ =:]+{n}\)")
 
 
-_CLOSING = re.compile(r"[)\"]?(?: \})?")
+_CLOSING = re.compile(r"'\)|[)\"]?(?: \})?")
 _ALL_TOKENS = re.compile(ANY_TOKEN)
 
 

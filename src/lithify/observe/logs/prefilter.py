@@ -15,7 +15,10 @@ _FORMS = (b"setfile(", b"accessdeniedexception: ", b"code: 'e", b"type=syscall",
 """What begins a report that goes on in the next lines, or is one only in Java."""
 _BYTES = b'"MESSAGE":['
 """journald's JSON holds a message that is not UTF-8 as an array of numbers: nothing to search for."""
-_SHARED = (b"only", b"permi", b"writable", b"temporary", b"couldnot", b"nospaceleft", b"crossdevice", b"busy", b"wfly")
+_SHARED = (
+    b"only", b"permi", b"writable", b"temporary", b"couldnot", b"cannot", b"nospaceleft", b"crossdevice", b"busy",
+    b"wfly", b"unableto", b"failedto",
+)  # fmt: skip
 """Parts that stand for several texts each, rare in what logs say otherwise."""
 
 

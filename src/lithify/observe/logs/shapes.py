@@ -229,13 +229,16 @@ _AFTER_SENTENCE = re.compile(r": (?:AH\d{5}: )?(.*)", re.DOTALL)
 _AFTER_PLAIN = re.compile(r"(?:: ?| )(/[^\n]{1,4200})\Z")
 
 
+_EXCEPTION = re.compile(r"\w+(?:Error|Exception): ?\Z")
+
+
 def _after(left: str, right: str) -> Failure | None:
     if match := _AFTER_REPR.match(right):
         first, second = _unquote_repr(match[1]), _unquote_repr(match[2]) if match[2] else None
         path, origin = (second, first) if second is not None else (first, None)
         return Failure(
             error=LogError.EROFS, path=path, second=origin, delimited=True,
-            operation=Operation.RENAME if origin else operation_in(left[-60:].partition("Error")[0]),
+            operation=Operation.RENAME if origin else operation_in(_EXCEPTION.sub("", left[-80:])),
             program="dotnet" if right[0] == " " else "python",
         )  # fmt: skip
     if match := _AFTER_NODE.match(right):
@@ -317,7 +320,7 @@ def _unquote_repr(text: str) -> str:
 _ATTEMPT = (
     r"(?:open|create|mkdir|mkfifo|unlink|utime|rename|chmod|chown|write|change|mode|ownership|owner|file|temp|temporary|"
     r"name|make|stream|remove|delete|target|link|symlink|lock|set|times|it|directory|save|append|update|access|to|for|a|"
-    r"the|new|writing|output|hard|backup|[r-][w-][xs-][-rwxst]{6})"
+    r"the|new|writing|output|hard|backup|uid|gid|\d+,?|[r-][w-][xs-][-rwxst]{6})"
 )
 _TRAILERS: tuple[re.Pattern[str], ...] = tuple(
     re.compile(pattern)
@@ -325,6 +328,9 @@ _TRAILERS: tuple[re.Pattern[str], ...] = tuple(
         r"[\s.:;,(]*\b(?:[a-z]\w*\.)+[A-Z]\w*(?:Exception|Error)\Z",
         r",? failed(?: with)?\Z",
         r",? because\Z",
+        r" (?:could not|can ?not|can't) be (?:opened|created|written|saved|renamed|removed)(?: in append mode)?\Z",
+        r" (?:isn't|is not|not) writable\Z",
+        r" \(while [^()]{1,180}\)\Z",
         r"[,:]? (?:error|reason)\Z",
         r" for (?:writing|output|reading and writing|append(?:ing)?|write|saving|reading/writing|update)\Z",
         (
@@ -335,10 +341,12 @@ _TRAILERS: tuple[re.Pattern[str], ...] = tuple(
         rf"[\s:(]*{ANY_TOKEN}\Z",
     )
 )
+_STEP = re.compile(r" - [A-Za-z]{2,24} ?\(\Z")
+"""apt names the call that failed before the error: `Could not open lock file P - open (30: ...)`."""
 # What the last of a trailer's words may be: most lines hold none, and need no closer look.
 _LAST_WORD = re.compile(
     rf"(?:(?:Exception|Error|failed|with|because|reason|appending|saving|reading/writing|update|error|open\w*|with\w*|"
-    rf"createDirectory|removeLink|renamePath|reading|append)|{_ATTEMPT}|{ANY_TOKEN})\Z"
+    rf"createDirectory|removeLink|renamePath|reading|append|opened|created|written|saved|renamed|removed|deleted|writable|[^()]\))|{_ATTEMPT}|{ANY_TOKEN})\Z"
 )
 _JOINTS = " \t(:[,-\u2013"
 
@@ -365,6 +373,8 @@ def _strip_trailers(left: str, right: str) -> tuple[str, str]:
     """Return `left` up to the end of the path, and the words about the attempt that stood between path and error."""
     if right[:1] in ("'", '"') and left.endswith(right[0]):
         left = left[:-1]  # Perl's autodie quotes the error too
+    if step := _STEP.search(left[-40:]):
+        left = left[: len(left) - len(step[0])]
     left, tried = _joint(left), ""
     for _ in range(4):
         if not _LAST_WORD.search(left[-60:]):
@@ -542,7 +552,7 @@ def _widen(failure: Failure, outer: str) -> Failure:
 
 _PHRASE = re.compile(
     r"(?:[Cc]an ?not|[Cc]an't|[Cc]ouldn't|[Cc]ould not|[Uu]nable to|[Nn]ot able to|"
-    r"[Ff]ail(?:ed|s|ure)?(?: to| in)?|[Ee]rror(?= \w+ing | when | while )|"
+    r"[Pp]roblem(?= \w+ing )|[Ff]ail(?:ed|s|ure)?(?: to| in)?|[Ee]rror(?= \w+ing | when | while )|"
     r"\b(?:mkdir|open|bind)\(\)(?: to)?)(?= )"
 )
 _NOUNS = frozenset(

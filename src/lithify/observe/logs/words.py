@@ -11,14 +11,14 @@ _OPERATIONS: tuple[tuple[re.Pattern[str], Operation], ...] = tuple(
         (r"mkdir|mkdtemp|director(?:y|ies)\b(?! of)(?!.*\bfile\b)|work tree dir|append-only dir", Operation.MKDIR),
         (r"renam|\bmov(?:e|ing)\b|replace", Operation.RENAME),
         (r"unlink|remov|delet|rmdir|clean", Operation.UNLINK),
-        (r"chmod|permission|change mode|\bmode\b|apply2files", Operation.CHMOD),
+        (r"chmod|(?:change|changing|set|setting) (?:the )?(?:mode|permissions)|apply2files", Operation.CHMOD),
         (r"chown|chgrp|ownership|changing group|\bowner", Operation.CHOWN),
         (r"\bbind|listen|socket(?! lock)|connect\(2\)", Operation.BIND),
         (r"symlink|\blink|symbolic|hard link", Operation.LINK),
         (r"utime|chtimes|preserving times|setting times|set times", Operation.TIMES),
         (r"\bmount", Operation.MOUNT),
         (r"\bexec|spawn|\brun (?:program|command)|\bexecut", Operation.EXECUTE),
-        (r"creat|open|writ|touch|sav|lock|cop(?:y|ies)|edit|truncat|mk(?:fifo|nod)|pid ?file|append|stor|sysopen|put",
+        (r"creat|open|writ|touch|sav|lock|cop(?:y|ies)|edit|truncat|mk(?:fifo|nod|stemp)|pid ?file|append|stor|put",
          Operation.CREATE),
     )
 )  # fmt: skip
