@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lithify.engines.base import Container, Engine, Root, UpperLayer
 from lithify.engines.mounts import read_mounts
-from lithify.errors import TargetBroken
+from lithify.errors import NothingToExamine, TargetBroken
 from lithify.model.image import ImageFacts
 from lithify.model.path import PSEUDO, ROOT
 from lithify.model.run import Exercise, Target
@@ -19,7 +19,7 @@ from lithify.observe.diff import writes_of_diff
 from lithify.observe.image import find_code_roots, has_shell, read_image_entries
 from lithify.observe.merge import merge_writes
 from lithify.observe.overlay import read_upper_layer
-from lithify.observe.processes import read_open_files, read_processes
+from lithify.observe.processes import read_open_files, read_process, read_processes
 from lithify.observe.volumes import read_volume
 from lithify.pipeline.target import Overrides, choose, choose_running
 from lithify.pipeline.trial import Life, Trial, Trials, Watcher
@@ -220,9 +220,11 @@ def learn_running(
 ) -> WriteSet:
     """Return what a container that already exists has written, watched for `seconds` more and not touched."""
     begun = time.monotonic()
-    learner = Learner(engine.read_image(target), engine.storage(), live=live)
+    pid = container.pid()
+    image = engine.read_image(target) if engine.name != "bundle" else _image_of_process(pid, target)
+    layer = container.upper_layer()
+    learner = Learner(image, layer.upper if layer else engine.storage(), live=live)
     try:
-        pid = container.pid()
         if pid:
             learner.started(container, pid)
             if seconds:
@@ -236,6 +238,20 @@ def learn_running(
     note = "it was not watched from its start: what came and went before is known by directory times only"
     observation = replace(write_set.observation, from_start=False, notes=(*write_set.observation.notes, note))
     return replace(write_set, observation=observation)
+
+
+def _image_of_process(pid: int | None, target: Target) -> ImageFacts:
+    """Return as much of the image as one of its processes tells: who it is, where it stands and how it was called."""
+    process = read_process(pid) if pid else None
+    if process is None:
+        raise NothingToExamine(f"no process {target.reference}", hint="name a container, or the pid of a process in it")
+    return ImageFacts(
+        reference=target.reference,
+        uid=process.uid,
+        gid=process.gid,
+        working_directory=process.working_directory,
+        command=process.arguments,
+    )
 
 
 def _write_set(engine: str, target: Target, learner: Learner, seconds: float) -> WriteSet:
