@@ -126,6 +126,7 @@ class Engine(Protocol):
         plan: MountPlan | None = None,
         purpose: str = "run",
         storage: Container | None = None,
+        idle: bool = False,
     ) -> Container:
         """Make a container of `target`, not started, labelled as ours.
 
@@ -133,6 +134,8 @@ class Engine(Protocol):
         binds) is never handed to it: the container gets a view or copy of its own. Named volumes of a plan are made
         under a scratch name and go with `remove`. With `storage` it shares the named volumes that the plan gave to
         that container, which must still exist: to see what a replacement finds. They go with the last that has them.
+        An `idle` one runs nothing of the target's once started, only what keeps it there to be looked into from
+        outside: nothing at all (bundle), or a `sleep` of the image's, without which it can't be started.
         """
 
     def storage(self) -> Path | None:

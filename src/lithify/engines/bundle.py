@@ -83,6 +83,7 @@ class BundleEngine:
         plan: MountPlan | None = None,
         purpose: str = "run",
         storage: Container | None = None,
+        idle: bool = False,
     ) -> "BundleContainer":
         """Make a container of `target`, not started; see `Engine.create`.
 
@@ -102,7 +103,7 @@ class BundleEngine:
             except BaseException:
                 self._release()
                 raise
-        container = BundleContainer(self, name, directory, runtime, image)
+        container = BundleContainer(self, name, directory, runtime, image, idle=idle)
         try:
             container.prepare(root, plan, named, target.memory)
         except BaseException:
@@ -217,7 +218,9 @@ class BundleContainer:
 
     engine = "bundle"
 
-    def __init__(self, engine: BundleEngine, name: str, directory: Path, runtime: Runtime, image: LoadedImage) -> None:
+    def __init__(
+        self, engine: BundleEngine, name: str, directory: Path, runtime: Runtime, image: LoadedImage, *, idle: bool
+    ) -> None:
         self.name = name
         self.named: Mapping[PurePosixPath, Path] = {}
         """The directory of each named volume, by the path at which a plan mounts it."""
@@ -227,6 +230,7 @@ class BundleContainer:
         self._directory = directory
         self._runtime = runtime
         self._image = image
+        self._idle = idle
         self._prepared: Prepared | None = None
         self._link: Link | None = None
 
@@ -273,7 +277,9 @@ class BundleContainer:
             (self._directory / name).unlink(missing_ok=True)
         self._prepared.places.renew()
         try:
-            self._start(self._create())
+            pid = self._create()
+            if not self._idle:
+                self._start(pid)
         except BaseException:
             self.kill()
             raise

@@ -37,6 +37,7 @@ NOISE = frozenset(
 
 _NOT_STARTED = (125, 126, 127)
 _LOG_LIMIT = "16m"
+_IDLE = ("86400",)
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -111,6 +112,7 @@ class CliEngine(ABC):
         plan: MountPlan | None = None,
         purpose: str = "run",
         storage: Container | None = None,
+        idle: bool = False,
     ) -> Container:
         """Make a container of `target`, not started; see `engines.base.Engine`."""
         line = self._line(target)
@@ -139,6 +141,8 @@ class CliEngine(ABC):
                     self._set_up(planned.command)
             line = self._rooted(bare(line), root, planned=plan is not None)
             line = views.replace(line)
+            if idle:
+                line = line.without("entrypoint").adding("--entrypoint=sleep").with_command(_IDLE)
             return self._create(line, name, run, prefix, (*made, *views.volumes))
         except BaseException:
             with suppress(EngineUnreachable):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from lithify.engines.base import Container, Root
+from lithify.errors import EngineRefused
 from lithify.model.behaviour import Behaviour, Phase
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, PathClass, StorageKind
@@ -93,10 +94,12 @@ def run_planned(trials: Trials, plan: MountPlan, users: Users, *, keep: bool = F
         return bool(answers) and all(answer.passed for answer in answers)
 
     asked = trials.exercise.check or trials.exercise.http or trials.exercise.tcp or trials.exercise.check_inside
-    prober = Prober(plan, users, bool(asked), passes_stopped)
+    prober = Prober(plan, users, bool(asked) and not trials.original.finished, passes_stopped)
     recreate = any(mount.storage is StorageKind.VOLUME for mount in plan.mounts) and not trials.original.finished
     life = Life(root=Root.READ_ONLY, plan=plan, recreate=recreate, purpose="planned", keep=keep)
     trial = trials.run(life, prober)
+    if trials.original.finished:
+        _look_idle(trials, plan, prober)
     checks = compare(expected(trials.original, recreate), trial.behaviour)
     return Proof(
         trial=trial,
@@ -106,6 +109,16 @@ def run_planned(trials: Trials, plan: MountPlan, users: Users, *, keep: bool = F
         cannot_show=tuple(prober.cannot_show),
         stopped_fails=prober.stopped_fails,
     )
+
+
+def _look_idle(trials: Trials, plan: MountPlan, prober: Prober) -> None:
+    """Try the refusals in a container that does nothing: the program ends by itself and would not wait for them."""
+    try:
+        trials.look(plan, prober)
+    except EngineRefused as refused:
+        prober.cannot_show.append(
+            f"the program ends by itself, and nothing else could be run in its container to try a write: {refused}"
+        )
 
 
 def expected(original: Behaviour, recreate: bool) -> Behaviour:

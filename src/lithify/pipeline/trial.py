@@ -128,6 +128,23 @@ class Trials:
         container = self.engine.create(self.target, root=life.root, plan=life.plan, purpose=life.slug, storage=before)
         course = _Course(self, container, replace(life, restart=False), Watcher(), first=Phase.RECREATED)
         try:
+    def look(self, plan: MountPlan, watcher: Watcher) -> None:
+        """Show `watcher` a planned container in which the program does not run, as if it ran for the last time.
+
+        EngineRefused where the engine can't have one.
+        """
+        container = self.engine.create(self.target, root=Root.READ_ONLY, plan=plan, purpose="look", idle=True)
+        begun = time.monotonic()
+        try:
+            container.start()
+            pid = container.pid()
+            if pid is not None:
+                watcher.running(container, pid)
+                container.kill()
+            self.starts.append(Start(purpose="look", seconds=round(time.monotonic() - begun, 2)))
+        finally:
+            container.remove()
+
             again = course.run()
         finally:
             container.remove()
