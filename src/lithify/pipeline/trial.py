@@ -32,6 +32,10 @@ _SETTLED_FAILING = 8.0
 """The same where a check still fails: it may be one that passes only once the program was used."""
 _BUSY = 0.1
 """Share of a core above which a program is still at work: a JVM that starts opens no port for seconds."""
+_BETWEEN = 1.0
+"""Seconds in which a program that the original kept running has to be seen: `while sleep 1; do work; done`."""
+_GRACE = 15.0
+"""Seconds that a program has to end when asked; one that does not heed it once is not asked for so long again."""
 _PATIENCE = 4.0
 """How many times longer than the original a run may take to get ready before it counts as not getting there."""
 
@@ -299,7 +303,7 @@ class _Course:
         if self.running:
             listeners = _listeners(pid)
             self.listeners = listeners if self.listeners is None else self.listeners & listeners
-            programs = _programs(pid)
+            programs = self._kept_running(pid)
             self.programs = programs if self.programs is None else self.programs & programs
         else:
             self.exit_code = self.container.exit_code()
@@ -311,6 +315,15 @@ class _Course:
             running=self.running,
             exit_code=self.exit_code,
             ready_after=self.ready_after,
+    def _kept_running(self, pid: int) -> frozenset[str]:
+        """Return what runs now; what the original ran may be between two of its short programs, and is waited for."""
+        programs, begun = _programs(pid), time.monotonic()
+        wanted = self.trials.original.programs if self.trials.original else frozenset()
+        while not wanted <= programs and time.monotonic() - begun < _BETWEEN and _alive(pid):
+            time.sleep(_POLL / 5)
+            programs |= _programs(pid)
+        return programs
+
             listeners=self.listeners or frozenset(),
             programs=self.programs or frozenset(),
             answers=tuple(self.answers),
