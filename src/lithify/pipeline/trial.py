@@ -101,6 +101,7 @@ class Trials:
     """Listen to the kernel for names that come and go, where it lets us."""
     trace: bool = False
     """Trace system calls while learning."""
+    grace: float = _GRACE
     starts: list[Start] = field(default_factory=list)
     """Every container start so far, in the order in which they ended."""
     tell: Callable[[str], None] = lambda _: None
@@ -127,11 +128,6 @@ class Trials:
             else:
                 container.remove()
 
-    def _recreate(self, trial: Trial, before: Container, life: Life) -> Trial:
-        """Start a second container with the volumes of `before`, and add what it showed."""
-        container = self.engine.create(self.target, root=life.root, plan=life.plan, purpose=life.slug, storage=before)
-        course = _Course(self, container, replace(life, restart=False), Watcher(), first=Phase.RECREATED)
-        try:
     def look(self, plan: MountPlan, watcher: Watcher) -> None:
         """Show `watcher` a planned container in which the program does not run, as if it ran for the last time.
 
@@ -149,6 +145,11 @@ class Trials:
         finally:
             container.remove()
 
+    def _recreate(self, trial: Trial, before: Container, life: Life) -> Trial:
+        """Start a second container with the volumes of `before`, and add what it showed."""
+        container = self.engine.create(self.target, root=life.root, plan=life.plan, purpose=life.slug, storage=before)
+        course = _Course(self, container, replace(life, restart=False), Watcher(), first=Phase.RECREATED)
+        try:
             again = course.run()
         finally:
             container.remove()
@@ -216,8 +217,14 @@ class _Course:
             pid = self._start(Phase.RESTARTED)
         if self.running:
             self.watcher.running(self.container, pid)
-            self.container.stop(timeout=15.0)
+            self._stop()
         self.watcher.stopped(self.container)
+
+    def _stop(self) -> None:
+        grace, begun = self.trials.grace, time.monotonic()
+        self.container.stop(timeout=grace)
+        if time.monotonic() - begun >= grace:
+            self.trials.grace = 1.0
 
     def _start(self, phase: Phase) -> int:
         """Start it, wait until it is ready or gone, and ask the checks; returns its pid, 0 where it is gone."""
@@ -308,13 +315,6 @@ class _Course:
         else:
             self.exit_code = self.container.exit_code()
 
-    def _behaviour(self, engine_error: str = "") -> Behaviour:
-        log = self.container.logs()
-        return Behaviour(
-            started=not engine_error,
-            running=self.running,
-            exit_code=self.exit_code,
-            ready_after=self.ready_after,
     def _kept_running(self, pid: int) -> frozenset[str]:
         """Return what runs now; what the original ran may be between two of its short programs, and is waited for."""
         programs, begun = _programs(pid), time.monotonic()
@@ -324,6 +324,13 @@ class _Course:
             programs |= _programs(pid)
         return programs
 
+    def _behaviour(self, engine_error: str = "") -> Behaviour:
+        log = self.container.logs()
+        return Behaviour(
+            started=not engine_error,
+            running=self.running,
+            exit_code=self.exit_code,
+            ready_after=self.ready_after,
             listeners=self.listeners or frozenset(),
             programs=self.programs or frozenset(),
             answers=tuple(self.answers),
@@ -347,7 +354,7 @@ class _Rest:
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self._state: object = None
+        self._states: set[object] = set()
         self._worked = 0.0
         self._looked = self._since = time.monotonic()
 
@@ -356,9 +363,10 @@ class _Rest:
         now, worked = time.monotonic(), cpu_seconds(self._pid)
         state = (listeners, _programs(self._pid))
         busy = worked - self._worked > _BUSY * (now - self._looked)
-        if busy or state != self._state:
+        if busy or state not in self._states:  # one that was met before is only a program that comes and goes
             self._since = now
-        self._state, self._worked, self._looked = state, worked, now
+        self._states.add(state)
+        self._worked, self._looked = worked, now
         return now - self._since
 
 
