@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -104,7 +105,10 @@ def overlay(tmp_path: Path) -> Iterator[Overlay]:
 
 def run_inside(root: Path, act: Callable[[], object]) -> int:
     """Run `act` in a child whose root is `root`, as a container's process would; return the child's pid."""
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # The listener's thread holds no lock that the child needs: it calls the kernel and nothing else.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         code = 1
         try:
