@@ -39,7 +39,8 @@ def _cause(number: int, cause: LogCause, paint: Paint, width: int) -> str:
     place = printable(cause.place) if cause.place else "(no path told)"
     by = f" ({printable(event.program)})" if event.program else ""
     at = f" in {printable(event.container)}" if event.container else ""
-    head = f"{number}. {paint('bold', place)}  {event.error}{by}{at}{_doubt(cause)}\n"
+    what = "hint" if event.error is LogError.DISGUISE else event.error
+    head = f"{number}. {paint('bold', place)}  {what}{by}{at}{_doubt(cause)}\n"
     indent = " " * len(f"{number}. ")
     lines = [
         _wrap(event.cause, width, indent),
