@@ -102,7 +102,7 @@ class _Hardener:
             if not places:
                 return plan, proof
             self.trials.tell(f"taking away each of {_count(places)} in turn")
-            dropped = drop_each(self.trials, plan, places, self.wishes.jobs)
+            dropped = drop_each(self.trials, plan, proof, places, self.wishes.jobs)
             self.dropped += dropped
             tried |= {drop.mount.path for drop in dropped}
             spare = [drop.mount for drop in dropped if not drop.needed]
@@ -182,7 +182,7 @@ def prove(
     if proof.holds:
         places = droppable(plan, learnt.write_set, decided=exercise.decides)
         tell(f"taking away each of {_count(places)} in turn")
-        dropped = drop_each(trials, plan, places, wishes.jobs)
+        dropped = drop_each(trials, plan, proof, places, wishes.jobs)
     return verdict(trials, plan, proof, dropped, alone, rounds=1)
 
 

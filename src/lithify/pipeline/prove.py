@@ -131,21 +131,29 @@ def expected(original: Behaviour, recreate: bool) -> Behaviour:
     )
 
 
-def drop_each(trials: Trials, plan: MountPlan, places: Iterable[Mount], jobs: int) -> tuple[Dropped, ...]:
-    """Run the target once without each of `places`, up to `jobs` at a time, and tell which it can't do without."""
+def drop_each(trials: Trials, plan: MountPlan, proof: Proof, places: Iterable[Mount], jobs: int) -> tuple[Dropped, ...]:
+    """Run the target once without each of `places`, up to `jobs` at a time, and tell which it can't do without.
+
+    A place is needed where the program fails, and where it complains of what it did not complain of under the whole
+    plan: a log that can't be opened is a loss, though every check passes.
+    """
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        return tuple(pool.map(lambda mount: _drop(trials, plan, mount), places))
+        return tuple(pool.map(lambda mount: _drop(trials, plan, proof, mount), places))
 
 
-def _drop(trials: Trials, plan: MountPlan, mount: Mount) -> Dropped:
+def _drop(trials: Trials, plan: MountPlan, proof: Proof, mount: Mount) -> Dropped:
     assert trials.original is not None
     without = replace(plan, mounts=tuple(m for m in plan.mounts if m is not mount))
-    trial = trials.run(Life(root=Root.READ_ONLY, plan=without, purpose=f"without {mount.path}"))
-    failed = [check for check in compare(trials.original, trial.behaviour) if not check.passed]
-    summary = (
-        f"without {mount.path}: {failed[0].name}: {failed[0].summary}" if failed else f"works without {mount.path}"
-    )
-    return Dropped(mount=mount, needed=bool(failed), summary=summary)
+    behaviour = trials.run(Life(root=Root.READ_ONLY, plan=without, purpose=f"without {mount.path}")).behaviour
+    failed = [check for check in compare(trials.original, behaviour) if not check.passed]
+    fresh = sorted(behaviour.warnings - trials.original.warnings - proof.trial.behaviour.warnings)
+    if failed:
+        told = f"{failed[0].name}: {failed[0].summary}"
+    elif fresh:
+        told = f"it complains: {fresh[0]}"
+    else:
+        return Dropped(mount=mount, needed=False, summary=f"works without {mount.path}")
+    return Dropped(mount=mount, needed=True, summary=f"without {mount.path}: {told}")
 
 
 def droppable(plan: MountPlan, write_set: WriteSet | None, *, decided: bool) -> tuple[Mount, ...]:

@@ -102,6 +102,7 @@ def _log(original: Behaviour, planned: Behaviour) -> Check:
             evidence=tuple(refused[:10]),
         )
     if fresh:
-        summary = f"{len(fresh)} kinds of warning are new, none about a refused write"
+        kinds = "1 kind of warning is" if len(fresh) == 1 else f"{len(fresh)} kinds of warning are"
+        summary = f"{kinds} new, none about a refused write"
         return Check(name="log", passed=True, summary=summary, evidence=tuple(fresh[:10]))
     return Check(name="log", passed=True, summary="no new line of level WARN or worse")

@@ -192,8 +192,9 @@ def _who(writes: Iterable[Write]) -> str:
     programs = sorted({writer.program.rpartition("/")[2] for write in writes for writer in write.writers})
     users = sorted({str(writer.uid) for write in writes for writer in write.writers if writer.uid is not None})
     sources = sorted({source.value for write in writes for source in write.evidence})
-    by = f"by {', '.join(map(printable, programs[:4]))} as user {', '.join(users)} " if programs else ""
-    return f"{by}({', '.join(sources)})"
+    by = f"by {', '.join(map(printable, programs[:4]))} " if programs else ""
+    as_user = f"as user {', '.join(users)} " if programs and users else ""
+    return f"{by}{as_user}({', '.join(sources)})"
 
 
 def _plan(page: _Page, plan: MountPlan, *, whole: bool = False) -> None:
