@@ -31,8 +31,8 @@ def container(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[
         "/srv",
         "-v", f"{tmp_path}/conf:/conf:ro", "--tmpfs", "/vol", image, "sh", "-c", SCRIPT,
     ]  # fmt: skip
-    subprocess.run(run, check=True, capture_output=True, timeout=120)
     try:
+        subprocess.run(run, check=True, capture_output=True, timeout=120)
         yield engine, name
     finally:
         remove = [engine, *GLOBAL[engine], "rm", "--force", "--volumes", "--time=0"]
