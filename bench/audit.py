@@ -25,7 +25,8 @@ _RUN = [sys.executable, "-m", "lithify.cli.main", "audit", "--fail-on", "never"]
 _FLOOR = """
 import argparse, sys
 import lithify.cli.audit, lithify.pipeline.audit
-from lithify.sources.files import find_inputs, read_bytes
+from lithify.sources.base import read_bytes
+from lithify.sources.files import find_inputs
 for _, path in find_inputs([sys.argv[1]]):
     read_bytes(path)
 """
@@ -33,7 +34,8 @@ _PARSE = """
 import gc, sys
 gc.disable()
 from lithify.documents.yaml import read_documents
-from lithify.sources.files import find_inputs, read_bytes
+from lithify.sources.base import read_bytes
+from lithify.sources.files import find_inputs
 from lithify.sources.manifest import wanted
 for _, path in find_inputs([sys.argv[1]]):
     for document in read_documents(read_bytes(path), wanted):
@@ -41,7 +43,8 @@ for _, path in find_inputs([sys.argv[1]]):
 """
 _LOADER = """
 import sys, yaml
-from lithify.sources.files import find_inputs, read_bytes
+from lithify.sources.base import read_bytes
+from lithify.sources.files import find_inputs
 for _, path in find_inputs([sys.argv[1]]):
     for document in yaml.load_all(read_bytes(path), yaml.CSafeLoader):
         pass

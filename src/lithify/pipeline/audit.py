@@ -16,8 +16,8 @@ import lithify
 from lithify.model.finding import FileResult, Report
 from lithify.model.workload import Exemption
 from lithify.pipeline.judge import ALL, Judge, depends_on_more, pack, unpack
-from lithify.sources.base import Reading
-from lithify.sources.files import Input, find_inputs, kind_of, left_out, read_bytes, read_source, read_stdin, unreadable
+from lithify.sources.base import Reading, left_out, read_bytes, unreadable
+from lithify.sources.files import Input, find_inputs, kind_of, read_source, read_stdin
 
 if TYPE_CHECKING:
     from lithify.pipeline.cache import Cache

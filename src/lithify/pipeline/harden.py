@@ -10,7 +10,7 @@ from lithify.model.run import Exercise, Target
 from lithify.model.verdict import Verdict
 from lithify.model.writes import WriteSet
 from lithify.pipeline.diagnose import diagnose
-from lithify.pipeline.learn import Learnt, learn
+from lithify.pipeline.learn import learn
 from lithify.pipeline.prove import Dropped, Proof, drop_each, droppable, run_planned, still_works, users_of, verdict
 from lithify.pipeline.trial import Life, Trial, Trials
 from lithify.plan import PlanSettings, make_plan
@@ -45,24 +45,16 @@ def harden(
     the program does not even work with a writable root, EngineUnreachable where the engine goes away.
     """
     wishes = wishes or Wishes()
-    for swept in engine.sweep():
-        tell(f"removed what an earlier run left: {swept}")
-    trials = Trials(engine=engine, target=target, exercise=exercise, live=wishes.live, trace=wishes.trace, tell=tell)
-    tell(f"learning: {target.reference} with a writable root")
-    learnt = learn(trials)
-    trials.original = learnt.trial.behaviour
-    tell("the flag alone: read-only, no place to write")
-    alone = trials.run(Life(root=Root.READ_ONLY, plan=empty_plan(learnt.write_set), purpose="flag alone"))
-    return _Hardener(trials, learnt, alone, wishes).run()
+    trials, write_set, alone = _begin(engine, target, exercise, wishes, tell)
+    return _Hardener(trials, write_set, alone, wishes).run()
 
 
 class _Hardener:
     """Goes round from plan to proof until it holds."""
 
-    def __init__(self, trials: Trials, learnt: Learnt, alone: Trial, wishes: Wishes) -> None:
+    def __init__(self, trials: Trials, write_set: WriteSet, alone: Trial, wishes: Wishes) -> None:
         self.trials = trials
-        self.learnt = learnt
-        self.write_set: WriteSet = learnt.write_set
+        self.write_set = write_set
         self.alone = alone
         self.wishes = wishes
         self.settings = wishes.settings
@@ -168,22 +160,30 @@ def prove(
     Raises as `harden` does.
     """
     wishes = wishes or Wishes()
+    trials, write_set, alone = _begin(engine, target, exercise, wishes, tell)
+    tell(f"read-only with {_count(plan.mounts)}")
+    proof = run_planned(trials, plan, users_of(plan, write_set), keep=wishes.keep)
+    dropped: tuple[Dropped, ...] = ()
+    if proof.holds:
+        places = droppable(plan, write_set, decided=exercise.decides)
+        tell(f"taking away each of {_count(places)} in turn")
+        dropped = drop_each(trials, plan, proof, places, wishes.jobs)
+    return verdict(trials, plan, proof, dropped, alone, rounds=1)
+
+
+def _begin(
+    engine: Engine, target: Target, exercise: Exercise, wishes: Wishes, tell: Callable[[str], None]
+) -> tuple[Trials, WriteSet, Trial]:
+    """See what the target writes and how it behaves, and how it dies of the flag alone."""
     for swept in engine.sweep():
         tell(f"removed what an earlier run left: {swept}")
     trials = Trials(engine=engine, target=target, exercise=exercise, live=wishes.live, trace=wishes.trace, tell=tell)
-    tell(f"the original: {target.reference} with a writable root")
+    tell(f"learning: {target.reference} with a writable root")
     learnt = learn(trials)
     trials.original = learnt.trial.behaviour
     tell("the flag alone: read-only, no place to write")
     alone = trials.run(Life(root=Root.READ_ONLY, plan=empty_plan(learnt.write_set), purpose="flag alone"))
-    tell(f"read-only with {_count(plan.mounts)}")
-    proof = run_planned(trials, plan, users_of(plan, learnt.write_set), keep=wishes.keep)
-    dropped: tuple[Dropped, ...] = ()
-    if proof.holds:
-        places = droppable(plan, learnt.write_set, decided=exercise.decides)
-        tell(f"taking away each of {_count(places)} in turn")
-        dropped = drop_each(trials, plan, proof, places, wishes.jobs)
-    return verdict(trials, plan, proof, dropped, alone, rounds=1)
+    return trials, learnt.write_set, alone
 
 
 def empty_plan(write_set: WriteSet) -> MountPlan:

@@ -7,12 +7,15 @@ container takes over the volumes of the first. A trial that is held against an o
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from threading import Event
 
 from lithify.engines.base import Container, Engine, Root
-from lithify.errors import EngineRefused
+from lithify.errors import EngineRefused, LithifyError
 from lithify.model.behaviour import Answer, Behaviour, Phase
 from lithify.model.log import LogError, LogEvent
 from lithify.model.mount import MountPlan
@@ -105,6 +108,9 @@ class Trials:
     starts: list[Start] = field(default_factory=list)
     """Every container start so far, in the order in which they ended."""
     tell: Callable[[str], None] = lambda _: None
+    cancelled: Event = field(default_factory=Event)
+    """Set once nobody waits for the runs any more."""
+    _living: list[Container] = field(default_factory=list)
 
     @cached_property
     def ports(self) -> Mapping[int, int]:
@@ -114,6 +120,7 @@ class Trials:
     def run(self, life: Life, watcher: Watcher | None = None) -> Trial:
         """Take a new container through `life` and remove it again, whatever happens."""
         container = self.engine.create(self.target, root=life.root, plan=life.plan, purpose=life.slug)
+        self._living.append(container)
         course = _Course(self, container, life, watcher or Watcher())
         kept = False
         try:
@@ -123,10 +130,27 @@ class Trials:
             kept = life.keep
             return replace(trial, kept=container.name) if kept else trial
         finally:
+            self._living.remove(container)
             if kept:
                 container.keep()
             else:
                 container.remove()
+
+    def run_each(self, lives: Sequence[Life], jobs: int) -> list[Trial]:
+        """Take a container through each of `lives`, up to `jobs` at a time; an error or interrupt ends them all."""
+        with ThreadPoolExecutor(max_workers=jobs) as pool:
+            try:
+                return list(pool.map(self.run, lives))
+            except BaseException:
+                self._cancel()
+                raise
+
+    def _cancel(self) -> None:
+        """Have other threads' runs come to their end, in which they remove their containers."""
+        self.cancelled.set()
+        for container in tuple(self._living):
+            with suppress(LithifyError):
+                container.kill()
 
     def look(self, plan: MountPlan, watcher: Watcher) -> None:
         """Show `watcher` a planned container in which the program does not run, as if it ran for the last time.
@@ -229,6 +253,8 @@ class _Course:
     def _start(self, phase: Phase) -> int:
         """Start it, wait until it is ready or gone, and ask the checks; returns its pid, 0 where it is gone."""
         begun = time.monotonic()
+        if self.trials.cancelled.is_set():
+            raise _NotStarted("nobody waits for it any more")
         try:
             self.container.start()
         except EngineRefused as refused:
@@ -279,11 +305,18 @@ class _Course:
 
     def _ask(self, phase: Phase) -> tuple[Answer, ...]:
         exercise = self.trials.exercise
-        return ask(exercise, self.container, phase, self.trials.ports, timeout=exercise.timeout)
+        return ask(
+            exercise,
+            self.container,
+            phase,
+            self.trials.ports,
+            timeout=exercise.timeout,
+            cancelled=self.trials.cancelled,
+        )
 
     def _exercise(self, pid: int) -> None:
         exercise = self.trials.exercise
-        done = drive(exercise, self.container, Phase.EXERCISED)
+        done = drive(exercise, self.container, Phase.EXERCISED, cancelled=self.trials.cancelled)
         if done is not None:
             self.answers.append(done)
             if done.passed:

@@ -1,6 +1,8 @@
 """What every source gives, and the pieces that several of them share."""
 
+import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 
 from lithify.model.finding import Skipped
@@ -9,6 +11,12 @@ from lithify.model.workload import Exemption, Oddity, Workload
 
 EXEMPTION_KEY = "lithify.dev/ignore."
 """What annotations and labels that exempt from a rule start with; the rule's name follows."""
+
+KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+"""Names of the file that makes a folder one of Kustomize."""
+
+MAX_BYTES = 64 << 20
+"""Larger files are left out; no API server takes an object of a fortieth of that."""
 
 _COMMENT = re.compile(r"#\s*lithify:\s*ignore\[([^\]]*)\][ \t]*(.*)")
 _FIELD = re.compile(r"[;,]?\s*\(?\b(owner|until)\s*[=:]\s*([^\s;,)]+)\)?")
@@ -88,3 +96,39 @@ def normal_path(path: str) -> str:
         path = posixpath.normpath(path)
         path = "/" + path.lstrip("/") if path.startswith("/") else path
     return path.rstrip("/") or "/"
+
+
+def read_bytes(path: str) -> bytes | str:
+    """Return what is in a file, or why it can't be read: a pipe nobody writes to does not hold up a run."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        return error.strerror or str(error)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            return "not a regular file"
+        if status.st_size > MAX_BYTES:
+            return f"larger than {MAX_BYTES >> 20} MiB"
+        data = os.read(descriptor, status.st_size + 1)
+        while len(data) <= MAX_BYTES and (more := os.read(descriptor, 1 << 20)):
+            data += more
+        return data if len(data) <= MAX_BYTES else f"larger than {MAX_BYTES >> 20} MiB"
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        os.close(descriptor)
+
+
+def unreadable(path: str, reason: str) -> Reading:
+    """Return the reading of a file that can't be read."""
+    reading = Reading(path)
+    reading.oddities.append(Oddity("unreadable-input", f"can't be read: {reason}", Location(path)))
+    return reading
+
+
+def left_out(path: str, reason: str) -> Reading:
+    """Return the reading of an input that is not judged."""
+    reading = Reading(path)
+    reading.skipped.append(Skipped(Location(path), reason))
+    return reading

@@ -194,7 +194,7 @@ class _Compose:
 
     def _open(self, path: str, asked: Location | None, variables: dict[str, str]) -> _File | None:
         """Return another file, None where it can't be read or is being read already; `asked` says who wants it."""
-        from lithify.sources.files import read_bytes
+        from lithify.sources.base import read_bytes
 
         key = os.path.abspath(path)
         if key in self.opened:

@@ -1,26 +1,19 @@
 """Finds the files to examine, reads them, and says what kind of description each holds."""
 
 import os
-import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lithify.errors import NothingToExamine
-from lithify.model.finding import Skipped
-from lithify.model.location import Location
-from lithify.model.workload import Oddity
-from lithify.sources.base import Reading, nowhere
+from lithify.sources.base import KUSTOMIZATIONS, MAX_BYTES, Reading, nowhere, read_bytes
 
 if TYPE_CHECKING:
     from lithify.sources.ignore import IgnoreFile
 
-MAX_BYTES = 64 << 20
-"""Larger files are left out; no API server takes an object of a fortieth of that."""
 
 _EXTENSIONS = (".yaml", ".yml", ".json", ".container")
 _LEFT_OUT = frozenset((".git", ".hg", ".svn", "node_modules", ".venv", "__pycache__", ".terraform", ".tox"))
-KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _NO_MANIFESTS = frozenset(("package-lock.json", "package.json", "tsconfig.json", "composer.lock", "pnpm-lock.yaml"))
 
 Input = tuple[str, str]
@@ -154,28 +147,6 @@ def _git_path(root: str) -> str:
     return "" if relative == "." else relative + "/"
 
 
-def read_bytes(path: str) -> bytes | str:
-    """Return what is in a file, or why it can't be read: a pipe nobody writes to does not hold up a run."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        return error.strerror or str(error)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            return "not a regular file"
-        if status.st_size > MAX_BYTES:
-            return f"larger than {MAX_BYTES >> 20} MiB"
-        data = os.read(descriptor, status.st_size + 1)
-        while len(data) <= MAX_BYTES and (more := os.read(descriptor, 1 << 20)):
-            data += more
-        return data if len(data) <= MAX_BYTES else f"larger than {MAX_BYTES >> 20} MiB"
-    except OSError as error:
-        return error.strerror or str(error)
-    finally:
-        os.close(descriptor)
-
-
 def read_stdin() -> bytes | str:
     """Return what is on standard input, or why it can't be read."""
     data = sys.stdin.buffer.read(MAX_BYTES + 1)
@@ -227,17 +198,3 @@ def read_source(path: str, data: bytes, *, stack: bool = False, elsewhere: Calla
 
         return read_task_definitions(path, data)
     return Reading(path)
-
-
-def unreadable(path: str, reason: str) -> Reading:
-    """Return the reading of a file that can't be read."""
-    reading = Reading(path)
-    reading.oddities.append(Oddity("unreadable-input", f"can't be read: {reason}", Location(path)))
-    return reading
-
-
-def left_out(path: str, reason: str) -> Reading:
-    """Return the reading of an input that is not judged."""
-    reading = Reading(path)
-    reading.skipped.append(Skipped(Location(path), reason))
-    return reading

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 from lithify.errors import EngineUnreachable
 from lithify.model.location import Location
-from lithify.sources.base import Reading
-from lithify.sources.files import left_out, read_bytes, unreadable
+from lithify.sources.base import Reading, left_out, read_bytes, unreadable
 from lithify.sources.manifest import read_manifest
 
 _SOURCE = re.compile(rb"^# Source: (.+)$", re.MULTILINE)

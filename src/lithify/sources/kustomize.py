@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 from lithify.documents.yaml import Document, MappingNode, Node, ScalarNode, SequenceNode, entries, read_documents
 from lithify.errors import EngineUnreachable
-from lithify.sources.base import Reading
-from lithify.sources.files import KUSTOMIZATIONS, left_out, unreadable
+from lithify.sources.base import KUSTOMIZATIONS, Reading, left_out, unreadable
 from lithify.sources.helm import places
 from lithify.sources.manifest import read_manifest
 

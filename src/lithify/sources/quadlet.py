@@ -34,7 +34,7 @@ def read_quadlet(path: str, data: bytes) -> Reading:
     text = data.decode("utf-8", "replace").removeprefix("\ufeff")
     entries = _parse(text, path, reading)
     for drop_in in _drop_ins(path):
-        from lithify.sources.files import read_bytes
+        from lithify.sources.base import read_bytes
 
         reading.depends = True
         more = read_bytes(drop_in)

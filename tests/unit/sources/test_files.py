@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lithify.errors import NothingToExamine
-from lithify.sources.files import find_inputs, kind_of, read_bytes
+from lithify.sources.base import read_bytes
+from lithify.sources.files import find_inputs, kind_of
 from lithify.sources.ignore import IgnoreFile, ignored
 
 
