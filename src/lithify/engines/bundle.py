@@ -125,8 +125,8 @@ class BundleEngine:
         """
         _need_root()
         image = load_image(target, self._state)
-        mounts = tuple(replace(mount, reasons=(), confidence=1.0) for mount in plan.mounts)
-        made_of = hashlib.sha256(repr((target, mounts, plan.redirects)).encode("utf-8", "backslashreplace")).hexdigest()
+        plan = _bare(plan)
+        made_of = hashlib.sha256(repr((target, plan)).encode("utf-8", "backslashreplace")).hexdigest()
         name = f"{_plain(Path(target.reference).name) or 'bundle'}-{made_of[:_NAME_LENGTH]}"
         directory = self._state / "bundles" / name
         rendered = render_bundle(image, plan, directory, memory=target.memory)
@@ -462,6 +462,16 @@ class BundleContainer:
     @property
     def _link_name(self) -> str:
         return f"li{self._hostname}"  # the kernel takes 15 characters
+
+
+def _bare(plan: MountPlan) -> MountPlan:
+    """Return what of a plan makes a difference to a container: no reasons, and nothing that stays as it is."""
+    return MountPlan(
+        key=plan.key,
+        container=plan.container,
+        mounts=tuple(replace(mount, reasons=(), confidence=1.0) for mount in plan.mounts),
+        redirects=tuple(replace(redirect, reason="") for redirect in plan.redirects),
+    )
 
 
 def _escaped(path: Path, *, colon: bool = False) -> str:
