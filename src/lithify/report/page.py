@@ -2,7 +2,7 @@
 
 import shlex
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 from lithify.model.hardening import Hardening
@@ -16,6 +16,7 @@ from lithify.model.writes import BLIND_SPOTS, Write, WriteSet
 Paint = Callable[[str, str], str]
 """Takes a style (`bold`, `dim`, `red`, `green`, `yellow`) and a text to the text in that style."""
 
+_TAKES_VALUE = frozenset(("--bundle", "--device", "--driver", "--env", "--mount", "--opt", "--tmpfs", "--volume"))
 _DIRECTORIES_SHOWN = 40
 _NAMES_SHOWN = 6
 _STORAGE = {
@@ -104,16 +105,23 @@ def render_verdict(verdict: Verdict, *, paint: Paint = plain, width: int = 80) -
     return page.render()
 
 
-def command_text(words: Iterable[str], width: int) -> str:
-    """Return an argument list as a shell reads it, broken before options where it is too long for one line."""
-    quoted = [shlex.quote(word) for word in words]
-    lines = [quoted[0]] if quoted else []
-    for word in quoted[1:]:
-        if len(lines[-1]) + len(word) + 3 > width:
-            lines.append(f"    {word}")
-        else:
+def command_text(words: Sequence[str], width: int) -> str:
+    """Return an argument list as a shell reads it, broken between options where it is too long for one line."""
+    lines: list[str] = []
+    for word in _with_values(words):
+        if lines and len(lines[-1]) + len(word) + 3 <= width:
             lines[-1] += f" {word}"
+        else:
+            lines.append(f"    {word}" if lines else word)
     return " \\\n".join(lines)
+
+
+def _with_values(words: Sequence[str]) -> Iterator[str]:
+    """Yield the words quoted, an option that lithify adds together with its value."""
+    left = iter(words)
+    for word in left:
+        value = next(left, None) if word in _TAKES_VALUE else None
+        yield shlex.quote(word) if value is None else f"{shlex.quote(word)} {shlex.quote(value)}"
 
 
 class _Page:
