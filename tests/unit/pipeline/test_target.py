@@ -1,0 +1,74 @@
+"""What the user pointed at becomes a target of the right engine, or an error that says what to do."""
+
+from pathlib import Path
+
+import pytest
+
+from lithify.errors import NothingToExamine, UsageError
+from lithify.model.run import TargetKind
+from lithify.pipeline.target import Overrides, choose
+from lithify.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(state=tmp_path / "state")
+
+
+def test_a_directory_is_a_root_filesystem_with_the_command_after_the_dashes(tmp_path: Path, settings: Settings) -> None:
+    overrides = Overrides(user="web", environment={"MODE": "x"}, working_directory="/srv", entrypoint="", memory=1)
+    engine, target = choose(str(tmp_path), ["web", "--port", "80"], settings, overrides)
+    assert (engine.name, target.kind, target.reference) == ("bundle", TargetKind.ROOTFS, str(tmp_path))
+    assert target.command == ("web", "--port", "80")
+    assert (target.user, target.environment, str(target.working_directory)) == ("web", {"MODE": "x"}, "/srv")
+    assert target.entrypoint == ()
+    assert target.memory == 1
+
+
+def test_a_layout_and_an_archive_are_told_from_a_directory(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "oci-layout").write_text("{}")
+    archive = tmp_path / "web.tar"
+    archive.write_bytes(b"")
+    assert choose(str(tmp_path), [], settings)[1].kind is TargetKind.LAYOUT
+    assert choose(str(archive), [], settings)[1].kind is TargetKind.ARCHIVE
+
+
+@pytest.mark.parametrize(
+    ("line", "engine"),
+    [
+        ("docker run -d nginx", "docker"),
+        ("sudo docker run nginx", "docker"),
+        ("sudo -E /usr/bin/podman run nginx", "podman"),
+        ("DOCKER_HOST=unix:///run/x.sock docker container run nginx", "docker"),
+        ("podman --cgroup-manager cgroupfs run nginx", "podman"),
+    ],
+)
+def test_a_run_line_goes_to_the_engine_it_names(line: str, engine: str, settings: Settings) -> None:
+    chosen, target = choose(None, line.split(), settings)
+    assert (chosen.name, target.kind, target.engine) == (engine, TargetKind.LINE, engine)
+    assert target.line == tuple(line.split())
+
+
+def test_a_command_that_only_mentions_an_engine_is_no_run_line(tmp_path: Path, settings: Settings) -> None:
+    _, target = choose(str(tmp_path), ["sh", "-c", "docker run nginx"], settings)
+    assert (target.kind, target.command[0]) == (TargetKind.ROOTFS, "sh")
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "told"),
+    [
+        (None, [], "nothing to work on"),
+        (None, ["web"], "nothing to work on"),
+        ("web", ["docker", "run", "web"], "both a target"),
+        ("docker:web", ["web"], "are for root filesystems"),
+    ],
+)
+def test_what_can_not_be_meant_is_refused(text: str | None, words: list[str], told: str, settings: Settings) -> None:
+    with pytest.raises(UsageError, match=told) as caught:
+        choose(text, words, settings)
+    assert caught.value.hint
+
+
+def test_a_path_that_is_none_is_named(settings: Settings) -> None:
+    with pytest.raises(NothingToExamine, match="no directory or file /nowhere"):
+        choose("/nowhere", [], Settings(engine="bundle", state=settings.state))
