@@ -5,6 +5,7 @@ import selectors
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from lithify.errors import EngineUnreachable
 
+_ATTENTION = 0.2
+"""Seconds after which a program that can be cancelled is."""
 TIMED_OUT = 124
 """The exit code of a program that ran out of time, as timeout(1) has it."""
 
@@ -52,11 +55,13 @@ def run(
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
     pass_fds: Sequence[int] = (),
+    cancelled: threading.Event | None = None,
 ) -> Result:
     """Run `command` to its end and return what it said, at most `limit` bytes of each stream.
 
-    It gets a session of its own; when `timeout` seconds are over, the whole session is killed and the code is 124.
-    `environment` is added to ours. EngineUnreachable where the program can't be started.
+    It gets a session of its own; when `timeout` seconds are over, or once `cancelled` is set by another thread, the
+    whole session is killed and the code is 124. `environment` is added to ours. EngineUnreachable where the program
+    can't be started.
     """
     process = start(
         command,
@@ -66,7 +71,7 @@ def run(
         pass_fds=pass_fds,
     )
     try:
-        streams, complete, truncated = _communicate(process, input, time.monotonic() + timeout, limit)
+        streams, complete, truncated = _communicate(process, input, time.monotonic() + timeout, limit, cancelled)
     except BaseException:
         end(process)
         raise
@@ -123,7 +128,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _communicate(
-    process: subprocess.Popen[bytes], data: bytes, deadline: float, limit: int
+    process: subprocess.Popen[bytes], data: bytes, deadline: float, limit: int, cancelled: threading.Event | None
 ) -> tuple[list[bytes], bool, bool]:
     """Feed and drain a process: what it wrote on both streams, whether it closed them in time, whether more was cut."""
     taken: list[bytearray] = [bytearray(), bytearray()]
@@ -137,9 +142,9 @@ def _communicate(
             selector.register(process.stdin, selectors.EVENT_WRITE, None)
         while selector.get_map():
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or (cancelled is not None and cancelled.is_set()):
                 return [bytes(t) for t in taken], False, truncated
-            for key, _ in selector.select(left):
+            for key, _ in selector.select(left if cancelled is None else min(left, _ATTENTION)):
                 if key.data is None:
                     data = _feed(key.fd, data)
                     if not data:

@@ -7,7 +7,6 @@ executable, the wrong owner; each is tried by itself.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from lithify.engines.base import Root
@@ -150,8 +149,8 @@ def _try_generous(trials: Trials, plan: MountPlan, write_set: WriteSet, settings
         if generous == settings or not _rehearse(trials, make_plan(write_set, generous)):
             continue
         single = [(mount, give(settings, mount)) for mount in plan.mounts]
-        with ThreadPoolExecutor(max_workers=jobs) as pool:
-            worked = list(pool.map(lambda one: _rehearse(trials, make_plan(write_set, one[1])), single))
+        lives = [_rehearsal(make_plan(write_set, one)) for _, one in single]
+        worked = [still_works(trials, trial) for trial in trials.run_each(lives, jobs)]
         for (mount, one), works in zip(single, worked, strict=True):
             if works:
                 found = f"{mount.path} failed the program until it was {what}"
@@ -168,7 +167,11 @@ def _try_generous(trials: Trials, plan: MountPlan, write_set: WriteSet, settings
 
 
 def _rehearse(trials: Trials, plan: MountPlan) -> bool:
-    return still_works(trials, trials.run(Life(root=Root.WRITABLE, plan=plan, purpose="rehearsal")))
+    return still_works(trials, trials.run(_rehearsal(plan)))
+
+
+def _rehearsal(plan: MountPlan) -> Life:
+    return Life(root=Root.WRITABLE, plan=plan, purpose="rehearsal")
 
 
 _GENEROUS: Mapping[str, Callable[[PlanSettings, Mount], PlanSettings]] = {

@@ -1,7 +1,6 @@
 """Proves a plan: the program works, everything else is refused, no place is too much, and the checks can fail."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -137,14 +136,18 @@ def drop_each(trials: Trials, plan: MountPlan, proof: Proof, places: Iterable[Mo
     A place is needed where the program fails, and where it complains of what it did not complain of under the whole
     plan: a log that can't be opened is a loss, though every check passes.
     """
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        return tuple(pool.map(lambda mount: _drop(trials, plan, proof, mount), places))
+    places = tuple(places)
+    each = trials.run_each([_life_without(plan, mount) for mount in places], jobs)
+    return tuple(_drop(trials, proof, mount, trial.behaviour) for mount, trial in zip(places, each, strict=True))
 
 
-def _drop(trials: Trials, plan: MountPlan, proof: Proof, mount: Mount) -> Dropped:
-    assert trials.original is not None
+def _life_without(plan: MountPlan, mount: Mount) -> Life:
     without = replace(plan, mounts=tuple(m for m in plan.mounts if m is not mount))
-    behaviour = trials.run(Life(root=Root.READ_ONLY, plan=without, purpose=f"without {mount.path}")).behaviour
+    return Life(root=Root.READ_ONLY, plan=without, purpose=f"without {mount.path}")
+
+
+def _drop(trials: Trials, proof: Proof, mount: Mount, behaviour: Behaviour) -> Dropped:
+    assert trials.original is not None
     failed = [check for check in compare(trials.original, behaviour) if not check.passed]
     fresh = sorted(behaviour.warnings - trials.original.warnings - proof.trial.behaviour.warnings)
     if failed:

@@ -5,6 +5,7 @@ import os
 import shlex
 import socket
 from collections.abc import Iterator, Mapping
+from threading import Event
 from urllib.parse import urlsplit
 
 from lithify.engines.base import Container
@@ -19,26 +20,32 @@ _INTERPRETERS = ("sh", "bash", "dash", "python", "python3", "perl", "ruby", "nod
 
 
 def ask(
-    exercise: Exercise, container: Container, phase: Phase, ports: Mapping[int, int], *, timeout: float
+    exercise: Exercise,
+    container: Container,
+    phase: Phase,
+    ports: Mapping[int, int],
+    *,
+    timeout: float,
+    cancelled: Event | None = None,
 ) -> tuple[Answer, ...]:
     """Return what every check of the user's says of `container`; nothing where the user named none.
 
     `ports` takes ports published on the host to ports of the container. The first failure ends it: the rest would
-    only wait for its own time limit.
+    only wait for its own time limit. A command of the host's is killed once `cancelled` is set.
     """
     answers = []
-    for answer in _checks(exercise, container, phase, ports, timeout):
+    for answer in _checks(exercise, container, phase, ports, timeout, cancelled):
         answers.append(answer)
         if not answer.passed:
             break
     return tuple(answers)
 
 
-def drive(exercise: Exercise, container: Container, phase: Phase) -> Answer | None:
-    """Run the user's exercise once; None where there is none."""
+def drive(exercise: Exercise, container: Container, phase: Phase, *, cancelled: Event | None = None) -> Answer | None:
+    """Run the user's exercise once; None where there is none. It is killed once `cancelled` is set."""
     if exercise.script is None:
         return None
-    return _host_command("exercise", exercise.script, container, phase, exercise.timeout)
+    return _host_command("exercise", exercise.script, container, phase, exercise.timeout, cancelled)
 
 
 def answer_of_port(container: Container, port: int, *, timeout: float = 3.0) -> str:
@@ -62,14 +69,19 @@ def answer_of_port(container: Container, port: int, *, timeout: float = 3.0) -> 
 
 
 def _checks(
-    exercise: Exercise, container: Container, phase: Phase, ports: Mapping[int, int], timeout: float
+    exercise: Exercise,
+    container: Container,
+    phase: Phase,
+    ports: Mapping[int, int],
+    timeout: float,
+    cancelled: Event | None,
 ) -> Iterator[Answer]:
     if exercise.tcp is not None:
         yield _tcp(exercise.tcp, container, phase, ports, timeout)
     if exercise.http is not None:
         yield _http(exercise.http, container, phase, ports, timeout)
     if exercise.check is not None:
-        yield _host_command("check", exercise.check, container, phase, timeout)
+        yield _host_command("check", exercise.check, container, phase, timeout, cancelled)
     if exercise.check_inside:
         yield _inside(exercise.check_inside, container, phase, timeout)
 
@@ -119,7 +131,9 @@ def _inside(command: tuple[str, ...], container: Container, phase: Phase, timeou
     return Answer(name="check-inside", phase=phase, passed=done.code == 0, detail=detail, command=command)
 
 
-def _host_command(name: str, command: str, container: Container, phase: Phase, timeout: float) -> Answer:
+def _host_command(
+    name: str, command: str, container: Container, phase: Phase, timeout: float, cancelled: Event | None
+) -> Answer:
     words = _words(command, container.name)
     environment = {
         "LITHIFY_CONTAINER": container.name,
@@ -128,7 +142,7 @@ def _host_command(name: str, command: str, container: Container, phase: Phase, t
         "LITHIFY_PID": str(container.pid() or ""),
         "LITHIFY_PHASE": phase.value,
     }
-    done = run(words, environment=environment, timeout=timeout, limit=1 << 16)
+    done = run(words, environment=environment, timeout=timeout, limit=1 << 16, cancelled=cancelled)
     detail = _detail(done.code, done.stderr or done.stdout, timeout)
     return Answer(name=name, phase=phase, passed=done.code == 0, detail=detail, command=tuple(words))
 
