@@ -58,6 +58,7 @@ def _run(words: list[str]) -> int:
     from lithify.errors import LithifyError
 
     debug = "--debug" in words
+    _treat_as_interrupts()
     try:
         arguments = parse(words, COMMANDS)
         return int(arguments.run(arguments))
@@ -82,6 +83,18 @@ def _show_error(error: BaseException | None, *, debug: bool) -> None:
     from lithify.cli.console import show_error  # what it takes to show an error is imported when there is one
 
     show_error(error, debug=debug)
+
+
+def _treat_as_interrupts() -> None:
+    """Clean up as after Ctrl-C where somebody asks us to end or closes the terminal, but for nohup."""
+    import signal
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, interrupt)
 
 
 if __name__ == "__main__":
