@@ -11,10 +11,16 @@ import pytest
 
 import lithify
 
-SCRIPT = (
-    "cd /srv/pipe; (echo x > out); touch /conf/x; mkdir /var/cache/app/new; "
-    "echo \"OSError: [Errno 30] Read-only file system: '/vol/x'\" >&2; exec sleep 1000"
-)
+# `podman logs` (4.3) mixes up what comes in pieces of a line: each complaint is written in one
+SCRIPT = """
+cd /srv/pipe
+for command in '(echo x > out)' 'touch /conf/x' 'mkdir /var/cache/app/new'; do
+    said=$(eval "$command" 2>&1)
+    echo "$said" >&2
+done
+echo "OSError: [Errno 30] Read-only file system: '/vol/x'" >&2
+exec sleep 1000
+"""
 EXTRA = {"docker": [], "podman": ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]}
 GLOBAL = {"docker": [], "podman": ["--runtime", "runc", "--cgroup-manager", "cgroupfs"]}
 

@@ -5,6 +5,7 @@ a few fixed strings finds those that may, and only they are decoded and read. A 
 input costs no more than its length.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -24,6 +25,8 @@ from lithify.observe.logs.shapes import Failure
 LINE_LIMIT = 1 << 16
 """Bytes of a line that are read."""
 BLOCK = 1 << 20
+_TAIL = 4096
+"""Bytes before a line in which the pieces that belong to it are looked for."""
 _RAW_LIMIT = 400
 _NAME_LIMIT = 300
 _PLACES_LIMIT = 5000
@@ -94,6 +97,7 @@ class LogReader:
         self._judge = lru_cache(maxsize=1024)(partial(_judge, working_directory, tuple(mounts)))
         self._rest = bytearray()
         self._unfinished = False
+        self._tail = b""
         self._pending: dict[str, Pending] = {}
         self._last: tuple[object, ...] = ()
         self.lines = 0
@@ -133,7 +137,10 @@ class LogReader:
 
     def _read_block(self, block: bytes) -> Iterator[LogEvent]:
         """Read complete lines: those that may say something, and those that may belong to them."""
-        starts = candidates(block)
+        yield from self._read_candidates(block, candidates(block))
+        self._tail = (self._tail + block)[-_TAIL:] if len(block) < _TAIL else block[-_TAIL:]
+
+    def _read_candidates(self, block: bytes, starts: Sequence[int]) -> Iterator[LogEvent]:
         position = index = 0
         while position < len(block):
             while index < len(starts) and starts[index] < position:
@@ -146,7 +153,11 @@ class LogReader:
             position = end + 1
             self.lines += 1
             hit = index < len(starts) and starts[index] == start
-            yield from self._read_line(block[start : min(end, start + LINE_LIMIT)], hit=hit)
+            line = block[start : min(end, start + LINE_LIMIT)]
+            if hit:
+                before = block[max(0, start - _TAIL) : start]
+                line = _join_pieces(before if start >= _TAIL else self._tail + before, line)
+            yield from self._read_line(line, hit=hit)
 
     def _read_line(self, line: bytes, *, hit: bool) -> Iterator[LogEvent]:
         text = line.decode("utf-8", "surrogateescape").replace("\r", "\n").rstrip("\n")
@@ -199,6 +210,27 @@ class LogReader:
         if not (draft.repeats and said == self._last):
             yield replace(event, line=draft.line, raw=draft.raw, time=printable(message.time[:64]))
         self._last = said
+
+
+# conmon (CRI-O, Podman) logs each write by itself and marks with P those that end no line: coreutils write a
+# complaint in three pieces.
+_PIECE = re.compile(rb"\S+ (stdout|stderr) ([FP])(?::\S+)? ")
+
+
+def _join_pieces(before: bytes, line: bytes) -> bytes:
+    """Return `line` with the pieces put before it that `before`, what stands before it in the log, ends in."""
+    own = _PIECE.match(line)
+    if not own:
+        return line
+    pieces = [line[own.end() :]]
+    while before.endswith(b"\n"):
+        start = before.rfind(b"\n", 0, -1) + 1
+        piece = _PIECE.match(before, start)
+        if not piece or piece[1] != own[1] or piece[2] != b"P":
+            break
+        pieces.append(before[piece.end() : -1])
+        before = before[:start]
+    return own[0] + b"".join(reversed(pieces))
 
 
 class _Claim(NamedTuple):

@@ -256,6 +256,15 @@ class TestLines:
     def test_an_item_may_hold_several_lines(self) -> None:
         assert len(list(read_log([b"open /a: read-only file system\nopen /b: read-only file system"]))) == 2
 
+    @pytest.mark.parametrize("whole", [True, False])
+    def test_pieces_of_a_line_are_joined(self, whole: bool) -> None:
+        """What conmon (CRI-O, Podman) makes of one complaint that a program writes in three pieces."""
+        at = b"2024-05-12T12:00:00.123456789+00:00 stderr"
+        log = b"%s F hello\n%s P mkdir: \n%s P cannot create directory '/srv/x'\n%s P : Read-only file system\n%s F \n"
+        log %= (at, at, at, at, at)
+        events = list(read_log([log] if whole else log.splitlines(keepends=True)))
+        assert [(str(event.path), event.program, event.line) for event in events] == [("/srv/x", "mkdir", 4)]
+
     def test_lines_of_two_containers_may_alternate(self) -> None:
         log = (
             "a-1  | groupmod: /etc/group.5: Read-only file system\n"

@@ -248,6 +248,8 @@ def awaiting(draft: Draft) -> Pending | None:
     failure = draft.failure
     if not draft.counts and failure.program in _CONTINUED:
         return Pending(draft, *_CONTINUED[failure.program])
+    if failure.error is LogError.DISGUISE and _PIECE.match(draft.raw):
+        return Pending(draft, _read_rest, 3)
     if "type=SYSCALL" in draft.message.text and (serial := _AUDIT_SERIAL.search(draft.message.text)):
         return Pending(draft, _AuditReader(serial[1]), 12)
     if failure.program == "npm":
@@ -356,6 +358,17 @@ def _read_target(draft: Draft, text: str) -> Offer:
         return Offer.RELEASED
     _name(draft, path)
     return Offer.COMPLETED
+
+
+_PIECE = re.compile(r"\S+ std(?:out|err) P ")
+
+
+def _read_rest(draft: Draft, text: str) -> Offer:
+    """A hint from a piece of a line gives way to the error that the rest of the line names."""
+    if tokenise(text) == text:
+        return Offer.RELEASED if text.strip() else Offer.CONSUMED
+    draft.counts = False
+    return Offer.RELEASED
 
 
 def _read_curl(draft: Draft, text: str) -> Offer:

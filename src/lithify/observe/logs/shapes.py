@@ -602,7 +602,7 @@ def _phrase(left: str) -> Failure | None:
     return Failure(error=LogError.EROFS, path=path, operation=operation, temporary=bool(_SAYS_TEMPORARY.search(words)))
 
 
-_AFTER_LINE = re.compile(r": (?:line )?\d+\Z|\[\d+\]\Z|:\d+\Z")
+_AFTER_LINE = re.compile(r": (?:line )?\d+(?:: eval)?\Z|\[\d+\]\Z|:\d+\Z")
 _DASH_LINE = re.compile(r"\A[^\s:]+: \d+\Z")
 _OPENED = re.compile(r"[\"'(=\[](/[^\"'\n]{1,4200})\Z")
 
