@@ -18,6 +18,11 @@ CODE = tuple(PurePosixPath(p) for p in CODE_DIRECTORIES)
 """Directories that hold programs all the way down: nothing below them may be mounted either."""
 
 
+_SYSTEM_SET = frozenset(SYSTEM)
+_PSEUDO_PARTS = frozenset(path.parts for path in PSEUDO)
+_CODE_PARTS = frozenset(path.parts for path in CODE)
+
+
 def container_path(text: str) -> PurePosixPath:
     """Return `text` as an absolute container path; ValueError where it is relative, climbs, or holds a NUL."""
     path = PurePosixPath(text)
@@ -29,12 +34,22 @@ def container_path(text: str) -> PurePosixPath:
 
 def is_pseudo(path: PurePosixPath) -> bool:
     """Tell whether `path` lies on a kernel filesystem and so never needs a place of its own."""
-    return any(path.is_relative_to(pseudo) for pseudo in PSEUDO)
+    return _begins(path.parts, _PSEUDO_PARTS)
+
+
+def is_code(path: PurePosixPath) -> bool:
+    """Tell whether `path` is, or lies in, a directory that holds programs all the way down."""
+    return _begins(path.parts, _CODE_PARTS)
 
 
 def is_system(path: PurePosixPath) -> bool:
     """Tell whether `path` is a directory of the system itself, which must never be writable as a whole."""
-    return path == ROOT or path in SYSTEM or any(path.is_relative_to(code) for code in CODE)
+    return path == ROOT or path in _SYSTEM_SET or is_code(path)
+
+
+def _begins(parts: tuple[str, ...], starts: frozenset[tuple[str, ...]]) -> bool:
+    # Asked for each of many paths: is_relative_to parses both sides anew each time.
+    return any(parts[:length] in starts for length in range(2, min(len(parts), 4) + 1))
 
 
 def outermost(paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:

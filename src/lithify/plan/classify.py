@@ -9,11 +9,12 @@ data.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePosixPath
 
 from lithify.model.image import EntryType, ImageFacts
 from lithify.model.mount import PathClass
-from lithify.model.path import CODE, ROOT
+from lithify.model.path import ROOT, is_code
 from lithify.model.writes import Change, Write
 
 IDENTITY_FILES = frozenset(
@@ -118,7 +119,7 @@ def surroundings(directory: PurePosixPath, image: ImageFacts) -> Surroundings:
         volume=deepest_holding(directory, image.volumes),
         in_program=deepest_holding(directory, (root for root in image.code_roots if root != ROOT)) is not None
         or directory in image.code_roots,
-        in_system=any(directory.is_relative_to(code) for code in CODE),
+        in_system=is_code(directory),
         in_modules=not _CODE_DIRECTORIES.isdisjoint(parts) and "__pycache__" not in parts and ".cache" not in parts,
     )
 
@@ -302,10 +303,12 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
+@cache  # there are few of them, for very many writes
 def _certain(path_class: PathClass, because: str) -> Classified:
     return Classified(path_class=path_class, certain=True, because=because)
 
 
+@cache
 def _hinted(path_class: PathClass, because: str = "") -> Classified:
     return Classified(
         path_class=path_class, certain=False, because=because or f"the directory's name says {path_class.value}"

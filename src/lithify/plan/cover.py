@@ -13,6 +13,7 @@ which the outer place has exposed already. Ties go to the deeper place, then to 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import PurePosixPath
 
@@ -92,7 +93,7 @@ class Node:
     path: PurePosixPath
     parent: int
     needs: list[Need] = field(default_factory=list)
-    choices: list[Choice] = field(default_factory=list)
+    choices: Sequence[Choice] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +277,7 @@ def _offer(nodes: list[Node], options: dict[PurePosixPath, Option], ground: Grou
             # A single file, and a directory that was made, are names in their parent.
             is_child = nodes[node.parent].path == node.path.parent
             direct[node.parent] |= is_child and any(need.single or need.made for need in node.needs)
-        node.choices.extend(_choices(node, sums, direct[index], options.get(node.path), ground, settings))
+        node.choices = _choices(node, sums, direct[index], options.get(node.path), ground, settings)
 
 
 def uses_image(need: Need) -> bool:
@@ -297,10 +298,7 @@ def _choices(
     if single is None and node.path != ROOT and ground.objection(node.path, written=written) is None:
         print_ = footprint(ground.entry(node.path))
         seed = choose_seed(node.path, print_, below.classes, used=below.used, settings=settings)
-        weight = PLACE + (0 if written else UPWARD)
-        image = min(HEAVIEST, weigh_image(print_, seed))
-        for kind, more in ((Above.ENDING, 0), (Above.STAYING, KEPT)):
-            choices.append(Choice(means=Means.PLACE, kind=kind, cost=weight + more + image, nested_cost=weight + more))
+        choices.extend(_places(PLACE + (0 if written else UPWARD), min(HEAVIEST, weigh_image(print_, seed))))
     if option is not None and option.label not in settings.rejected and not below.lossy:
         hidden = footprint(ground.entry(node.path)).files if single is None else 0
         weight = PLACE + REDIRECT + (0 if option.certain else UNSURE) + min(HEAVIEST, HIDDEN * hidden)
@@ -312,6 +310,15 @@ def _choices(
         cost = SINGLE * len(single.files)
         choices.append(Choice(means=Means.FILES, kind=kind, cost=cost, nested_cost=cost))
     return choices
+
+
+@lru_cache(maxsize=1024)
+def _places(weight: int, image: int) -> tuple[Choice, ...]:
+    """Return the places that weigh so much, with so much of it for what the image has there."""
+    return tuple(
+        Choice(means=Means.PLACE, kind=kind, cost=weight + more + image, nested_cost=weight + more)
+        for kind, more in ((Above.ENDING, 0), (Above.STAYING, KEPT))
+    )
 
 
 def weigh_image(print_: Footprint, seed: Seed) -> int:

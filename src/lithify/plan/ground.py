@@ -7,7 +7,7 @@ these. Single files are spared only where they hold programs.
 from pathlib import PurePosixPath
 
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
-from lithify.model.path import CODE, ROOT, is_pseudo, is_system, printable
+from lithify.model.path import ROOT, is_code, is_pseudo, is_system, printable
 from lithify.plan.classify import IDENTITY_FILES
 from lithify.plan.settings import PlanSettings
 
@@ -75,7 +75,7 @@ class Ground:
         entry = self.entry(path)
         if path in IDENTITY_FILES:
             return "it says who the users and hosts are"
-        if (entry is not None and entry.executables) or any(path.is_relative_to(code) for code in CODE):
+        if (entry is not None and entry.executables) or is_code(path):
             return "it is a program"
         if is_pseudo(path):
             return "it is the kernel's"

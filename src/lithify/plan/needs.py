@@ -9,7 +9,6 @@ Opened and unchanged, or touched in its metadata only, asks for nothing until a 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import groupby, pairwise
 from pathlib import PurePosixPath
 
@@ -47,13 +46,15 @@ class Seen:
         return self.classified.path_class
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
     """What one directory, or one file with its side files, must allow."""
 
     path: PurePosixPath
     """The directory in which names come and go; with `single` the file that is written."""
     seen: tuple[Seen, ...]
+    classes: frozenset[PathClass]
+    """Everything it is for."""
     single: bool = False
     """It is about one file and what belongs to it, not about all names of a directory."""
     files: tuple[PurePosixPath, ...] = ()
@@ -64,11 +65,6 @@ class Need:
     """Its content must survive the container."""
     optional: bool = False
     """Image entries are removed, nothing else: worth no place of its own."""
-
-    @cached_property
-    def classes(self) -> frozenset[PathClass]:
-        """Everything it is for."""
-        return frozenset(seen.path_class for seen in self.seen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +103,8 @@ class _Gatherer:
         self.mounted = tuple(ground.resolve(path, follow=True) for path in write_set.mounted)
         self.widened = {ground.resolve(path, follow=False): why for path, why in settings.widened.items()}
         self.facts: dict[PurePosixPath, _Facts] = {}
+        self.alike: dict[_Facts, _Facts] = {}
+        self.common: dict[frozenset[PathClass], frozenset[PathClass]] = {}
         self.directories: dict[PurePosixPath, list[Seen]] = {}
         self.made: dict[PurePosixPath, list[Seen]] = {}
         self.spared: list[Spared] = []
@@ -119,7 +117,7 @@ class _Gatherer:
         if facts is None:
             mounted = is_pseudo(directory) or deepest_holding(directory, self.mounted) is not None
             facts = _Facts(where=surroundings(directory, self.image), mounted=mounted)
-            self.facts[directory] = facts
+            self.facts[directory] = facts = self.alike.setdefault(facts, facts)
         return facts
 
     def take(self, write: Write) -> None:
@@ -276,8 +274,16 @@ def _need(
         persistent = any(d is StateDecision.VOLUME or (d is None and c is PathClass.STATE) for d, c in decisions)
     else:
         persistent = any(s.path_class is PathClass.STATE for s in ordered)
+    classes = frozenset(s.path_class for s in ordered)
     return Need(
-        path=path, seen=ordered, single=single, files=files, made=made, persistent=persistent, optional=optional
+        path=path,
+        seen=ordered,
+        classes=gatherer.common.setdefault(classes, classes),
+        single=single,
+        files=files,
+        made=made,
+        persistent=persistent,
+        optional=optional,
     )
 
 

@@ -18,7 +18,13 @@ from lithify.plan.needs import Need, Seen
 def need(path: PurePosixPath, path_class: PathClass, *, optional: bool) -> Need:
     write = Write(path=path / "name", change=Change.CREATED, type=EntryType.FILE)
     seen = Seen(write=write, classified=Classified(path_class=path_class, certain=True, because=""))
-    return Need(path=path, seen=(seen,), persistent=path_class is PathClass.STATE, optional=optional)
+    return Need(
+        path=path,
+        seen=(seen,),
+        classes=frozenset({path_class}),
+        persistent=path_class is PathClass.STATE,
+        optional=optional,
+    )
 
 
 @st.composite
