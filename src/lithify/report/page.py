@@ -1,5 +1,6 @@
 """Writes results for a person to read: one page, as wide as the terminal, every path printable."""
 
+import os
 import shlex
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,7 +44,7 @@ def render_hardening(result: Hardening, *, paint: Paint = plain, width: int = 80
     _plan(page, result.plan)
     page.head("Command")
     for note in result.command_notes:
-        page.text(note, "  # ")
+        page.text(printable(note), "  # ")
     for words in (*result.setup, result.command):
         page.verbatim(command_text(words, width - 2), "  ")
     _verdict(page, result.verdict)
@@ -54,7 +55,7 @@ def render_hardening(result: Hardening, *, paint: Paint = plain, width: int = 80
             page.text(f"{round_.number}. {printable(told)}", "  ")
     _unsettled(page, result.plan, result.write_set, result.verdict)
     for name in result.kept:
-        page.text(f"left for a look: {name}", "  ")
+        page.text(f"left for a look: {printable(name)}", "  ")
     return page.render()
 
 
@@ -121,7 +122,15 @@ def _with_values(words: Sequence[str]) -> Iterator[str]:
     left = iter(words)
     for word in left:
         value = next(left, None) if word in _TAKES_VALUE else None
-        yield shlex.quote(word) if value is None else f"{shlex.quote(word)} {shlex.quote(value)}"
+        yield _quoted(word) if value is None else f"{_quoted(word)} {_quoted(value)}"
+
+
+def _quoted(word: str) -> str:
+    """Return a word as a shell reads it; one that is not printable as bash's `$'...'` with its bytes spelt out."""
+    if word.isprintable():
+        return shlex.quote(word)
+    plain_bytes = frozenset(range(0x20, 0x7F)) - set(b"'\\")
+    return "$'" + "".join(chr(b) if b in plain_bytes else f"\\x{b:02x}" for b in os.fsencode(word)) + "'"
 
 
 class _Page:
@@ -281,7 +290,7 @@ def _plural(number: int, noun: str) -> str:
 
 def _check(paint: Paint, title: str, check: Check) -> str:
     mark = paint("green", "ok  ") if check.passed else paint("red", "FAIL")
-    return f"{mark} {title}: {check.name}: {printable(check.summary)}"
+    return f"{mark} {title}: {printable(check.name)}: {printable(check.summary)}"
 
 
 def _unsettled(page: _Page, plan: MountPlan, write_set: WriteSet | None, verdict: Verdict | None) -> None:
