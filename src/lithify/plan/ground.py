@@ -14,6 +14,7 @@ from lithify.plan.settings import PlanSettings
 EXECUTABLE_SHARE = 0.1
 """A directory that is itself written may hold so many executables among its files and is still one of data: a sample
 hook in a repository, a health check in a home. Nothing runs from there once it is mounted without exec."""
+_UNTELLABLE = "its name is not UTF-8, and no engine takes another for a mount"
 _OTHERS_WRITE = 0o002
 _LINKS_FOLLOWED = 40
 """As many as the kernel follows before it says ELOOP."""
@@ -54,6 +55,8 @@ class Ground:
     def _find_objection(self, path: PurePosixPath, written: bool) -> str | None:
         if is_pseudo(path):
             return "it is the kernel's"
+        if not _can_be_told(path):
+            return _UNTELLABLE
         if is_system(path):
             return "it is a directory of the system itself"
         if str(path) in self._above_code:
@@ -73,6 +76,8 @@ class Ground:
     def file_objection(self, path: PurePosixPath) -> str | None:
         """Say in half a sentence why the file `path` must not be mounted; None where it may be."""
         entry = self.entry(path)
+        if not _can_be_told(path):
+            return _UNTELLABLE
         if path in IDENTITY_FILES:
             return "it says who the users and hosts are"
         if (entry is not None and entry.executables) or is_code(path):
@@ -124,3 +129,8 @@ class Ground:
                 done, text, parts = [], "", parts[1:]
             pending.extend(reversed(parts))
         return ROOT.joinpath(*done)
+
+
+def _can_be_told(path: PurePosixPath) -> bool:
+    """Tell whether a path can be written into an engine's JSON: undecodable bytes are lone surrogates in it."""
+    return not any("\udc80" <= character <= "\udcff" for character in str(path))
