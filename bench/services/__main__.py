@@ -7,6 +7,7 @@ containers of the measure's own, and not taken from lithify's report.
 
 import argparse
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -149,9 +150,10 @@ def lithify_row(built: Built, engine: str, hardened: Hardened, flag: bool) -> Ro
         with runs(built, engine, (), hardened.plan, number=2) as containers:
             tried = try_plan(built, containers, places)
     else:
-        for command in hardened.setup:
-            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-        with line_runs(service, hardened.command, 2) as containers:
+        with (
+            set_up(engine, hardened.setup),
+            line_runs(service, hardened.command, 2) as containers,
+        ):
             tried = try_plan(built, containers, places)
     return Row(
         **row_of(built, engine, "lithify", flag, places, tried, state_under(hardened.plan, service)),
@@ -248,16 +250,39 @@ def try_plan(built: Built, containers: Iterator[Run], places: Sequence[Place]) -
 
 
 @contextmanager
+def set_up(engine: str, commands: Sequence[Sequence[str]]) -> Iterator[None]:
+    """Run the commands that a plan asks for once; the volumes that they made go at the end."""
+    before = volume_names(engine)
+    try:
+        for command in commands:
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        yield
+    finally:
+        words = {word for command in commands for part in command for word in shlex.split(part)}
+        remove_volumes(engine, (volume_names(engine) - before) & words)
+
+
+@contextmanager
 def volumes_removed(engine: str, prefix: str) -> Iterator[None]:
     """Remove the volumes whose names begin with `prefix` at the end."""
     try:
         yield
     finally:
-        if engine != "bundle":
-            names = [engine, "volume", "ls", "--quiet", "--filter", f"name={prefix}"]
-            listed = subprocess.run(names, capture_output=True, text=True, check=False).stdout.split()
-            for name in filter(lambda name: name.startswith(prefix), listed):
-                subprocess.run([engine, "volume", "rm", "--force", name], capture_output=True, check=False)
+        remove_volumes(engine, (name for name in volume_names(engine) if name.startswith(prefix)))
+
+
+def volume_names(engine: str) -> set[str]:
+    """Return the names of the engine's volumes; the bundle engine removes its own."""
+    if engine == "bundle":
+        return set()
+    listed = subprocess.run([engine, "volume", "ls", "--quiet"], capture_output=True, text=True, check=False)
+    return set(listed.stdout.split())
+
+
+def remove_volumes(engine: str, names: Iterable[str]) -> None:
+    """Remove volumes; those in use stay."""
+    for name in names:
+        subprocess.run([engine, "volume", "rm", name], capture_output=True, check=False)
 
 
 def cell(value: object) -> str:

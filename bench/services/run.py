@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 LABEL = "dev.lithify.bench"
 PATIENCE = 120.0
 """Seconds that an engine has for anything it is asked."""
+WORDS = 400
+"""Characters of an engine's complaint that the table shows."""
 os.environ.setdefault("CONTAINERS_CONF", str(HERE / "containers.conf"))
 
 
@@ -107,8 +109,8 @@ class EngineRun:
 
     def _call(self, command: Sequence[str]) -> tuple[str, str]:
         done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
-        words = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {done.returncode}"]
-        return done.stdout.decode(errors="replace"), words[-1] if done.returncode else ""
+        words = " ".join(done.stderr.decode(errors="replace").split()) or f"exit code {done.returncode}"
+        return done.stdout.decode(errors="replace"), words[:WORDS] if done.returncode else ""
 
 
 @dataclass
