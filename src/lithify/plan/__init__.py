@@ -250,8 +250,8 @@ class _Planner:
                 "The program makes this directory itself; the mount point takes its place, so that the parent "
                 "stays read-only."
             )
-        children = sorted({need.path for need in place.needs if need.path != place.path})
-        if len(children) > 1 and not any(need.path == place.path for need in place.needs):
+        children = {need.path for need in place.needs} - {place.path}
+        if len(children) == len({need.path for need in place.needs}) > 1:
             reasons.append(f"One place for {len(children)} directories below it, which weigh more one by one.")
         if site.nested:
             inside = ", ".join(printable(path) for path in site.nested)

@@ -5,6 +5,7 @@ it is for is plain; below 0.5 rests on a name, a log line, or a run that was onl
 """
 
 from collections.abc import Iterable, Sequence
+from heapq import nsmallest
 from pathlib import PurePosixPath
 
 from lithify.model.image import EntryType
@@ -122,7 +123,7 @@ def unexercised(write_set: WriteSet, covered: Iterable[PurePosixPath]) -> list[s
         and ((image.uid != 0 and entry.uid == image.uid) or entry.mode & _OTHERS_WRITE)
         and served.isdisjoint((path, *path.parents))
     ]
-    found.extend(f"{printable(path)} may be written by its user and was not" for path in sorted(idle)[:_LISTED])
+    found.extend(f"{printable(path)} may be written by its user and was not" for path in nsmallest(_LISTED, idle))
     return found
 
 

@@ -211,12 +211,12 @@ def gather(write_set: WriteSet, settings: PlanSettings, ground: Ground) -> Deman
         if path not in taken:
             gatherer.take(_missed(path, ground.entry(path)))
     needs: list[Need] = []
-    for directory in sorted(gatherer.directories.keys() | gatherer.made.keys()):
+    for directory in sorted(gatherer.directories.keys() | gatherer.made.keys(), key=lambda path: path.parts):
         needs.extend(_needs_of(directory, gatherer))
     return Demand(
         needs=tuple(needs),
-        spared=tuple(sorted(gatherer.spared, key=lambda s: s.seen.write.path)),
-        barred=tuple(sorted(gatherer.barred, key=lambda s: s.write.path)),
+        spared=tuple(sorted(gatherer.spared, key=lambda s: s.seen.write.path.parts)),
+        barred=tuple(sorted(gatherer.barred, key=lambda s: s.write.path.parts)),
         metadata=gatherer.metadata,
         executed=tuple(sorted(gatherer.executed)),
     )
@@ -267,7 +267,7 @@ def _need(
     made: bool = False,
     optional: bool = False,
 ) -> Need:
-    ordered = tuple(sorted(seen, key=lambda s: (s.write.path, s.write.change)))
+    ordered = tuple(sorted(seen, key=lambda s: (s.write.path.parts, s.write.change)))
     persistent = False
     if gatherer.settings.state_decisions:
         decisions = [(gatherer.settings.decision(s.write.path), s.path_class) for s in ordered]
