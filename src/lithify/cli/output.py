@@ -2,37 +2,90 @@
 
 import argparse
 import contextlib
+import errno
 import os
+import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 from lithify.errors import OutputFailed, UsageError
+from lithify.model.path import printable
 
 
 def pairs(arguments: argparse.Namespace) -> tuple[tuple[str, str], ...]:
-    """Return (format, file) for each pair of --format and --output; UsageError where they don't pair up."""
+    """Return (format, file) for each pair of --format and --output; UsageError where they don't pair up.
+
+    OutputFailed where no file could be made at a place, so that it is told before the work and not after it.
+    """
     formats = arguments.format or ["text"]
     outputs = arguments.output or ["-"] * min(len(formats), 1)
     if len(formats) != len(outputs):
         raise UsageError(
             f"{len(formats)} times --format, {len(outputs)} times --output", hint="give each format its own --output"
         )
+    for output in outputs:
+        if output != "-":
+            _insist_on_place(Path(output))
     return tuple(zip(formats, outputs, strict=True))
 
 
+def _insist_on_place(path: Path) -> None:
+    if path.is_dir():
+        raise _failed(path, errno.EISDIR)
+    if not path.parent.is_dir():
+        raise _failed(path, errno.ENOENT)
+    if not os.access(path.parent, os.W_OK):
+        raise _failed(path, errno.EACCES)
+
+
 def write_results(arguments: argparse.Namespace, renderers: Mapping[str, Callable[[bool], str]]) -> None:
-    """Render each format that was asked for, with or without colour, and write it to its place."""
+    """Render each format that was asked for, with or without colour, and write it to its place.
+
+    What fails is told after the rest was written; OutputFailed then says where the result was put instead.
+    """
+    failures: list[OutputFailed] = []
+    for format_, output in pairs(arguments):
+        try:
+            if output == "-":
+                _write_to_standard_output(renderers[format_], arguments.color or "auto")
+            else:
+                _write_or_rescue(Path(output), renderers[format_](False).encode("utf-8", "surrogateescape"))
+        except OutputFailed as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
+
+
+def _write_to_standard_output(renderer: Callable[[bool], str], choice: str) -> None:
     from lithify.cli.console import wants_color
 
-    for format_, output in pairs(arguments):
-        if output == "-":
-            color = wants_color(arguments.color or "auto", terminal=sys.stdout.isatty())
-            sys.stdout.buffer.write(renderers[format_](color).encode("utf-8", "surrogateescape"))
-            sys.stdout.flush()
-        else:
-            write_file(Path(output), renderers[format_](False).encode("utf-8", "surrogateescape"))
+    if sys.stdout is None:
+        raise OutputFailed("standard output: it is closed", hint="name a file with --output")
+    data = renderer(wants_color(choice, terminal=sys.stdout.isatty())).encode("utf-8", "surrogateescape")
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        sys.stdout = None  # or the interpreter would try again when it ends
+        raise OutputFailed(f"standard output: {error.strerror}", hint="name a file with --output") from error
+
+
+def _write_or_rescue(path: Path, data: bytes) -> None:
+    """Write a file; where that fails put the result, which may have taken long, where temporary files go."""
+    try:
+        write_file(path, data)
+    except OutputFailed as failure:
+        with contextlib.suppress(OSError):
+            descriptor, rescue = tempfile.mkstemp(prefix="lithify-", suffix=path.suffix)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            failure.hint += f"; the result is in {rescue}"
+        raise
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -43,21 +96,35 @@ def write_file(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Give a file to write; at the end it takes the place of `path`; with an error nothing changes (OutputFailed)."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Give a file to write; at the end it takes the place of `path`; with an error nothing changes (OutputFailed).
+
+    A link stays, and what it points at is replaced; a device or pipe is written to.
+    """
     try:
+        status = path.stat() if path.exists() else None
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            with path.open("wb") as file:
+                yield file
+            return
+        target = Path(os.path.realpath(path))
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             with os.fdopen(descriptor, "wb") as file:
+                if status is not None:
+                    os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            os.replace(temporary, target)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
     except OSError as error:
-        raise OutputFailed(
-            f"{path}: {error.strerror}", hint="is there room, and may you write there? The old file is unchanged"
-        ) from error
+        raise _failed(path, error.errno or errno.EIO) from error
+
+
+def _failed(path: Path, number: int) -> OutputFailed:
+    hint = "is there room, and may you write there? The old file is unchanged"
+    return OutputFailed(f"{printable(path)}: {os.strerror(number)}", hint=hint)
