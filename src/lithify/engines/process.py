@@ -107,7 +107,7 @@ def start(
         )
     except FileNotFoundError as error:
         raise EngineUnreachable(
-            f"{command[0]} is not installed", hint=f"install it: apt-get install {command[0]}"
+            f"{command[0]} is not installed", hint=f"install it: apt-get install {os.path.basename(command[0])}"
         ) from error
     except OSError as error:
         raise EngineUnreachable(
