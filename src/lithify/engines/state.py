@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -25,6 +26,8 @@ from lithify.engines.tree import remove_tree
 from lithify.errors import EngineRefused, NotPermitted
 from lithify.model.path import printable
 
+_INHERITED = 3.0
+"""Seconds for which the lock of an owner that is gone may still be held by a child of its."""
 _NO_UPPER = frozenset({"overlay", "nfs", "nfs4", "cifs", "smb3", "9p", "vfat", "exfat", "ecryptfs", "virtiofs"})
 """Filesystems that can't hold the upper layer of an overlay: no whiteouts or no trusted attributes."""
 
@@ -106,6 +109,8 @@ def abandoned(state: Path) -> Iterator[list[Path]]:
         for path in runs:
             with _guard(state):
                 lock = _try_lock(path / "owner")
+            if lock is None and not is_alive(_owner(path.name)):
+                lock = _await_lock(path / "owner")
             if lock is not None:
                 found.append(path)
                 locks.append(lock)
@@ -151,6 +156,21 @@ def _try_lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def _await_lock(path: Path) -> int | None:
+    """Lock the file of an owner that is gone: a child that it had not yet turned into another program holds it still."""
+    deadline = time.monotonic() + _INHERITED
+    while (lock := _try_lock(path)) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return lock
+
+
+def _owner(name: str) -> dict[str, Any]:
+    """Return the process that a run directory is named after."""
+    pid, _, rest = name.partition("-")
+    start = rest.partition("-")[0]
+    return {"pid": int(pid), "start": int(start)} if pid.isdigit() and start.isdigit() else {}
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ def _build(overlay: Overlay, image: dict[str, str]) -> None:
             elif kind == "directory":
                 target.mkdir(exist_ok=True)
             else:
-                target.symlink_to("/nowhere")
+                target.symlink_to("nowhere")
     for here, directories, files in os.walk(overlay.lower, topdown=False):
         for name in [*directories, *files, "."]:
             os.utime(os.path.join(here, name), (10**9, 10**9), follow_symlinks=False)
@@ -65,7 +65,7 @@ def _act(root: Path, action: str, path: str, other: str) -> None:
             case "mkdir":
                 target.mkdir()
             case "link":
-                target.symlink_to("/elsewhere")
+                target.symlink_to("elsewhere")
             case "mode" if not target.is_symlink():
                 target.chmod(0o711)
             case "rename":
@@ -93,7 +93,9 @@ def _snapshot(root: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def _covers(write: Write, path: str) -> bool:
-    whole = write.type is EntryType.DIRECTORY and write.change in (Change.CREATED, Change.REPLACED, Change.DELETED)
+    """Tell whether a write speaks of a path: what is below a directory that was made, replaced or removed as well."""
+    made = write.change is Change.CREATED and write.type is EntryType.DIRECTORY
+    whole = made or write.change in (Change.REPLACED, Change.DELETED)
     where = PurePosixPath(path)
     return where == write.path or (whole and where.is_relative_to(write.path))
 
