@@ -93,7 +93,7 @@ class BundleEngine:
         _need_root()
         image = load_image(target, self._state)
         name = f"lithify-{_plain(purpose)}-{secrets.token_hex(_NAME_LENGTH // 2)}"
-        with self._lock:
+        with self._lock, _needing_room(self._state):
             self._run = self._run or RunDirectory(self._state)
             try:
                 runtime = Runtime(self._runtime(), self._run.runtime)
@@ -105,7 +105,8 @@ class BundleEngine:
                 raise
         container = BundleContainer(self, name, directory, runtime, image, idle=idle)
         try:
-            container.prepare(root, plan, named, target.memory)
+            with _needing_room(self._state):
+                container.prepare(root, plan, named, target.memory)
         except BaseException:
             container.remove()
             raise
@@ -113,7 +114,7 @@ class BundleEngine:
 
     def storage(self) -> Path | None:
         """Return a host directory on the filesystem that holds upper layers."""
-        with self._lock:
+        with self._lock, _needing_room(self._state):
             self._run = self._run or RunDirectory(self._state)
             return self._run.path
 
@@ -275,9 +276,11 @@ class BundleContainer:
         self._runtime.delete(self.name)
         for name in ("status.json", "shim.json", "exit.json", "pid", "runtime.log"):
             (self._directory / name).unlink(missing_ok=True)
-        self._prepared.places.renew()
+        with _needing_room(self._directory):
+            self._prepared.places.renew()
         try:
-            pid = self._create()
+            with _needing_room(self._directory):
+                pid = self._create()
             if not self._idle:
                 self._start(pid)
         except BaseException:
@@ -472,6 +475,18 @@ def _bare(plan: MountPlan) -> MountPlan:
         mounts=tuple(replace(mount, reasons=(), confidence=1.0) for mount in plan.mounts),
         redirects=tuple(replace(redirect, reason="") for redirect in plan.redirects),
     )
+
+
+@contextmanager
+def _needing_room(directory: Path) -> Iterator[None]:
+    """Turn a full disk under `directory` into EngineRefused."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        hint = "make room, or name another directory with --state-dir"
+        raise EngineRefused(f"{printable(directory)}: {error.strerror}", hint=hint) from error
 
 
 def _escaped(path: Path, *, colon: bool = False) -> str:
