@@ -1,4 +1,4 @@
-"""What holds for every test: properties try the same examples each time where a change has to pass, new ones elsewhere."""
+"""What holds for every test: in CI properties try the same examples each time, elsewhere new ones."""
 
 import os
 

@@ -159,7 +159,7 @@ def _try_lock(path: Path) -> int | None:
 
 
 def _await_lock(path: Path) -> int | None:
-    """Lock the file of an owner that is gone: a child that it had not yet turned into another program holds it still."""
+    """Lock the file of an owner that is gone: a child it had not yet turned into another program may still hold it."""
     deadline = time.monotonic() + _INHERITED
     while (lock := _try_lock(path)) is None and time.monotonic() < deadline:
         time.sleep(0.05)
