@@ -1,4 +1,4 @@
-"""`lithify audit`: what can still be written, judged from files."""
+"""`lithify audit`: what can still be written, judged from files or from what an engine has."""
 
 import argparse
 import os
@@ -11,8 +11,13 @@ SEVERITIES = ("info", "low", "medium", "high", "critical", "never")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders, globs, or - for standard input")
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH", help="files, folders, globs, - for standard input; with --engine containers"
+    )
     group = parser.add_argument_group("what is judged")
+    group.add_argument(
+        "--engine", choices=("docker", "podman"), help="judge its containers and services: those named, or all"
+    )
     group.add_argument("--rule", action="append", metavar="NAME", help="only this rule; may repeat")
     group.add_argument("--skip-rule", action="append", metavar="NAME", help="all rules but this; may repeat")
     group.add_argument("--list-rules", action="store_true", help="print every rule with its severity, and stop")
@@ -46,17 +51,36 @@ def run(arguments: argparse.Namespace) -> int:
         return _about_rules(arguments.explain)
     outputs = pairs(arguments)
     rules = _rules(arguments)
-    from lithify.errors import UsageError
-    from lithify.pipeline.audit import audit
+    if arguments.engine:
+        _refuse_options_of_files(arguments)
+    elif not arguments.paths:
+        from lithify.errors import UsageError
 
-    if not arguments.paths:
-        raise UsageError("nothing to audit was named", hint="name files or folders, or - for standard input")
+        raise UsageError("nothing to audit was named", hint="name files or folders, - for standard input, or --engine")
     baseline, about_baseline = None, None
     if arguments.baseline:
         from lithify.pipeline.baseline import read_baseline
 
         baseline, about_baseline = read_baseline(arguments.baseline)
-    report = audit(
+    report = _audit(arguments, rules, baseline)
+    if about_baseline is not None:
+        report = report.with_result(about_baseline)
+    if arguments.write_baseline:
+        from lithify.pipeline.baseline import write_baseline
+
+        write_baseline(report, arguments.write_baseline, arguments.reason)
+    write_reports(report, outputs, arguments)
+    return exit_code(report, arguments.fail_on)
+
+
+def _audit(arguments: argparse.Namespace, rules: list[str] | None, baseline: Any) -> Any:
+    if arguments.engine:
+        from lithify.pipeline.audit_engine import audit_engine
+
+        return audit_engine(arguments.engine, arguments.paths, rules=rules, baseline=baseline)
+    from lithify.pipeline.audit import audit
+
+    return audit(
         arguments.paths,
         rules=rules,
         baseline=baseline,
@@ -67,14 +91,15 @@ def run(arguments: argparse.Namespace) -> int:
         cache=None if arguments.no_cache else _cache_folder(),
         values=arguments.values,
     )
-    if about_baseline is not None:
-        report = report.with_result(about_baseline)
-    if arguments.write_baseline:
-        from lithify.pipeline.baseline import write_baseline
 
-        write_baseline(report, arguments.write_baseline, arguments.reason)
-    write_reports(report, outputs, arguments)
-    return exit_code(report, arguments.fail_on)
+
+def _refuse_options_of_files(arguments: argparse.Namespace) -> None:
+    given = [name for name in ("stack", "values", "all_files", "shard") if getattr(arguments, name)]
+    if given:
+        from lithify.errors import UsageError
+
+        option = given[0].replace("_", "-")
+        raise UsageError(f"--{option} speaks of files, --engine of containers", hint="give one of them")
 
 
 def write_reports(report: Any, outputs: list[tuple[str, str]], arguments: argparse.Namespace) -> None:

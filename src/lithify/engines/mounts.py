@@ -113,6 +113,37 @@ def root_mount(mounts: Iterable[MountPoint]) -> MountPoint | None:
     return next((mount for mount in reversed(tuple(mounts)) if mount.path == PurePosixPath("/")), None)
 
 
+def process_root(mounts: Iterable[MountPoint]) -> MountPoint | None:
+    """Return the mount that paths start from: what is mounted over `/` later is not seen by those already inside."""
+    table = tuple(mounts)
+    known = {mount.id for mount in table}
+    root = PurePosixPath("/")
+    return next((mount for mount in table if mount.path == root and mount.parent not in known), root_mount(table))
+
+
+def visible_mounts(mounts: Iterable[MountPoint]) -> tuple[MountPoint, ...]:
+    """Return the mounts that a path leads to, the root first: those that none made later lies over."""
+    table = tuple(mounts)
+    root = process_root(table)
+    if root is None:
+        return ()
+    children: dict[int, list[MountPoint]] = {}
+    for mount in table:
+        if mount.path != root.path:
+            children.setdefault(mount.parent, []).append(mount)
+    found, waiting = [root], [root]
+    while waiting:
+        beside = children.pop(waiting.pop().id, [])
+        taken = {mount.path for mount in beside}
+        for mount in beside:
+            # One below the place of another on the same parent was there first, and is covered by it.
+            if not any(parent in taken for parent in mount.path.parents):
+                waiting.append(mount)
+                if all(child.path != mount.path for child in children.get(mount.id, ())):
+                    found.append(mount)
+    return tuple(found)
+
+
 def mount_holding(mounts: Iterable[MountPoint], path: PurePosixPath) -> MountPoint | None:
     """Return the mount in which `path` lies, links not looked at."""
     holding = [(len(m.path.parts), index, m) for index, m in enumerate(mounts) if path.is_relative_to(m.path)]

@@ -67,6 +67,7 @@ class ContainerVerdict:
     __slots__ = (
         "declared",
         "effective",
+        "id",
         "image",
         "index",
         "list_name",
@@ -92,6 +93,7 @@ class ContainerVerdict:
         reason: str,
         location: Location,
         places: tuple[WritablePlace, ...] = (),
+        id: str = "",  # noqa: A002 - what engines call it
     ) -> None:
         self.object = object_name
         self.list_name = list_name
@@ -106,7 +108,9 @@ class ContainerVerdict:
         """Why `effective` is what it is, where the flag alone does not say it."""
         self.location = location
         self.places = places
-        """Where it can write besides its root filesystem, as far as its description says."""
+        """Where it can write besides its root filesystem, as far as its description or its mount table says."""
+        self.id = id
+        """What its engine calls it for ever; nothing where it is only described."""
 
     @property
     def verdict(self) -> State:

@@ -83,7 +83,10 @@ class Volume:
     def __init__(self, name: str, kind: str, location: Location) -> None:
         self.name = name
         self.kind = kind
-        """As the source calls it: `emptyDir`, `hostPath`, `persistentVolumeClaim`, `tmpfs`, `bind`, `volume`, ..."""
+        """As the source calls it: `emptyDir`, `hostPath`, `persistentVolumeClaim`, `tmpfs`, `bind`, `volume`, ...
+
+        `engine` is what an engine mounts by itself: `/dev`, `/dev/shm`, the hosts file.
+        """
         self.location = location
         self.host_path = ""
         """The host's path that lies under it; nothing where it is no host directory."""
@@ -135,6 +138,20 @@ class Oddity:
         self.location = location
 
 
+class Observed:
+    """What was seen of a container that exists, beside what was declared for it."""
+
+    __slots__ = ("note", "read_only", "written")
+
+    def __init__(self, *, read_only: bool | None = None, note: str = "", written: int | None = None) -> None:
+        self.read_only = read_only
+        """What the mount table of the running container says of its root; None where that was not seen."""
+        self.note = note
+        """Why the mount table was not seen; nothing where it was."""
+        self.written = written
+        """Bytes in the layer that goes with the container; None where nobody says."""
+
+
 class Container:
     """One container of a workload."""
 
@@ -143,6 +160,7 @@ class Container:
         "command",
         "ephemeral_storage_limit",
         "exemptions",
+        "id",
         "image",
         "index",
         "inline_files",
@@ -151,6 +169,7 @@ class Container:
         "memory_limit",
         "mounts",
         "name",
+        "observed",
         "oddities",
         "role",
         "security",
@@ -166,6 +185,10 @@ class Container:
         self.location = location
         self.role = ""
         """What it is besides a container: `init`, `sidecar`, `ephemeral`, or nothing."""
+        self.id = ""
+        """What its engine calls it for ever; nothing where it is only described."""
+        self.observed: Observed | None = None
+        """None where it is only described."""
         self.image = ""
         self.command: tuple[str, ...] = ()
         self.arguments: tuple[str, ...] = ()
@@ -235,7 +258,7 @@ class Workload:
     def __init__(self, name: ObjectName, source: str, location: Location) -> None:
         self.name = name
         self.source = source
-        """What it was read as: `kubernetes`, `compose`, `stack`, `quadlet`, `ecs`."""
+        """What it was read as: `kubernetes`, `compose`, `stack`, `quadlet`, `ecs`, `docker`, `podman`, `swarm`."""
         self.location = location
         self.pod: Route = ()
         """The keys from the object to its pod spec."""

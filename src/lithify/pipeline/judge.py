@@ -149,6 +149,7 @@ def _verdict(container: Container) -> ContainerVerdict:
         reason=reason,
         location=container.location,
         places=tuple(_writable(mount) for mount in container.mounts if mount.writable),
+        id=container.id,
     )
 
 

@@ -37,51 +37,77 @@ def render(report: Report, write: Write, *, merge_into: str | None = None) -> No
 
     InvalidInput where that file is no checklist, or has no such rule.
     """
-    status, details = _judge(report)
-    answer = {"status": status, "finding_details": details, "comments": _comments(report, status)}
+    seen = _Seen(report)
+    answer = {"status": seen.status, "finding_details": seen.details(), "comments": _comments(report, seen)}
     document = _merged(merge_into, answer) if merge_into else _checklist(answer)
     write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-def _judge(report: Report) -> tuple[str, str]:
-    """Return the status that what was seen gives, and what was seen, container by container."""
-    swarm: list[ContainerVerdict] = []
-    kubernetes = 0
-    for container in report.containers():
-        if container.object.kind in ("ComposeService", "StackService", "Container", "SwarmService"):
-            swarm.append(container)
-        else:
-            kubernetes += 1
-    open_ones = [container for container in swarm if container.verdict is State.WRITABLE]
-    lines = [
-        f"ReadonlyRootfs={_flag(c)}: {_name(c)}" for c in sorted(swarm, key=lambda c: c.verdict is not State.WRITABLE)
-    ]
-    if len(lines) > _LISTED:
-        lines[_LISTED:] = [f"... and {len(lines) - _LISTED} more"]
-    if kubernetes:
-        lines.append(f"{kubernetes} containers under Kubernetes, to which this check does not apply")
-    if open_ones:
-        return "open", "\n".join(lines)
-    if swarm:
-        return "not_reviewed", "\n".join(lines)
-    return ("not_applicable" if kubernetes else "not_reviewed"), "\n".join(lines) or "No container was seen."
+class _Seen:
+    """What a report has for the check, and the status that it gives."""
+
+    def __init__(self, report: Report) -> None:
+        self.judged: list[ContainerVerdict] = []
+        self.kubernetes = 0
+        all_named = True
+        for result in report.results():
+            for container in result.containers:
+                if container.object.kind in ("ComposeService", "StackService", "Container", "SwarmService"):
+                    self.judged.append(container)
+                else:
+                    self.kubernetes += 1
+            all_named = all_named and not any(skipped.location.route == ("containers",) for skipped in result.skipped)
+        self.running = [c for c in self.judged if c.id and c.object.kind == "Container"]
+        # The engine was asked what the check asks it, of all its containers.
+        self.complete = bool(self.running) and all_named and all(container.id for container in self.judged)
+
+    @property
+    def status(self) -> str:
+        """The status that the check gives: by the flag, whatever holds in effect."""
+        if any(container.verdict is State.WRITABLE for container in self.judged):
+            return "open"
+        if self.judged:
+            return "not_a_finding" if self.complete else "not_reviewed"
+        return "not_applicable" if self.kubernetes else "not_reviewed"
+
+    def details(self) -> str:
+        """What was seen, container by container, what is open first."""
+        lines = [_line(c) for c in sorted(self.judged, key=lambda c: c.verdict is not State.WRITABLE)]
+        if len(lines) > _LISTED:
+            lines[_LISTED:] = [f"... and {len(lines) - _LISTED} more"]
+        if self.kubernetes:
+            lines.append(f"{self.kubernetes} containers under Kubernetes, to which this check does not apply")
+        return "\n".join(lines) or "No container was seen."
 
 
-def _flag(container: ContainerVerdict) -> str:
-    return "true" if container.declared else "false"
+def _line(container: ContainerVerdict) -> str:
+    flag = f"ReadonlyRootfs={'true' if container.declared else 'false'}"
+    differs = bool(container.declared) is not (container.effective is State.READ_ONLY)
+    state = f", effectively {container.effective.value}" if container.declared or differs else ""
+    why = f": {container.reason}" if container.reason and differs else ""
+    named = f"{container.location.path if container.id else container.location}"
+    if not container.id:
+        named += f" {container.object.name or container.name}"
+    # As the check itself prints it where there is an id: Id, flag.
+    head = f"{container.id}: {flag}" if container.id else flag
+    return printable(f"{head}: {named} ({container.image}){state}{why}")
 
 
-def _name(container: ContainerVerdict) -> str:
-    effective = f", effectively {container.effective.value}" if container.declared else ""
-    return printable(f"{container.location} {container.object.name or container.name} ({container.image}){effective}")
-
-
-def _comments(report: Report, status: str) -> str:
+def _comments(report: Report, seen: _Seen) -> str:
+    source = "the engine: all its containers, running or not" if seen.complete else "files: what they declare"
+    if seen.running and not seen.complete:
+        source = "some containers of the engine"
     text = (
-        f"Evaluated by lithify {report.tool_version} on {report.today} from files: what they declare. "
+        f"Evaluated by lithify {report.tool_version} on {report.today} from {source}. "
         f"This checklist answers {_GROUP} alone; it merges into a full one by rule_id or group_id."
     )
-    if status == "not_reviewed":
+    status = seen.status
+    void = sum(1 for c in seen.running if c.declared and c.effective is not State.READ_ONLY)
+    if void:
+        text += f" {void} of them pass by their flag and can write all the same: see the details."
+    if status == "not_reviewed" and seen.running:
+        text += " Nothing open was seen; the check itself asks for all containers of the engine, and not all were."
+    elif status == "not_reviewed":
         text += " Nothing open was declared; the check itself asks the engine, which files can't stand for."
     elif status == "not_applicable":
         text += " The check is not applicable where Kubernetes is the orchestrator."

@@ -168,6 +168,7 @@ def finding_value(finding: Finding) -> dict[str, Any]:
 def named_container(container: ContainerVerdict) -> dict[str, Any]:
     """Return which container of its object it is, what was declared for it and what holds."""
     return {
+        "id": container.id or None,
         "list": container.list_name,
         "index": container.index,
         "name": container.name or None,
@@ -290,6 +291,7 @@ def _parse_container(value: dict[str, Any]) -> ContainerVerdict:
         effective=State(container["effective"]),
         reason=container["reason"] or "",
         location=_parse_place(value),
+        id=container.get("id") or "",
         places=tuple(
             (place["path"], place["kind"], place["source"] or "", place["executable"], place["size"])
             for place in value["writablePlaces"]

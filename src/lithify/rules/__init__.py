@@ -10,6 +10,7 @@ from lithify.rules import (
     ambiguous_flag,
     anonymous_volume,
     capabilities_not_dropped,
+    data_in_container_layer,
     duplicate_key,
     exemption_expired,
     exemption_without_reason,
@@ -52,6 +53,7 @@ CHECKED: tuple[RuleModule, ...] = (
     tmpfs_dropped_by_swarm,
     inline_config_refused,
     sysctl_by_privileged_container,
+    data_in_container_layer,
 )
 
 NOTICED: tuple[ModuleType, ...] = (

@@ -61,6 +61,24 @@ _FIELDS: dict[str, dict[str, Route]] = {
     },
 }
 _FIELDS["stack"] = _FIELDS["compose"]
+_FIELDS["docker"] = _FIELDS["podman"] = {
+    "flag": ("HostConfig", "ReadonlyRootfs"),
+    "privileged": ("HostConfig", "Privileged"),
+    "escalation": ("HostConfig", "SecurityOpt"),
+    "user": ("Config", "User"),
+    "added": ("HostConfig", "CapAdd"),
+    "dropped": ("HostConfig", "CapDrop"),
+    "memory": ("HostConfig", "Memory"),
+    "command": ("Config", "Cmd"),
+}
+_FIELDS["swarm"] = {
+    "flag": ("ContainerSpec", "ReadOnly"),
+    "user": ("ContainerSpec", "User"),
+    "added": ("ContainerSpec", "CapabilityAdd"),
+    "dropped": ("ContainerSpec", "CapabilityDrop"),
+    "memory": ("Resources", "Limits", "MemoryBytes"),
+    "command": ("ContainerSpec", "Command"),
+}
 
 
 def field(container: Container, name: str) -> Route:
@@ -75,16 +93,28 @@ def field_name(container: Container, name: str) -> str:
 
 
 def effective(container: Container) -> tuple[State, str]:
-    """Return whether the container can write to its root filesystem, as far as its description shows, and why."""
+    """Return whether the container can write to its root filesystem, as far as is known, and why.
+
+    What the mount table says counts, where it was seen; what is declared otherwise.
+    """
     if container.workload.not_applicable:
         return State.NOT_APPLICABLE, container.workload.not_applicable
     over_root = container.mount_over("/") if container.mounts else None
     if over_root is not None and over_root.writable:
         return State.WRITABLE, f"volume {over_root.volume.name!r} lies writable over /"
-    if not container.security.read_only_root:
-        return State.WRITABLE, ""
+    declared = bool(container.security.read_only_root)
+    observed = container.observed
+    mounted = None if observed is None else observed.read_only
+    note = "" if observed is None else observed.note
+    if mounted is not None and mounted is not declared:
+        note = f"its mount table says {'ro' if mounted else 'rw'}, {field_name(container, 'flag')} says otherwise"
+    if not (declared if mounted is None else mounted):
+        return State.WRITABLE, note
     reason = container.security.can_remount
-    return (State.REMOUNTABLE, f"it {reason}, and can remount it") if reason else (State.READ_ONLY, "")
+    if not reason:
+        return State.READ_ONLY, note
+    remount = f"it {reason}, and can remount it"
+    return State.REMOUNTABLE, f"{remount}; {note}" if note else remount
 
 
 def scratch_mounts(container: Container) -> Iterator[VolumeMount]:

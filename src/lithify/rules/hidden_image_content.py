@@ -48,6 +48,8 @@ def check(workload: Workload) -> Iterator[Finding]:
         for mount in scratch_mounts(container):
             if container.role == "init" or (mount.volume.name and mount.volume.name in filled):
                 continue
+            if mount.volume.kind == "anonymous":  # engines fill a new volume with what the image has there
+                continue
             if mount.path.startswith(_FULL) and mount.path.rpartition("/")[2].strip(".").lower() not in _EMPTY:
                 message = f"{container.label}: an empty {mount.volume.kind} hides what the image has in {mount.path}"
                 yield RULE.finding(container, message, location=mount.location)

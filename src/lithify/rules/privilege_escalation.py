@@ -44,7 +44,7 @@ RULE = Rule(
 
 def check(workload: Workload) -> Iterator[Finding]:
     """Yield a finding for each container that does not rule it out, where its source can."""
-    if workload.not_applicable or workload.source in ("ecs", "stack"):  # neither can say it
+    if workload.not_applicable or workload.source in ("ecs", "stack", "swarm"):  # none of them can say it
         return
     for container in workload.containers:
         if container.security.escalation is not False:

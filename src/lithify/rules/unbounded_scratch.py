@@ -40,10 +40,20 @@ def check(workload: Workload) -> Iterator[Finding]:
             fix = None
             if workload.kubernetes:
                 fix = Fix("set a sizeLimit", (*volume.location.route, "emptyDir", "sizeLimit"), "64Mi")
-            name = f"volume {volume.name!r}" if volume.name else volume.kind
             yield RULE.finding(
-                workload, f"{name} can use {kind} without limit", location=volume.location, fix=fix, severity=severity
+                workload,
+                f"{_name(workload, volume)} can use {kind} without limit",
+                location=volume.location,
+                fix=fix,
+                severity=severity,
             )
+
+
+def _name(workload: Workload, volume: Volume) -> str:
+    if volume.name:
+        return f"volume {volume.name!r}"
+    mounts = (mount for container in workload.containers for mount in container.mounts)
+    return next((f"{volume.kind} on {mount.path}" for mount in mounts if mount.volume is volume), volume.kind)
 
 
 def _limited(workload: Workload, volume: Volume) -> bool:

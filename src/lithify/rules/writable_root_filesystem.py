@@ -28,7 +28,13 @@ After::
     - {name: cache, emptyDir: {sizeLimit: 64Mi}}
     - {name: run, emptyDir: {sizeLimit: 4Mi}}
 
-In Compose it is `read_only: true`, in a Quadlet unit `ReadOnly=true`, in an ECS task `readonlyRootFilesystem: true`.
+In Compose it is `read_only: true`, in a Quadlet unit `ReadOnly=true`, in an ECS task `readonlyRootFilesystem: true`,
+with `docker run` and `podman run` `--read-only`.
+
+Of a running container the mount table is asked as well. One whose root is mounted writable though the flag is set
+(remounted by a privileged process, or by a runtime that does not obey) is reported like one without the flag; one whose
+root is mounted read-only though the flag is not set (by a wrapper of the runtime) as low: the STIG's check, which asks
+for the flag, fails all the same.
 
 References: Kubernetes, "Configure a Security Context"; NSA/CISA Kubernetes Hardening Guide, "Immutable container file
 systems"; DISA STIG V-260936, which is not applicable where Kubernetes is the orchestrator.
@@ -37,8 +43,8 @@ systems"; DISA STIG V-260936, which is not applicable where Kubernetes is the or
 from collections.abc import Iterator
 
 from lithify.model.finding import Finding, Fix, Rule, Severity
-from lithify.model.workload import Workload
-from lithify.rules.base import field
+from lithify.model.workload import Container, Workload
+from lithify.rules.base import field, field_name
 
 RULE = Rule(
     "writable-root-filesystem",
@@ -69,8 +75,33 @@ def check(workload: Workload) -> Iterator[Finding]:
     if workload.not_applicable:
         return
     for container in workload.containers:
-        if not container.security.read_only_root:
-            route = field(container, "flag")
-            # The containers of a running pod can't be changed: what is told then has no patch.
-            fix = None if container.role == "ephemeral" else Fix(_FIX.format(flag=route[-1]), route, True)
-            yield RULE.finding(container, f"{container.label} can write to its root filesystem", *route, fix=fix)
+        observed = container.observed
+        if observed is not None and observed.read_only is not None:
+            yield from _check_mounted(container, read_only=observed.read_only)
+        elif not container.security.read_only_root:
+            message = f"{container.label} can write to its root filesystem"
+            yield RULE.finding(container, message, *field(container, "flag"), fix=_fix(container))
+
+
+def _check_mounted(container: Container, *, read_only: bool) -> Iterator[Finding]:
+    """Yield what is wrong by the flag, by the mount table, or by both."""
+    flag, route = field_name(container, "flag"), field(container, "flag")
+    declared = bool(container.security.read_only_root)
+    message = f"{container.label} can write to its root filesystem"
+    if declared and not read_only:
+        message += f": {flag} is true, but it is mounted writable"
+        yield RULE.finding(container, message, *route)
+    elif not declared and read_only:
+        message = f"{container.label} has its root filesystem mounted read-only, but {flag} is false"
+        yield RULE.finding(container, message, *route, fix=_fix(container), severity=Severity.LOW)
+    elif not declared:
+        yield RULE.finding(container, message, *route, fix=_fix(container))
+
+
+def _fix(container: Container) -> Fix | None:
+    if container.role == "ephemeral":  # the containers of a running pod can't be changed: there is no patch
+        return None
+    route = field(container, "flag")
+    if container.observed is not None:
+        return Fix("make it anew with --read-only and mount what `lithify plan` lists", route, True)
+    return Fix(_FIX.format(flag=route[-1]), route, True)
