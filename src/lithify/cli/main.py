@@ -13,7 +13,7 @@ COMMANDS = {
     "learn": "tell what a container writes, and how that is known",
     "plan": "tell where a container must be allowed to write, and why",
     "prove": "judge a plan: does it work, is the rest refused, is no place too much",
-    "audit": "tell what can still be written, from the files that describe it",
+    "audit": "tell what can still be written, from files or from what an engine runs",
     "report": "join audit reports of shards and hosts, and write them in any format",
     "explain": "tell what read-only errors in a log mean and what to do",
 }

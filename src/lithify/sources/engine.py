@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lithify.engines.client import Client, parse_json
+from lithify.engines.container_line import line_of_image
 from lithify.errors import EngineRefused, NothingToExamine, UsageError
 from lithify.model.finding import Skipped
 from lithify.model.location import Location
@@ -27,7 +28,7 @@ def read_engine(engine: str, names: Sequence[str] = ()) -> Iterator[Reading]:
     for name in names:
         if not name or name.startswith("-"):
             raise UsageError(f"{printable(name)!r} names no container", hint="give names or ids as `ps` shows them")
-    client = Client(engine=engine, base=(engine,))
+    client = Client.of(line_of_image(engine, "image"))  # with what LITHIFY_DOCKER_ARGS and its like add
     listed = _words(client.ask("ps", "--all", "--quiet", "--no-trunc"))
     services, elsewhere = _services(client)
     if not names:

@@ -43,6 +43,8 @@ def test_a_finding_is_a_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]
         (["--skip-rule", "writable-root-filesystem", "bad.yaml"], 0),
         (["--rule", "no-such-rule", "bad.yaml"], 2),
         (["--shard", "3/2", "bad.yaml"], 2),
+        (["--engine", "docker", "--shard", "1/2"], 2),
+        (["--engine", "docker", "--stack"], 2),
         (["--format", "json", "--format", "text", "bad.yaml"], 2),
         ([], 2),
         (["missing.yaml"], 3),

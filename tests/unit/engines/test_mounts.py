@@ -11,10 +11,12 @@ from lithify.engines.mounts import (
     mount_holding,
     overlay_layers,
     parse_mountinfo,
+    process_root,
     read_mounts,
     root_mount,
     root_overlay,
     unescape,
+    visible_mounts,
 )
 
 LINE = b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 shared:2 - ext3 /dev/root rw,errors=continue\n"
@@ -145,3 +147,36 @@ def test_a_process_that_is_gone_has_no_mounts() -> None:
     os.waitpid(child, 0)
     assert read_mounts(child) == ()
     assert root_overlay(child) is None
+
+
+def table(*lines: str) -> str:
+    """Return which of the mounts `ID PARENT PATH` a path leads to, as their ids in order."""
+    data = "".join(f"{i} {p} 0:1 / {path} rw - tmpfs t rw\n" for i, p, path in (line.split() for line in lines))
+    return " ".join(str(i) for i in sorted(mount.id for mount in visible_mounts(parse_mountinfo(data.encode()))))
+
+
+@pytest.mark.parametrize(
+    ("lines", "seen"),
+    [
+        ((), ""),
+        (("1 0 /", "2 1 /a", "3 2 /a/b"), "1 2 3"),
+        (("1 0 /", "2 1 /a", "3 2 /a"), "1 3"),  # mounted over the first
+        (("1 0 /", "2 1 /a/b", "3 1 /a"), "1 3"),  # the second came later and covers the first
+        (("1 0 /", "2 1 /a/b", "4 2 /a/b/c", "3 1 /a"), "1 3"),
+        (("1 0 /", "2 1 /a", "3 2 /a", "4 3 /a/b", "5 2 /a/x"), "1 3 4"),
+        (("1 0 /", "2 1 /", "3 1 /a", "4 2 /b"), "1 3"),  # processes go on from the root they have
+        (("1 2 /", "2 1 /"), "1 2"),  # read while it changed: no end without one
+    ],
+)
+def test_only_mounts_that_a_path_leads_to_are_visible(lines: tuple[str, ...], seen: str) -> None:
+    """Those that another lies over are not."""
+    assert table(*lines) in (seen, "2")
+
+
+def test_the_root_of_a_process_is_what_it_started_with() -> None:
+    """A mount over `/` is not entered by those that have their root below it (seen with `mount --bind / /`)."""
+    data = b"278 103 0:63 / / rw - overlay o rw\n102 278 0:63 / / ro - overlay o rw\n"
+    root = process_root(parse_mountinfo(data))
+    assert root is not None
+    assert (root.id, root.read_only) == (278, False)
+    assert process_root(()) is None

@@ -211,5 +211,6 @@ def test_rules_are_content(rule: str, text: str, tmp_path: Path) -> None:
 
 
 def test_every_rule_is_tested() -> None:
-    """No rule is without a case that it finds."""
-    assert {case[0] for case in FOUND + COMPOSE} | {"tmpfs-dropped-by-swarm"} == set(RULES)
+    """No rule is without a case that it finds; what only a container that exists can have is tested by its source."""
+    elsewhere = {"tmpfs-dropped-by-swarm", "data-in-container-layer"}
+    assert {case[0] for case in FOUND + COMPOSE} | elsewhere == set(RULES)

@@ -1,0 +1,319 @@
+"""`lithify audit --engine` on real engines: the flag as the STIG's check tells it, the effect as the kernel does."""
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from lithify.cli.main import main
+from lithify.errors import NothingToExamine, UsageError
+from lithify.model.finding import ContainerVerdict, Report, Severity, State
+from lithify.pipeline.audit_engine import audit_engine
+from lithify.sources import engine as engine_source
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "audit-report-v1.json"
+STIG_FORMAT = "{{.Id}}: ReadonlyRootfs={{.HostConfig.ReadonlyRootfs}}"
+REMOUNT = "--read-only --cap-add SYS_ADMIN --security-opt seccomp=unconfined -u 0"
+ARGUMENTS = {
+    "docker": ([], []),
+    # Podman's defaults fail inside many virtual machines: no crun on hybrid cgroups, no raised limits.
+    "podman": (
+        ["--runtime", "runc", "--cgroup-manager", "cgroupfs"],
+        ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"],
+    ),
+}
+
+
+def call(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+class Engine:
+    """One engine, and the containers that a test made in it."""
+
+    def __init__(self, name: str, image: str) -> None:
+        self.name = name
+        self.image = image
+        self.made: list[str] = []
+
+    def make(self, words: str = "", script: str = "", *, run: bool = True) -> str:
+        """Make a container whose `script` has been run before this returns, and return its name."""
+        before, after = ARGUMENTS[self.name]
+        verb = ["run", "--detach"] if run else ["create"]
+        name = f"lithify-audit-{len(self.made)}-{time.monotonic_ns()}"
+        self.made.append(name)
+        line = [self.name, *before, *verb, *after, "--name", name, *words.split(), self.image]
+        call(*line, "sh", "-c", f"{script or ':'}; echo ready; exec sleep 1000")
+        deadline = time.monotonic() + 20
+        while run and "ready" not in call(self.name, "logs", name):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        return name
+
+    def audit(self, *names: str, rules: tuple[str, ...] | None = None) -> Report:
+        return audit_engine(self.name, names, rules=rules, today="2026-11-22")
+
+    def verdict(self, name: str) -> ContainerVerdict:
+        (container,) = self.audit(name).containers()
+        return container
+
+    def found(self, name: str) -> dict[str, list[str]]:
+        """Return the messages of what is found in one container, by rule."""
+        found: dict[str, list[str]] = {}
+        for finding in self.audit(name).findings():
+            found.setdefault(finding.rule, []).append(finding.message)
+        return found
+
+    def pid(self, name: str) -> str:
+        return call(self.name, "inspect", "--format", "{{.State.Pid}}", name)
+
+    def clean(self) -> None:
+        # Podman asks first, and waits ten seconds for an answer.
+        at_once = ["--time=0"] if self.name == "podman" else []
+        for name in self.made:
+            command = [self.name, "rm", "--force", "--volumes", *at_once, name]
+            subprocess.run(command, capture_output=True, check=False, timeout=60)
+
+
+@pytest.fixture(params=["docker", "podman"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An engine of each kind, in which nothing stays behind."""
+    made = Engine(request.param, str(request.getfixturevalue(f"{request.param}_image")))
+    yield made
+    made.clean()
+
+
+@pytest.fixture
+def docker(docker_image: str) -> Iterator[Engine]:
+    made = Engine("docker", docker_image)
+    yield made
+    made.clean()
+
+
+@pytest.fixture
+def podman(podman_image: str) -> Iterator[Engine]:
+    made = Engine("podman", podman_image)
+    yield made
+    made.clean()
+
+
+def test_the_flag_is_told_as_the_check_tells_it(engine: Engine) -> None:
+    """All containers, running and stopped; id and flag are those that the STIG's own command prints."""
+    for words in ("", "--read-only"):
+        engine.make(words)
+        engine.make(words, run=False)
+    told = {container.id: container for container in engine.audit().containers()}
+    for line in call(engine.name, "inspect", "--format", STIG_FORMAT, *engine.made).splitlines():
+        identity, _, flag = line.partition(": ReadonlyRootfs=")
+        container = told[identity]
+        assert container.declared is (flag == "true")
+        assert container.verdict is container.effective is (State.READ_ONLY if flag == "true" else State.WRITABLE)
+    stopped = [told_of for told_of in told.values() if told_of.name in engine.made[1::2]]
+    assert [container.reason for container in stopped] == ["it does not run: judged by its flag"] * 2
+
+
+def test_a_root_that_was_remounted_is_writable(docker: Engine) -> None:
+    """The flag says true, and so does the check; it is a finding as if there were no flag."""
+    name = docker.make(REMOUNT, "mount -o remount,rw / && touch /written")
+    container = docker.verdict(name)
+    assert (container.verdict, container.effective) == (State.READ_ONLY, State.WRITABLE)
+    (finding,) = docker.audit(name, rules=("writable-root-filesystem",)).findings()
+    assert finding.severity is Severity.HIGH
+    assert "ReadonlyRootfs is true, but it is mounted writable" in finding.message
+    assert "remountable-root-filesystem" in docker.found(name)
+
+
+def test_a_privileged_container_that_remounts(podman: Engine) -> None:
+    """Before it does so, and after."""
+    waiting = podman.make("--read-only --privileged -u 0")
+    assert podman.verdict(waiting).effective is State.REMOUNTABLE
+    done = podman.make("--read-only --privileged -u 0", "mount -o remount,rw / && touch /written")
+    assert podman.verdict(done).effective is State.WRITABLE
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_a_mount_over_the_root_deceives_nobody(writable: bool, docker: Engine) -> None:
+    """Processes keep the root that they have, whatever is mounted over it."""
+    more = "mount -o remount,bind,rw / && touch /written" if writable else "! touch /written"
+    name = docker.make(REMOUNT, f"mount --bind / / && {more}")
+    assert docker.verdict(name).effective is (State.WRITABLE if writable else State.REMOUNTABLE)
+
+
+def test_a_root_made_read_only_from_outside(engine: Engine) -> None:
+    """As a wrapper of the runtime does: the check fails by the flag, the kernel refuses the write all the same."""
+    name = engine.make("-u 0")
+    call("nsenter", "-t", engine.pid(name), "-m", "mount", "-o", "remount,bind,ro", "/")
+    container = engine.verdict(name)
+    assert (container.verdict, container.effective) == (State.WRITABLE, State.READ_ONLY)
+    (finding,) = engine.audit(name, rules=("writable-root-filesystem",)).findings()
+    assert finding.severity is Severity.LOW
+    assert "mounted read-only, but ReadonlyRootfs is false" in finding.message
+
+
+def test_what_lies_writable_over_the_root(docker: Engine, tmp_path: Path) -> None:
+    """What was asked for, and what the engine mounts by itself; with what programs can be run from."""
+    binds = f"-v {tmp_path}:/host -v {tmp_path}:/etc/fixed:ro"
+    name = docker.make(f"--read-only --tmpfs /tmp:size=1m --tmpfs /x:exec {binds} --mount type=volume,target=/usr")
+    places = {path: (kind, executable, size) for path, kind, _, executable, size in docker.verdict(name).places}
+    assert places == {
+        "/dev": ("engine", True, 64 << 20),
+        "/dev/shm": ("engine", False, 64 << 20),
+        "/host": ("bind", True, None),
+        "/tmp": ("tmpfs", False, 1 << 20),
+        "/usr": ("anonymous", True, None),
+        "/var/lib/store": ("anonymous", True, None),
+        "/x": ("tmpfs", True, None),
+    }
+    found = docker.found(name)
+    assert "can write to /usr" in found["writable-system-path"][0]
+    assert f"the host's {tmp_path} at /host" in found["writable-host-path"][0]
+    assert found["unbounded-scratch"] == ["tmpfs on /x can use memory without limit"]
+    assert {message.partition(" keeps ")[2].split()[0] for message in found["anonymous-volume"]} == {
+        "/usr",
+        "/var/lib/store",
+    }
+    assert any("to /dev, mounted by the engine" in message for message in found["writable-and-executable"])
+    assert "hidden-image-content" not in found
+
+
+def test_the_hosts_file_is_writable_without_the_flag(docker: Engine) -> None:
+    """And read-only with it: Docker mounts it as the root filesystem is."""
+    kinds = {path: kind for path, kind, *_ in docker.verdict(docker.make()).places}
+    assert kinds["/etc/hosts"] == "engine"
+    assert "/etc/hosts" not in {place[0] for place in docker.verdict(docker.make("--read-only")).places}
+
+
+def test_a_mount_that_changed_since_the_start_is_told_as_it_is(docker: Engine) -> None:
+    """The volume was remounted read-only, the tmpfs was made executable, and one was mounted by the program."""
+    script = (
+        "mount -o remount,bind,ro /data && mount -o remount,exec /tmp && mount -t tmpfs -o size=1m new /mnt"
+        " && umount /gone"
+    )
+    name = docker.make(f"{REMOUNT} -v /data --tmpfs /tmp --tmpfs /gone", script)
+    places = {path: (kind, executable) for path, kind, _, executable, _ in docker.verdict(name).places}
+    assert "/data" not in places
+    assert "/gone" not in places
+    assert (places["/tmp"], places["/mnt"]) == (("tmpfs", True), ("tmpfs", True))
+
+
+def test_podmans_own_scratch_is_seen(podman: Engine) -> None:
+    """`--read-only` brings three writable and executable places with it, running or not."""
+    for run in (True, False):
+        found = podman.found(podman.make("--read-only --cap-drop all", run=run))
+        messages = " ".join(found["writable-and-executable"])
+        assert all(f"to {path} and run" in messages for path in ("/run", "/tmp", "/var/tmp"))
+        assert "capabilities-not-dropped" not in found
+
+
+def test_data_in_the_layer_is_told_running_and_stopped(engine: Engine) -> None:
+    """With its size; a container that has written nothing is left in peace."""
+    name = engine.make("-u 0", "head -c 300000 /dev/zero > /data.bin")
+    quiet = engine.make()
+    for running in (True, False):
+        if not running:
+            call(engine.name, "kill", name)
+        (message,) = engine.found(name)["data-in-container-layer"]
+        assert "keeps 293 KiB" in message
+        assert "data-in-container-layer" not in engine.found(quiet)
+
+
+def test_names_and_ids_name_containers(docker: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several at once, whatever room their answers take; who is not asked about is said to be left out."""
+    names = [docker.make("--read-only", run=False) for _ in range(5)]
+    identity = docker.verdict(names[0]).id
+    monkeypatch.setattr(engine_source, "_ANSWER", 20_000)
+    monkeypatch.setattr(engine_source, "_BULK", 4)
+    report = docker.audit(identity[:12], *names[1:4])
+    assert [container.name for container in report.containers()] == names[:4]
+    assert any("not named" in skipped.reason for skipped in report.skipped())
+    assert set(names) <= {container.name for container in docker.audit().containers()}
+    with pytest.raises(NothingToExamine, match="no container 'lithify-none'"):
+        docker.audit(names[0], "lithify-none")
+    with pytest.raises(UsageError):
+        docker.audit("--help")
+
+
+def test_an_exemption_is_a_label(engine: Engine) -> None:
+    name = engine.make("--label lithify.dev/ignore.writable-root-filesystem=legacy", run=False)
+    (finding,) = engine.audit(name, rules=("writable-root-filesystem",)).findings()
+    assert finding.exemption is not None
+    assert finding.exemption.reason == "legacy"
+
+
+def test_reports_of_an_engine(docker: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command's exit code is by severity; the JSON follows the schema; the checklist answers by container."""
+    good = docker.make("--read-only")
+    bad = docker.make(run=False)
+    path, checklist = tmp_path / "a.json", tmp_path / "a.cklb"
+    outputs = ["--format", "json", "--output", str(path), "--format", "cklb", "--output", str(checklist)]
+    assert main(["audit", "--engine", "docker", *outputs, good]) == 0
+    assert answer(checklist)[0] == "not_reviewed"  # not all of the engine's
+    assert main(["audit", "--engine", "docker", *outputs, good, bad]) == 1
+    report = json.loads(path.read_bytes())
+    jsonschema.validate(report, json.loads(SCHEMA.read_bytes()))
+    assert {entry["name"]: entry["verdict"] for entry in report["containers"]} == {good: "read-only", bad: "writable"}
+    status, details = answer(checklist)
+    assert status == "open"
+    for line in call("docker", "inspect", "--format", STIG_FORMAT, good, bad).splitlines():
+        assert line in details
+    assert capsys.readouterr().err == ""
+
+
+def answer(path: Path) -> tuple[str, str]:
+    (rule,) = json.loads(path.read_bytes())["stigs"][0]["rules"]
+    return rule["status"], rule["finding_details"]
+
+
+def test_all_containers_with_the_flag_are_no_finding(docker: Engine, tmp_path: Path) -> None:
+    """Only where all of the engine's were asked."""
+    docker.make("--read-only", run=False)
+    checklist = tmp_path / "a.cklb"
+    main(["audit", "--engine", "docker", "--format", "cklb", "--output", str(checklist)])
+    status, details = answer(checklist)
+    assert status == ("open" if "ReadonlyRootfs=false" in details else "not_a_finding")
+
+
+def test_no_engine_no_verdict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    if not shutil.which("docker"):
+        pytest.skip("needs docker")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock")
+    assert main(["audit", "--engine", "docker"]) == 4
+    assert "no answer from docker" in capsys.readouterr().err
+
+
+@pytest.fixture
+def swarm(docker: Engine) -> Iterator[Callable[..., str]]:
+    """What makes services in a swarm of one node; the swarm goes afterwards."""
+    if call("docker", "info", "--format", "{{.Swarm.LocalNodeState}}") != "inactive":
+        pytest.skip("this Docker is in a swarm already")
+    call("docker", "swarm", "init", "--advertise-addr", "127.0.0.1")
+
+    def make(name: str, *words: str) -> str:
+        call("docker", "service", "create", "--detach", "--no-resolve-image", "--name", name, *words, docker.image)
+        return name
+
+    yield make
+    call("docker", "swarm", "leave", "--force")
+
+
+def test_services_of_a_swarm(swarm: Callable[..., str], docker: Engine) -> None:
+    """Judged by their template, beside the containers that run for them here."""
+    options = ["--replicas", "0", "--mount", "type=tmpfs,target=/tmp", "--user", "1001"]
+    good = swarm("lithify-good", "--read-only", "--cap-drop", "ALL", *options)
+    bad = swarm("lithify-bad", "--replicas", "0")
+    report = docker.audit()
+    told = {c.object.name: c for c in report.containers() if c.object.kind == "SwarmService"}
+    assert (told[good].effective, told[bad].effective) == (State.READ_ONLY, State.WRITABLE)
+    messages = [finding.message for finding in report.findings() if finding.location.path == f"docker:service/{bad}"]
+    assert f"service '{bad}' can write to its root filesystem" in messages
+    (container,) = docker.audit(good).containers()
+    assert container.places == (("/tmp", "tmpfs", "", False, None),)
+    rules = {finding.rule for finding in docker.audit(good).findings()}
+    assert rules == {"unbounded-scratch"}
