@@ -1,8 +1,10 @@
 """`lithify audit --engine` on real engines: the flag as the STIG's check tells it, the effect as the kernel does."""
 
 import json
+import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -155,6 +157,65 @@ def test_a_root_made_read_only_from_outside(engine: Engine) -> None:
     (finding,) = engine.audit(name, rules=("writable-root-filesystem",)).findings()
     assert finding.severity is Severity.LOW
     assert "mounted read-only, but ReadonlyRootfs is false" in finding.message
+
+
+WRAPPER = """#!/usr/bin/env python3
+import json, os, sys
+words = sys.argv[1:]
+if "create" in words:
+    path = os.path.join(words[words.index("--bundle") + 1], "config.json")
+    with open(path) as file:
+        spec = json.load(file)
+    spec["root"]["readonly"] = True
+    with open(path, "w") as file:
+        json.dump(spec, file)
+os.execvp("runc", ["runc", *words])
+"""
+
+
+@pytest.fixture
+def wrapped(static_rootfs: Path) -> Iterator[list[str]]:
+    """A Docker of its own whose runtime `wrapped` makes every root read-only; the words that call its client."""
+    if os.geteuid() != 0 or not shutil.which("dockerd"):
+        pytest.skip("needs root and dockerd")
+    with tempfile.TemporaryDirectory(prefix="lithify-", ignore_cleanup_errors=True) as directory:
+        runtime = Path(directory, "wrapper")
+        runtime.write_text(WRAPPER)
+        runtime.chmod(0o755)
+        socket = f"unix://{directory}/socket"
+        places = [f"--{name}={directory}/{name}" for name in ("data-root", "exec-root", "pidfile")]
+        network = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false"]
+        daemon = subprocess.Popen(
+            ["dockerd", *places, *network, f"--host={socket}", f"--add-runtime=wrapped={runtime}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        client = ["docker", "--host", socket]
+        try:
+            deadline = time.monotonic() + 30
+            while subprocess.run([*client, "version"], capture_output=True, check=False).returncode:
+                assert daemon.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            archive = Path(directory, "image.tar")
+            call("tar", "--create", f"--file={archive}", f"--directory={static_rootfs}", ".")
+            call(*client, "import", str(archive), "lithify-probe")
+            yield client
+            call(*client, "rm", "--force", *call(*client, "ps", "--all", "--quiet").split())
+        finally:
+            daemon.terminate()
+            daemon.wait(30)
+
+
+def test_a_root_made_read_only_by_the_runtime(wrapped: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker's API says false for what it asked of the runtime; LITHIFY_DOCKER_ARGS names the engine that is asked."""
+    monkeypatch.setenv("LITHIFY_DOCKER_ARGS", " ".join(wrapped[1:]))
+    for name, words in (("plain", []), ("wrapped", ["--runtime", "wrapped"])):
+        call(*wrapped, "run", "--detach", "--network=none", "--name", name, *words, "lithify-probe", "/probe", "wait")
+    told = {container.name: container for container in audit_engine("docker").containers()}
+    assert (told["plain"].verdict, told["plain"].effective) == (State.WRITABLE, State.WRITABLE)
+    assert (told["wrapped"].verdict, told["wrapped"].effective) == (State.WRITABLE, State.READ_ONLY)
+    assert told["wrapped"].reason == "its mount table says ro, ReadonlyRootfs says otherwise"
 
 
 def test_what_lies_writable_over_the_root(docker: Engine, tmp_path: Path) -> None:
