@@ -185,8 +185,9 @@ def wrapped(static_rootfs: Path) -> Iterator[list[str]]:
         socket = f"unix://{directory}/socket"
         places = [f"--{name}={directory}/{name}" for name in ("data-root", "exec-root", "pidfile")]
         network = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false"]
+        # In a network namespace of its own: a daemon without a bridge removes the docker0 that it finds.
         daemon = subprocess.Popen(
-            ["dockerd", *places, *network, f"--host={socket}", f"--add-runtime=wrapped={runtime}"],
+            ["unshare", "--net", "dockerd", *places, *network, f"--host={socket}", f"--add-runtime=wrapped={runtime}"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -354,6 +355,7 @@ def swarm(docker: Engine) -> Iterator[Callable[..., str]]:
     """What makes services in a swarm of one node; the swarm goes afterwards."""
     if call("docker", "info", "--format", "{{.Swarm.LocalNodeState}}") != "inactive":
         pytest.skip("this Docker is in a swarm already")
+    networks = set(call("docker", "network", "ls", "--format", "{{.Name}}").split())
     call("docker", "swarm", "init", "--advertise-addr", "127.0.0.1")
 
     def make(name: str, *words: str) -> str:
@@ -362,6 +364,8 @@ def swarm(docker: Engine) -> Iterator[Callable[..., str]]:
 
     yield make
     call("docker", "swarm", "leave", "--force")
+    if "docker_gwbridge" not in networks:  # which a swarm makes, and leaves behind
+        call("docker", "network", "rm", "docker_gwbridge")
 
 
 def test_services_of_a_swarm(swarm: Callable[..., str], docker: Engine) -> None:
