@@ -28,6 +28,8 @@ _MAX_ENVIRONMENT = 1 << 17
 _MAX_PATH = 4096
 _MAX_MAPS = 8 << 20
 _DELETED = " (deleted)"
+_MEMORY = re.compile(r"/(memfd:.*|SYSV[0-9a-f]{8}|\[aio\]|anon_hugepage) \(deleted\)", re.DOTALL)
+"""What shared memory is called in maps: it looks like a removed file of the root directory (mm/shmem.c, ipc/shm.c)."""
 _TCP_LISTEN, _UDP_UNCONNECTED, _UNIX_ACCEPTS = "0A", "07", 1 << 16
 
 
@@ -261,6 +263,8 @@ class _FileReader:
             if len(fields) == 6 and fields[1][2:3] == b"x" and fields[5].startswith(b"/"):
                 paths[os.fsdecode(fields[5].replace(b"\\012", b"\n"))] = None  # the one character that maps escapes
         for text in paths:
+            if _MEMORY.fullmatch(text):
+                continue
             path = PurePosixPath(_inside(text.removesuffix(_DELETED), self._base))
             if self._can_be_written(path, deleted=text.endswith(_DELETED)):
                 yield _mapped_file(path, writer, deleted=text.endswith(_DELETED))

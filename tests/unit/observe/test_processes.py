@@ -165,3 +165,19 @@ def test_memory_maps_are_no_files(tmp_path: Path) -> None:
         assert all(str(write.path) != "/" for write in read_open_files(os.getpid()))
     finally:
         memory.close()
+
+
+@needs_root
+def test_named_memory_is_no_removed_file(overlay: Overlay) -> None:
+    """The mapped code of a memory file, as of Erlang's, looks like a file that was removed from the root directory."""
+    descriptor = os.memfd_create("vmem")
+    os.truncate(descriptor, 4096)
+    memory = mmap.mmap(descriptor, 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC)
+    try:
+        maps = Path("/proc/self/maps").read_text()
+        assert "r-xs 00000000 " in maps
+        assert "/memfd:vmem (deleted)" in maps
+        assert not [write for write in read_open_files(os.getpid(), overlay.layer) if write.path == Path("/")]
+    finally:
+        memory.close()
+        os.close(descriptor)
