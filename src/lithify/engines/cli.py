@@ -17,7 +17,7 @@ from lithify.engines.container_line import line_of_container, line_of_image
 from lithify.engines.flags import EngineHost, PlanFlags, PlannedLine, helper_name
 from lithify.engines.mounts import read_mounts, root_overlay
 from lithify.engines.ownership import KEPT, RUN, is_abandoned, labels, new_run
-from lithify.engines.process import TIMED_OUT
+from lithify.engines.process import TIMED_OUT, uninterrupted
 from lithify.engines.runline import RunLine, parse_run_line
 from lithify.engines.stand_in import Views, bare
 from lithify.errors import EngineRefused, EngineUnreachable, NothingToExamine
@@ -254,13 +254,14 @@ class CliEngine(ABC):
 
     def _set_up(self, command: RunCommand) -> None:
         for words in command.setup:
-            self._client.expect(self._client.run_words(words, timeout=300.0))
+            with uninterrupted():
+                self._client.expect(self._client.run_words(words, timeout=300.0))
 
     def _create(self, line: RunLine, name: str, run: str, prefix: str, volumes: tuple[str, ...]) -> "CliContainer":
         marks = tuple(word for label in labels(run) for word in ("--label", label))
         driver = ("--log-driver", "json-file" if self.name == "docker" else "k8s-file")
         words = (*line.option_words, "--pull=never", *driver, "--log-opt", f"max-size={_LOG_LIMIT}", line.image)
-        self._client.ask("create", "--name", name, *marks, *words, *line.command, timeout=300.0)
+        self._client.make("create", "--name", name, *marks, *words, *line.command, timeout=300.0)
         known = self._client.inspect("container", name)
         if known is None:
             raise EngineRefused(f"{self.name} made a container and lost it", hint="does something clean up after it?")

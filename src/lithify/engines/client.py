@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from lithify.engines.process import TIMED_OUT, Result, end, run, start
+from lithify.engines.process import TIMED_OUT, Result, end, run, start, uninterrupted
 from lithify.engines.runline import RunLine
 from lithify.errors import EngineRefused, EngineUnreachable
 from lithify.model.path import printable
@@ -62,6 +62,11 @@ class Client:
     def ask(self, *words: str, timeout: float = 120.0, limit: int = 1 << 26) -> bytes:
         """Return what a command writes; EngineRefused, with the engine's words, where it fails."""
         return self.expect(self.run(*words, timeout=timeout, limit=limit)).stdout
+
+    def make(self, *words: str, timeout: float = 120.0) -> bytes:
+        """Return what a command writes that makes something: as `ask`, but an interrupt waits until it is made."""
+        with uninterrupted():
+            return self.ask(*words, timeout=timeout)
 
     def expect(self, result: Result) -> Result:
         """Return `result` if it is a success; EngineRefused or EngineUnreachable otherwise."""

@@ -193,7 +193,7 @@ class _Peek:
         run = new_run()
         name = f"lithify-{run}-look"
         words = (word for label in labels(run) for word in ("--label", label))
-        self._client.ask("create", "--name", name, *words, "--network=none", self._image, "true")
+        self._client.make("create", "--name", name, *words, "--network=none", self._image, "true")
         return name
 
 

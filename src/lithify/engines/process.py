@@ -7,14 +7,17 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from lithify.errors import EngineUnreachable
 
 _ATTENTION = 0.2
 """Seconds after which a program that can be cancelled is."""
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TIMED_OUT = 124
 """The exit code of a program that ran out of time, as timeout(1) has it."""
 
@@ -35,6 +38,37 @@ class Result:
         """The last lines of what it said, for an error of ours."""
         text = (self.stderr or self.stdout).decode("utf-8", "replace").strip()
         return "\n".join(text.splitlines()[-5:])
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C and its like back until the block has ended; a second one is not held back.
+
+    For what would leave something behind that nobody knows of: an engine goes on with what a client asked for, though
+    the client is gone. Does nothing in threads, where no signal is handled.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    met: list[tuple[int, FrameType | None]] = []
+    before = {int(one): handler for one in _INTERRUPTS if callable(handler := signal.getsignal(one))}
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        met.append((number, frame))
+        restore()
+
+    def restore() -> None:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    for one in before:
+        signal.signal(one, hold)
+    try:
+        yield
+    finally:
+        restore()
+        for number, frame in met:
+            before[number](number, frame)
 
 
 def find(program: str, *, package: str = "") -> str:

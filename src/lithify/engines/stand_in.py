@@ -72,7 +72,7 @@ class Views(ABC):
         self.volumes.append(name)
         if name not in self.present:
             words = (word for label in self.labels for word in ("--label", label))
-            self.client.ask("volume", "create", *words, *options, name)
+            self.client.make("volume", "create", *words, *options, name)
 
     def directory(self, volume: str) -> PurePosixPath:
         """Where the engine keeps the content of a volume."""
@@ -196,7 +196,7 @@ class DockerViews(Views):
         """Copy through a container that is never started: the daemon may write where we may not."""
         helper = f"{name}.setup"
         words = tuple(word for label in self.labels for word in ("--label", label))
-        self.client.ask("create", "--name", helper, *words, "--volume", f"{name}:/lithify", line.image, "true")
+        self.client.make("create", "--name", helper, *words, "--volume", f"{name}:/lithify", line.image, "true")
         try:
             parent, what = (source, ".") if source.is_dir() else (source.parent, source.name)
             take = shlex.join(["tar", "--create", f"--directory={parent}", "--", what])

@@ -15,6 +15,7 @@ from functools import cached_property
 from threading import Event
 
 from lithify.engines.base import Container, Engine, Root
+from lithify.engines.process import uninterrupted
 from lithify.errors import EngineRefused, LithifyError
 from lithify.model.behaviour import Answer, Behaviour, Phase
 from lithify.model.log import LogError, LogEvent
@@ -23,7 +24,7 @@ from lithify.model.run import Exercise, Target
 from lithify.model.verdict import Start
 from lithify.observe.erofs import read_log
 from lithify.observe.processes import read_listeners, read_processes
-from lithify.observe.warnings import warning_lines
+from lithify.observe.warnings import normalised, warning_lines
 from lithify.observe.work import cpu_seconds
 from lithify.prove.compare import works
 from lithify.prove.exercise import answer_of_port, ask, drive
@@ -131,10 +132,11 @@ class Trials:
             return replace(trial, kept=container.name) if kept else trial
         finally:
             self._living.remove(container)
-            if kept:
-                container.keep()
-            else:
-                container.remove()
+            with uninterrupted():
+                if kept:
+                    container.keep()
+                else:
+                    container.remove()
 
     def run_each(self, lives: Sequence[Life], jobs: int) -> list[Trial]:
         """Take a container through each of `lives`, up to `jobs` at a time; an error or interrupt ends them all."""
@@ -167,7 +169,8 @@ class Trials:
                 container.kill()
             self.starts.append(Start(purpose="look", seconds=round(time.monotonic() - begun, 2)))
         finally:
-            container.remove()
+            with uninterrupted():
+                container.remove()
 
     def _recreate(self, trial: Trial, before: Container, life: Life) -> Trial:
         """Start a second container with the volumes of `before`, and add what it showed."""
@@ -176,7 +179,8 @@ class Trials:
         try:
             again = course.run()
         finally:
-            container.remove()
+            with uninterrupted():
+                container.remove()
         behaviour = replace(
             trial.behaviour,
             started=again.behaviour.started,
@@ -359,6 +363,9 @@ class _Course:
 
     def _behaviour(self, engine_error: str = "") -> Behaviour:
         log = self.container.logs()
+        refused = {event: _refused_place(event) for event in _events(log)}
+        original = self.trials.original
+        known = original.refused_places if original else frozenset()
         return Behaviour(
             started=not engine_error,
             running=self.running,
@@ -368,7 +375,8 @@ class _Course:
             programs=self.programs or frozenset(),
             answers=tuple(self.answers),
             warnings=warning_lines(log),
-            refused_writes=tuple(event.raw for event in _events(log)),
+            refused_writes=tuple(event.raw for event, place in refused.items() if place not in known),
+            refused_places=frozenset(refused.values()),
             engine_error=engine_error,
         )
 
@@ -405,6 +413,11 @@ class _Rest:
 
 def _events(log: bytes) -> tuple[LogEvent, ...]:
     return tuple(event for event in read_log(log.splitlines()) if event.error is not LogError.DISGUISE)
+
+
+def _refused_place(event: LogEvent) -> str:
+    """Name what a refused write was about, in a form in which two runs can be compared."""
+    return str(event.place) if event.place is not None else normalised(event.raw)
 
 
 def _listeners(pid: int) -> frozenset[str]:
