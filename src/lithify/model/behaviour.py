@@ -48,7 +48,12 @@ class Behaviour:
     warnings: frozenset[str] = frozenset()
     """Log lines of level WARN or worse, numbers and times taken out."""
     refused_writes: tuple[str, ...] = ()
-    """Log lines that tell of a write refused by a read-only filesystem, rights or space, as they stood."""
+    """Log lines that tell of a write refused by a read-only filesystem, rights or space, as they stood.
+
+    What the original was refused as well, for whatever reason, is left out of the runs that are held against it.
+    """
+    refused_places: frozenset[str] = frozenset()
+    """What was refused: paths, or the line with its numbers taken out where it names none."""
     engine_error: str = ""
     """The engine's words where it could not start it."""
 

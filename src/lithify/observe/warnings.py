@@ -19,7 +19,7 @@ _VARIES = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,}\b|\d+(?:[.:,/-]\d+)*", re.IGNO
 
 def warning_lines(log: bytes) -> frozenset[str]:
     """Return the lines of level WARN or worse, each once, with times, numbers and ids replaced by `#`."""
-    return frozenset(_normalised(line) for line in complaints(log))
+    return frozenset(normalised(line.decode("utf-8", "surrogateescape")) for line in complaints(log))
 
 
 def complaints(log: bytes) -> Iterator[bytes]:
@@ -30,5 +30,6 @@ def complaints(log: bytes) -> Iterator[bytes]:
             yield line
 
 
-def _normalised(line: bytes) -> str:
-    return printable(_VARIES.sub("#", line.decode("utf-8", "surrogateescape")).strip())[:300]
+def normalised(line: str) -> str:
+    """Return a line without what differs between two runs of the same thing: times, numbers and ids become `#`."""
+    return printable(_VARIES.sub("#", line).strip())[:300]
