@@ -65,6 +65,7 @@ class _Planner:
         self.write_set = write_set
         self.settings = settings
         self.ground = Ground(write_set.image, settings)
+        self.missed = frozenset(self.ground.resolve(path, follow=False) for path in settings.widened)
 
     def plan(self) -> MountPlan:
         demand = gather(self.write_set, self.settings, self.ground)
@@ -107,8 +108,8 @@ class _Planner:
             else:
                 places = [n for place in covered.places for n in place.needs]
                 gone.extend(n for n in (*places, *covered.unserved) if n.path.is_relative_to(path))
-        asked_for = {self.ground.resolve(path, follow=False) for path in self.settings.widened}
-        return [n for n in gone if not any(s.write.path in asked_for for s in n.seen) and not self._keeps_files(n)]
+        missed = self.missed
+        return [n for n in gone if not any(s.write.path in missed for s in n.seen) and not self._keeps_files(n)]
 
     def _keeps_files(self, need: Need) -> bool:
         """Tell whether some of the single files that serve a need were not dropped."""
@@ -190,7 +191,7 @@ class _Planner:
         objection = self.ground.objection(need.path.parent, written=True) or "it holds much that must not be writable"
         mounts = []
         for path in need.files:
-            if path in self.settings.dropped:
+            if path in self.settings.dropped - self.missed:
                 continue
             entry = self.ground.entry(path)
             seen = [s for s in need.seen if s.write.path == path]

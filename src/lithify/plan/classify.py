@@ -240,11 +240,9 @@ def _as_content(write: Write) -> Classified | None:
 
 def _as_transient(write: Write, where: Surroundings) -> Classified | None:
     """Judge what left no bytes behind: nothing of it was lost, but a name may say that more is to come."""
-    empty_directory = write.type is EntryType.DIRECTORY and write.entries <= 1 and write.size == 0
-    # A directory of very many names stands for all of them, those that stayed too: then it has a size.
-    if not (write.change is Change.CAME_AND_WENT and write.size == 0) and not (
-        write.change is Change.CREATED and empty_directory
-    ):
+    # A directory stands for what is folded below it, files that stayed too: then it has a size.
+    made_empty = write.change is Change.CREATED and write.type is EntryType.DIRECTORY and write.content is None
+    if write.size or not (write.change is Change.CAME_AND_WENT or made_empty):
         return None
     if where.hint is not None:
         return _hinted(where.hint)

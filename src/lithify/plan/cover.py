@@ -33,8 +33,10 @@ KEPT = 4
 """More for storage that stays: somebody has to look after it."""
 UPWARD = 16
 """More for a directory in which the program makes no names itself: worth it from three needy children on."""
-ENTRY = 2
-"""An entry of the image that becomes writable."""
+FILE = 4
+"""A file of the image that becomes writable: a dot file of a home is run by every shell."""
+DIRECTORY = 1
+"""A directory of the image in which names can be made."""
 HIDDEN = 8
 """An entry of the image that disappears."""
 SEED_UNIT = 256 << 10
@@ -47,7 +49,7 @@ REDIRECT = 120
 """A variable or option that moves a write: worth it where a place would expose or hide dozens of entries."""
 UNSURE = 60
 """More for one that only a table names."""
-SINGLE = 400
+SINGLE = 600
 """A mount of one file: breaks with the first editor or library that writes a new file and renames it."""
 KEPT_TOO_LONG = {PathClass.RUNTIME: 18, PathClass.SCRATCH: 6, PathClass.CACHE: 6, PathClass.LOG: 6}
 """What it weighs that something short-lived lands on storage that stays. A stale pid file is worth a place of its own:
@@ -323,6 +325,10 @@ def _places(weight: int, image: int) -> tuple[Choice, ...]:
 
 def weigh_image(print_: Footprint, seed: Seed) -> int:
     """Return what the image's share of a place weighs."""
-    writable, hidden, size = counts(print_, seed)
-    exposed = print_.executables if seed is Seed.CONTENT else 0
-    return ENTRY * writable + HIDDEN * hidden + size // SEED_UNIT + EXECUTABLE * exposed
+    if seed is Seed.NONE:
+        return 0
+    _, hidden, size = counts(print_, seed)
+    files, executables = (print_.files, print_.executables) if seed is Seed.CONTENT else (0, 0)
+    return (
+        FILE * files + DIRECTORY * print_.directories + HIDDEN * hidden + EXECUTABLE * executables + size // SEED_UNIT
+    )
