@@ -133,8 +133,8 @@ def expected(original: Behaviour, recreate: bool) -> Behaviour:
 def drop_each(trials: Trials, plan: MountPlan, proof: Proof, places: Iterable[Mount], jobs: int) -> tuple[Dropped, ...]:
     """Run the target once without each of `places`, up to `jobs` at a time, and tell which it can't do without.
 
-    A place is needed where the program fails, and where it complains of what it did not complain of under the whole
-    plan: a log that can't be opened is a loss, though every check passes.
+    A place is needed where the program fails. One for logs also where the program complains of what it did not complain
+    of under the whole plan: a log that can't be opened is a loss, though every check passes.
     """
     places = tuple(places)
     each = trials.run_each([_life_without(plan, mount) for mount in places], jobs)
@@ -152,8 +152,8 @@ def _drop(trials: Trials, proof: Proof, mount: Mount, behaviour: Behaviour) -> D
     fresh = sorted(behaviour.warnings - trials.original.warnings - proof.trial.behaviour.warnings)
     if failed:
         told = f"{failed[0].name}: {failed[0].summary}"
-    elif fresh:
-        told = f"it complains: {fresh[0]}"
+    elif fresh and PathClass.LOG in mount.classes:
+        told = f"the log is lost: {fresh[0]}"
     else:
         return Dropped(mount=mount, needed=False, summary=f"works without {mount.path}")
     return Dropped(mount=mount, needed=True, summary=f"without {mount.path}: {told}")
