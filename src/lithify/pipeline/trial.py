@@ -7,11 +7,12 @@ container takes over the volumes of the first. A trial that is held against an o
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import groupby, islice
 from threading import Event
 
 from lithify.engines.base import Container, Engine, Root
@@ -36,6 +37,8 @@ _SETTLED_FAILING = 8.0
 """The same where a check still fails: it may be one that passes only once the program was used."""
 _BUSY = 0.1
 """Share of a core above which a program is still at work: a JVM that starts opens no port for seconds."""
+_LINES_KEPT = 200
+"""Lines of a log that go into a result: who complains more often says nothing new."""
 _BETWEEN = 1.0
 """Seconds in which a program that the original kept running has to be seen: `while sleep 1; do work; done`."""
 _GRACE = 15.0
@@ -375,7 +378,7 @@ class _Course:
             programs=self.programs or frozenset(),
             answers=tuple(self.answers),
             warnings=warning_lines(log),
-            refused_writes=tuple(event.raw for event, place in refused.items() if place not in known),
+            refused_writes=_once(event.raw for event, place in refused.items() if place not in known),
             refused_places=frozenset(refused.values()),
             engine_error=engine_error,
         )
@@ -412,7 +415,14 @@ class _Rest:
 
 
 def _events(log: bytes) -> tuple[LogEvent, ...]:
-    return tuple(event for event in read_log(log.splitlines()) if event.error is not LogError.DISGUISE)
+    """Return what a log says of failed writes; of a line that is repeated without end only once."""
+    lines = [line for line, _ in groupby(log.splitlines())]
+    return tuple(event for event in read_log(lines) if event.error is not LogError.DISGUISE)
+
+
+def _once(lines: Iterable[str]) -> tuple[str, ...]:
+    """Return each line once, the first of a flood only."""
+    return tuple(islice(dict.fromkeys(lines), _LINES_KEPT))
 
 
 def _refused_place(event: LogEvent) -> str:
