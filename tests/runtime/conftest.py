@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.runtime.hardening import Daemon, Images, Lithify, copy_linked, daemon
 
 PROBE = Path(__file__).with_name("probe.c")
 
@@ -59,6 +60,54 @@ def base_rootfs() -> Path:
     if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
         pytest.skip("needs root and mmdebstrap")
     return cached("minbase", debootstrap)
+
+
+_SPARE = (
+    "usr/share", "usr/include", "usr/lib/apt", "usr/lib/dpkg", "usr/lib/systemd", "usr/lib/udev", "usr/lib/locale",
+    "usr/lib/x86_64-linux-gnu/gconv", "var/lib/dpkg", "var/lib/apt", "var/lib/pam", "etc/apt", "etc/pam.d",
+    "etc/systemd",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def lean_rootfs(base_rootfs: Path) -> Path:
+    """The same without what no program needs to run: few directories, quick to copy. Not to be written to."""
+
+    def build(directory: Path) -> None:
+        copy_linked(base_rootfs, directory)
+        for name in _SPARE:
+            shutil.rmtree(directory / name, ignore_errors=True)
+
+    return cached("lean", build)
+
+
+@pytest.fixture
+def images(lean_rootfs: Path, tmp_path: Path) -> Images:
+    """Makes root filesystems for one test."""
+    return Images(lean_rootfs, tmp_path)
+
+
+@pytest.fixture
+def lithify(tmp_path: Path) -> Iterator[Lithify]:
+    """The command with a state directory of its own; fails the test after which something is left in it."""
+    command = Lithify(tmp_path / "state")
+    yield command
+    assert command.left() == []
+
+
+@pytest.fixture(scope="session")
+def own_docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A Docker that only the tests use, which may count everything in it and may end it."""
+    with daemon(tmp_path_factory.mktemp("docker")) as found:
+        if found is None:
+            pytest.skip("needs root and a dockerd that can be started beside others")
+        yield found
+
+
+@pytest.fixture(scope="session")
+def nginx_rootfs(base_rootfs: Path) -> Path:
+    """Debian with nginx. Not to be written to."""
+    return cached("nginx", lambda directory: debootstrap(directory, "nginx-light"))
 
 
 @pytest.fixture(scope="session")
