@@ -27,7 +27,7 @@ from lithify.plan.explain import what_for, who_wrote_what
 from lithify.plan.ground import Ground, place_label
 from lithify.plan.needs import Demand, Need, Seen, gather
 from lithify.plan.owner import choose_owner
-from lithify.plan.redirect import find_options, redirect_label, target
+from lithify.plan.redirect import Option, find_options, redirect_label, target
 from lithify.plan.refuse import refuse, refuse_barred
 from lithify.plan.seed import choose_seed, counts, explain_seed, footprint
 from lithify.plan.settings import Owner, PlanSettings, StateDecision
@@ -71,11 +71,7 @@ class _Planner:
         demand = gather(self.write_set, self.settings, self.ground)
         needs = list(demand.needs)
         options = find_options(self.write_set, self.ground, sorted((n.path for n in needs), key=lambda p: p.parts))
-        covered = cover(needs, options, self.ground, self.settings)
-        dropped = self._dropped(covered)
-        if dropped:
-            gone = {id(need) for need in dropped}
-            covered = cover([n for n in needs if id(n) not in gone], options, self.ground, self.settings)
+        covered, dropped = self._cover(needs, options)
         sites = self._sites(covered)
         built = self._name_volumes(self._fit_memory([self._mount(site, demand) for site in sites]))
         mounts = [mount for group, _ in built for mount in group]
@@ -95,6 +91,22 @@ class _Planner:
             unexercised=tuple(unexercised(self.write_set, [mount.path for mount in mounts])),
             confidence=confidence_in(self.write_set.observation, mounts),
         )
+
+    def _cover(self, needs: list[Need], options: dict[PurePosixPath, Option]) -> tuple[Cover, list[Need]]:
+        """Return where needs are served, and the needs that a run did without."""
+        covered = cover(needs, options, self.ground, self.settings)
+        dropped = self._dropped(covered)
+        while dropped:
+            gone = {id(need) for need in dropped}
+            covered = cover([n for n in needs if id(n) not in gone], options, self.ground, self.settings)
+            # State in an outer place that ends with the container is not read-only there, but lost.
+            ending = {place.path for place in covered.places if not place.staying}
+            lost = {id(n) for n in dropped if n.persistent and not ending.isdisjoint((n.path, *n.path.parents))}
+            if not lost:
+                break
+            dropped = [need for need in dropped if id(need) not in lost]
+            covered = cover(needs, options, self.ground, self.settings)
+        return covered, dropped
 
     def _dropped(self, covered: Cover) -> list[Need]:
         """Return the needs that a run did without: those of the places that were taken away."""

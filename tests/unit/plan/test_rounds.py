@@ -77,6 +77,19 @@ def test_a_dropped_place_is_tolerated_and_nothing_else_goes_with_it() -> None:
     assert [(str(t.path), t.proved) for t in plan.tolerated] == [("/srv/x", True)]
 
 
+def test_state_is_not_dropped_into_an_outer_place() -> None:
+    """Without its volume it would lie in memory, which is worse than read-only."""
+    writes = write_set(
+        came_and_went("/srv/x", "t.pid"),
+        write("/srv/x/data/s.db", content="sqlite"),
+        facts=image({"/srv/x": directory(dirs=1), "/srv/x/data": directory()}),
+    )
+    plan = make_plan(writes, PlanSettings(dropped=frozenset({P("/srv/x/data")})))
+    assert paths(plan) == ["/srv/x", "/srv/x/data"]
+    both = make_plan(writes, PlanSettings(dropped=frozenset({P("/srv/x"), P("/srv/x/data")})))
+    assert not both.mounts
+
+
 def test_one_of_several_file_mounts_can_go() -> None:
     """Each file is dropped by itself; the rest of them stay."""
     facts = image({"/app": directory(files=5), "/app/a.db": file()}, code=("/app",))
