@@ -133,7 +133,8 @@ def measure(service: Service, engine: str, work: Path) -> Iterator[Row]:
                 service=service.name, engine=engine, plan="lithify", flag_alone=flag, works=False, reason=hardened
             )
             return
-        yield lithify_row(built, engine, hardened, flag)
+        with bundle_removed(hardened.command):
+            yield lithify_row(built, engine, hardened, flag)
         yield naive_row(built, engine, hardened, flag, f"{prefix}-naive")
 
 
@@ -260,6 +261,16 @@ def set_up(engine: str, commands: Sequence[Sequence[str]]) -> Iterator[None]:
     finally:
         words = {word for command in commands for part in command for word in shlex.split(part)}
         remove_volumes(engine, (volume_names(engine) - before) & words)
+
+
+@contextmanager
+def bundle_removed(command: Sequence[str]) -> Iterator[None]:
+    """Remove at the end the bundle that lithify wrote for a command of the bundle engine; others have none."""
+    try:
+        yield
+    finally:
+        if "--bundle" in command:
+            shutil.rmtree(command[command.index("--bundle") + 1], ignore_errors=True)
 
 
 @contextmanager
