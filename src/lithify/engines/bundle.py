@@ -127,10 +127,11 @@ class BundleEngine:
         _need_root()
         image = load_image(target, self._state)
         plan = _bare(plan)
-        made_of = hashlib.sha256(repr((target, plan)).encode("utf-8", "backslashreplace")).hexdigest()
+        made_of = hashlib.sha256(repr((target, image, plan)).encode("utf-8", "backslashreplace")).hexdigest()
         name = f"{_plain(Path(target.reference).name) or 'bundle'}-{made_of[:_NAME_LENGTH]}"
         directory = self._state / "bundles" / name
-        rendered = render_bundle(image, plan, directory, memory=target.memory)
+        with _needing_room(directory):
+            rendered = render_bundle(image, plan, directory, memory=target.memory)
         return RunCommand(command=(self._runtime(), "run", "--bundle", str(directory), name), notes=rendered.notes)
 
     def ports(self, target: Target) -> Mapping[int, int]:  # noqa: ARG002 - a bundle publishes nothing

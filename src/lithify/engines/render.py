@@ -9,7 +9,7 @@ from lithify.engines.image import LoadedImage
 from lithify.engines.places import missing_points
 from lithify.engines.prepare import Setting, prepare
 from lithify.engines.rootfs import DIRECTORY, RootFilesystem
-from lithify.engines.state import read_record, write_record
+from lithify.engines.state import is_alive, read_record, start_time, write_record
 from lithify.engines.tree import copy_tree, remove_tree
 from lithify.errors import OutputFailed
 from lithify.model.image import EntryType
@@ -45,7 +45,10 @@ def render_bundle(
     made_of = {"image": repr(image), "plan": repr(plan), "volumes": repr(volumes), "memory": memory}
     record = read_record(directory / _MARK)
     if record.get("made_of") != made_of:
+        if "pid" in record and not is_alive(record):
+            remove_tree(directory)  # who wrote it was killed half-way
         _make_empty(directory)
+        write_record(directory / _MARK, {"pid": os.getpid(), "start": start_time(os.getpid())})
         try:
             notes = _write(image, plan, directory, dict(volumes or {}), memory)
         except BaseException:
