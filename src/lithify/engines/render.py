@@ -105,8 +105,7 @@ def _notes(image: LoadedImage, plan: MountPlan, missing: Sequence[PurePosixPath]
 def _copy(source: Path, target: Path) -> None:
     reader, writer = os.open(source, DIRECTORY), os.open(target, DIRECTORY)
     try:
-        # the root is mounted read-only, so the files may be those of the unpacked image
-        copy_tree(reader, writer, link=True)
+        copy_tree(reader, writer)
     finally:
         os.close(reader)
         os.close(writer)

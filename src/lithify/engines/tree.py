@@ -21,10 +21,9 @@ _OVERLAY_MARKS = ("trusted.overlay.", "user.overlay.")
 class _Copy:
     """One copy under way: what it leaves out, and which files it has already seen by another name."""
 
-    def __init__(self, device: int, *, directories_only: bool, link: bool) -> None:
+    def __init__(self, device: int, *, directories_only: bool) -> None:
         self.device = device
         self.directories_only = directories_only
-        self.link = link
         self.links: dict[tuple[int, int], str] = {}
         self.top = -1
 
@@ -61,8 +60,7 @@ class _Copy:
                 return
             self.links[status.st_dev, status.st_ino] = where.lstrip("/")
         if stat.S_ISREG(status.st_mode):
-            if not (self.link and _linked(source, name, target)):
-                copy_file(source, name, target, name)
+            copy_file(source, name, target, name)
             return
         if stat.S_ISLNK(status.st_mode):
             os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
@@ -76,26 +74,15 @@ class _Copy:
         os.utime(name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=target, follow_symlinks=False)
 
 
-def copy_tree(source: int, target: int, *, directories_only: bool = False, link: bool = False) -> None:
+def copy_tree(source: int, target: int, *, directories_only: bool = False) -> None:
     """Copy the directory open as `source` over the empty one open as `target`, its own attributes included.
 
     Owner, mode, times, extended attributes, hard links and devices come along; sockets, overlay's marks and other
-    filesystems mounted there do not. With `link` the files are the same ones, where the disk allows it, and nobody may
-    write to them. EngineRefused for a tree too deep, OSError where the disk refuses.
+    filesystems mounted there do not. EngineRefused for a tree too deep, OSError where the disk refuses.
     """
-    copy = _Copy(os.fstat(source).st_dev, directories_only=directories_only, link=link)
+    copy = _Copy(os.fstat(source).st_dev, directories_only=directories_only)
     copy.top = target
     copy.directory(source, target, "", 0)
-
-
-def _linked(source: int, name: str, target: int) -> bool:
-    try:
-        os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
-    except OSError as error:
-        if error.errno in (errno.EXDEV, errno.EMLINK, errno.EPERM):
-            return False
-        raise
-    return True
 
 
 def copy_file(source_directory: int, source: str, target_directory: int, target: str) -> None:

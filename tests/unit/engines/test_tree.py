@@ -21,10 +21,10 @@ def opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def copied(source: Path, target: Path, *, directories_only: bool = False, link: bool = False) -> None:
+def copied(source: Path, target: Path, *, directories_only: bool = False) -> None:
     target.mkdir()
     with opened(source) as a, opened(target) as b:
-        copy_tree(a, b, directories_only=directories_only, link=link)
+        copy_tree(a, b, directories_only=directories_only)
 
 
 def look(root: Path) -> dict[str, tuple[int, int, int, int, bytes]]:
@@ -74,19 +74,6 @@ def test_a_copy_is_the_same_in_all_that_can_be_kept(tmp_path: Path) -> None:
     assert os.getxattr(target / "suid", "user.note") == b"kept"
     assert (target / "a" / "file").stat().st_ino == (target / "a" / "b" / "twin").stat().st_ino
     assert (target / "a" / "file").stat().st_ino != (source / "a" / "file").stat().st_ino
-
-
-def test_linked_files_are_the_same_and_directories_are_not(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    (source / "a").mkdir(parents=True)
-    (source / "a" / "file").write_text("x")
-    os.link(source / "a" / "file", source / "twin")
-    (source / "link").symlink_to("a")
-    copied(source, tmp_path / "target", link=True)
-    assert look(tmp_path / "target") == look(source)
-    assert (tmp_path / "target" / "a" / "file").stat().st_ino == (source / "twin").stat().st_ino
-    (tmp_path / "target" / "a" / "new").touch()
-    assert not (source / "a" / "new").exists()
 
 
 def test_a_skeleton_has_the_directories_only(tmp_path: Path) -> None:
