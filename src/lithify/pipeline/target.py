@@ -11,6 +11,8 @@ from lithify.model.run import Target, TargetKind
 from lithify.settings import Settings
 
 _RUN_PROGRAMS = ("docker", "podman")
+_OF_A_PATH = ("/", "./", "../", "~")
+"""What no name of an image or container begins with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,8 @@ def choose(
     kind = _kind_of_path(text)
     if kind is not None and settings.engine in (None, "bundle"):
         return make_engine("bundle", settings), _bundle_target(kind, text, words, overrides)
+    if kind is None and text.startswith(_OF_A_PATH):
+        raise NothingToExamine(f"no directory or file {printable(text)}", hint="is the path right?")
     if overrides.given or words:
         raise UsageError(
             "--user, --env, --workdir, --entrypoint, --memory and a command are for root filesystems and image files",
