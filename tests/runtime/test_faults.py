@@ -341,6 +341,28 @@ def test_ten_thousand_written_directories(lithify: Lithify, images: Images) -> N
     assert sorted(mount["path"] for mount in plan.json()["mounts"]) == ["/run", "/srv/app"]
 
 
+def test_two_at_once_leave_each_other_alone(lithify: Lithify, images: Images) -> None:
+    """A start sweeps what is abandoned, not what another lithify is at work on."""
+    image = images.make(PROGRAM)
+    first = lithify.terminal("harden", image, *CHECK, "--for", "1s", "--", "app")
+    seen_running(lithify, first, "learning:")
+    while first.process.poll() is None:
+        assert lithify.run("learn", image, "--", "bash", "-c", "true").code == 0
+    done = first.end()
+    assert done.code == 0, done.err
+
+
+def test_a_bundle_of_which_half_was_written_is_written_anew(lithify: Lithify, images: Images) -> None:
+    image = images.make("date > /tmp/x")
+    assert lithify.run("harden", image, "--", "app").code == 0
+    (bundle,) = (lithify.state / "bundles").iterdir()
+    before = (bundle / "config.json").read_text()
+    (bundle / "lithify.json").write_text('{"pid": 4194305, "start": 1}')
+    (bundle / "config.json").write_text("{")
+    assert lithify.run("harden", image, "--", "app").code == 0
+    assert json.loads((bundle / "config.json").read_text()) == json.loads(before)
+
+
 # Places for results
 
 
