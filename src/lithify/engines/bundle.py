@@ -92,6 +92,7 @@ class BundleEngine:
         """
         _need_root()
         image = load_image(target, self._state)
+        self._insist_on_a_place_outside(image.rootfs)
         name = f"lithify-{_plain(purpose)}-{secrets.token_hex(_NAME_LENGTH // 2)}"
         with self._lock, _needing_room(self._state):
             self._run = self._run or RunDirectory(self._state)
@@ -165,6 +166,15 @@ class BundleEngine:
                     del self._users[volume]
                     remove_tree(volume)
             self._release()
+
+    def _insist_on_a_place_outside(self, rootfs: Path) -> None:
+        """Refuse what the kernel refuses with ELOOP: layers that lie in the very directory they are laid over."""
+        lower, state = os.path.realpath(rootfs), os.path.realpath(self._state)
+        if Path(state).is_relative_to(lower) and _device(Path(state)) == _device(Path(lower)):
+            raise EngineRefused(
+                f"{printable(self._state)} lies in {printable(rootfs)}, over which its layers are to be laid",
+                hint="name a directory elsewhere, on another filesystem for /, with --state-dir",
+            )
 
     def _release(self) -> None:
         """Give the run directory up where no container is in it."""
@@ -488,6 +498,12 @@ def _needing_room(directory: Path) -> Iterator[None]:
             raise
         hint = "make room, or name another directory with --state-dir"
         raise EngineRefused(f"{printable(directory)}: {error.strerror}", hint=hint) from error
+
+
+def _device(path: Path) -> int:
+    """Return the filesystem that holds `path`, or would once it is made."""
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    return existing.stat().st_dev
 
 
 def _escaped(path: Path, *, colon: bool = False) -> str:
