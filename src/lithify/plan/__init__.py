@@ -319,8 +319,10 @@ class _Planner:
         ]
 
     def _tolerated(self, demand: Demand, dropped: Iterable[Need], mounts: Sequence[Mount]) -> tuple[Tolerated, ...]:
-        left = {need.path: "a run did without a place for it" for need in dropped}
-        found = {path: Tolerated(path=path, reason=reason, proved=True) for path, reason in left.items()}
+        single = {path for need in demand.needs for path in need.files} & (self.settings.dropped - self.missed)
+        left = single | {need.path for need in dropped}
+        why = "a run did without a place for it"
+        found = {path: Tolerated(path=path, reason=why, proved=True) for path in left}
         for seen in demand.barred:
             if self._is_dropped(seen.write.path):
                 path = seen.write.path

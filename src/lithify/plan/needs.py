@@ -248,7 +248,7 @@ def _needs_of(directory: PurePosixPath, gatherer: _Gatherer) -> Iterator[Need]:
     made = gatherer.made.get(directory, [])
     names = gatherer.directories.get(directory, [])
     if not made and names and _is_awkward(directory, gatherer.ground):
-        groups, names = _single_files(names)
+        groups, names = _single_files(names, gatherer)
         for base, group in groups.items():
             yield _need(base, group, gatherer, single=True, files=_mountable(base, group, gatherer.ground))
     together = [*made, *names]
@@ -298,7 +298,7 @@ def _is_awkward(directory: PurePosixPath, ground: Ground) -> bool:
     return ground.objection(directory, written=True) is not None
 
 
-def _single_files(names: list[Seen]) -> tuple[dict[PurePosixPath, list[Seen]], list[Seen]]:
+def _single_files(names: list[Seen], gatherer: _Gatherer) -> tuple[dict[PurePosixPath, list[Seen]], list[Seen]]:
     """Split what happened in a directory into single files, each with its side files, and the rest."""
     files = sorted(
         {
@@ -311,7 +311,7 @@ def _single_files(names: list[Seen]) -> tuple[dict[PurePosixPath, list[Seen]], l
     bases: dict[PurePosixPath, PurePosixPath] = {}
     last: PurePosixPath | None = None
     for path in files:
-        if path in directories:
+        if path in directories or path in gatherer.directories or path in gatherer.made:
             continue
         if last is None or not _belongs(path.name, last.name):
             last = path

@@ -81,6 +81,24 @@ SETTINGS = st.builds(
 )
 
 
+def coherent(writes: Iterable[Write], image: ImageFacts) -> tuple[Write, ...]:
+    """Leave out writes that contradict others: a path is a file or a directory, and has each change once."""
+    kept = {(w.path, w.change): w for w in writes}
+    files = {path for path, entry in image.entries.items() if entry.type is EntryType.FILE}
+    directories = {path for path, entry in image.entries.items() if entry.type is EntryType.DIRECTORY}
+    directories |= {w.path for w in kept.values() if _is_about_directory(w)}
+    directories |= {above for w in kept.values() for above in w.path.parents}
+    return tuple(
+        w
+        for w in kept.values()
+        if files.isdisjoint(w.path.parents) and w.path not in (files if _is_about_directory(w) else directories)
+    )
+
+
+def _is_about_directory(write: Write) -> bool:
+    return write.change is Change.CAME_AND_WENT or write.type is EntryType.DIRECTORY
+
+
 @st.composite
 def write_sets(draw: st.DrawFn) -> WriteSet:
     image = draw(images())
@@ -89,7 +107,7 @@ def write_sets(draw: st.DrawFn) -> WriteSet:
         key=RunKey(image="any", command=tuple(draw(st.lists(PATHS.map(str), max_size=2)))),
         container="any",
         image=image,
-        writes=tuple(draw(st.lists(WRITES, max_size=10))),
+        writes=coherent(draw(st.lists(WRITES, max_size=10)), image),
         observation=Observation(seconds=1),
         processes=(Process(program="/usr/bin/p", path_variables=tuple(named)),),
         memory_limit=draw(st.sampled_from([None, 64 << 20, 1 << 30])),
