@@ -21,9 +21,10 @@ CHECK = ("--check-inside", "test -e /run/pid")
 STAGES = ("learning:", "the flag alone", "round 1", "taking away each")
 
 
-def written(path: Path) -> dict[str, tuple[int, int]]:
-    """Return when each entry below `path` was last changed, in content and in anything else."""
-    return {str(p): (p.lstat().st_mtime_ns, p.lstat().st_ctime_ns) for p in (path, *path.rglob("*"))}
+def written(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return what each entry below `path` is and when it was written; its links are shared with other tests."""
+    found = ((p, p.lstat()) for p in (path, *path.rglob("*")))
+    return {str(p): (s.st_mode, s.st_uid, s.st_gid, s.st_size, s.st_mtime_ns) for p, s in found}
 
 
 def seen_running(lithify: Lithify, terminal: Terminal, stage: str) -> None:
@@ -429,6 +430,13 @@ def test_a_device_is_written_to_and_stays(lithify: Lithify, images: Images, tmp_
     assert link.is_symlink()
     assert json.loads(file.read_text())
     assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_state_directory_within_the_target(lithify: Lithify, images: Images) -> None:
+    image = images.make("date > /tmp/x")
+    done = lithify.run("learn", image, "--state-dir", image / "var/lib/lithify", "--", "app")
+    assert done.code == 4
+    assert done.error()[0] == f"{image}/var/lib/lithify lies in {image}, over which its layers are to be laid"
 
 
 def test_a_state_directory_without_room(lithify: Lithify, images: Images, small: Path) -> None:
