@@ -26,7 +26,6 @@ from bench.services.service import HERE, Service, read_services
 RELEASE = "bookworm"
 FORMAT = 3
 """Counts up when what is made of the same folder changes."""
-MIRROR = "http://deb.debian.org"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 KEY_LABEL = "dev.lithify.bench.key"
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*")
@@ -130,7 +129,7 @@ def mark_deletions(upper: Path) -> None:
 
 def build_base() -> tuple[Path, Layer]:
     """Return the Debian root filesystem that all services share, and its layer; made once."""
-    key = hashlib.sha256(f"{FORMAT} {RELEASE} {MIRROR} {LEFT_OUT}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{FORMAT} {RELEASE} {LEFT_OUT}".encode()).hexdigest()[:16]
     with locked("base") as cache:
         made = cache / f"base-{key}"
         facts = made / "layer.json"
@@ -145,14 +144,9 @@ def build_base() -> tuple[Path, Layer]:
 
 def make_base(rootfs: Path) -> None:
     """Fill `rootfs` with a minimal Debian, as the base images of the big registries are."""
-    sources = (
-        f"deb {MIRROR}/debian {RELEASE} main",
-        f"deb {MIRROR}/debian {RELEASE}-updates main",
-        f"deb {MIRROR}/debian-security {RELEASE}-security main",
-    )
     left_out = [f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT]
     options = ['--aptopt=Acquire::Languages "none"', '--aptopt=Acquire::Check-Valid-Until "false"']
-    run(["mmdebstrap", "--mode=root", "--variant=minbase", *options, *left_out, RELEASE, rootfs, *sources])
+    run(["mmdebstrap", "--mode=root", "--variant=minbase", *options, *left_out, RELEASE, rootfs])
     for device in (rootfs / "dev").iterdir():
         shutil.rmtree(device) if device.is_dir() and not device.is_symlink() else device.unlink()
     policy = rootfs / "usr/sbin/policy-rc.d"
