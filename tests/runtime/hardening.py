@@ -229,6 +229,7 @@ class Daemon:
                     f"--exec-root={self.directory}/exec",
                     f"--pidfile={self.directory}/pid",
                     f"--host={self.host}",
+                    f"--containerd={self.directory}/containerd.sock",
                 ],
                 stdout=log,
                 stderr=log,
@@ -266,20 +267,12 @@ class Daemon:
         return {name: sorted(self.ask(*words).splitlines()) for name, words in lists.items()}
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """End the daemon, and by SIGKILL the containerd that it started too."""
+        """End the daemon; its containers and their containerd outlive a SIGKILL."""
         if self.process is None:
             return
         self.process.send_signal(number)
         self.process.wait(30)
         self.process = None
-        if number == signal.SIGKILL:
-            for name in glob.glob("/proc/[0-9]*/cmdline"):
-                try:
-                    words = Path(name).read_bytes()
-                except OSError:
-                    continue
-                if words.startswith(b"containerd\0") and os.fsencode(self.directory) in words:
-                    os.kill(int(name.split("/")[2]), signal.SIGKILL)
 
 
 @contextmanager
@@ -293,11 +286,24 @@ def daemon(directory: Path) -> Iterator[Daemon | None]:
         assert network.stdout is not None
         network.stdout.readline()
         found = Daemon(directory, network)
+        places = ("root", "state", "address")
+        words = [f"--{place}={directory}/containerd.{place.replace('address', 'sock')}" for place in places]
+        with open(directory / "log", "ab") as log:
+            runs = subprocess.Popen(
+                [*found.enter, "containerd", *words], stdout=log, stderr=log, start_new_session=True
+            )
         try:
             found.start()
             yield found if found.answers() else None
         finally:
+            if not found.answers():
+                found.start()
+            containers = found.call("ps", "--all", "--quiet").stdout.split()
+            if containers:
+                found.call("rm", "--force", "--volumes", *containers)
             found.stop()
+            runs.terminate()
+            runs.wait(30)
             network.kill()
             for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
                 if line.split()[4].startswith(f"{directory}/"):

@@ -159,6 +159,28 @@ def test_docker_interrupted_and_killed(docker: Daemon, lithify: Lithify) -> None
     assert docker.everything() == before
 
 
+def test_docker_that_goes_away(docker: Daemon, lithify: Lithify) -> None:
+    """A daemon that dies half-way ends it; once it is back the next start takes away what is left of ours."""
+    before = docker.everything()
+    terminal = lithify.terminal("harden", *CHECK, *LINE)
+    terminal.until("round 1")
+    time.sleep(0.5)
+    docker.stop(signal.SIGKILL)
+    done = terminal.end()
+    assert done.code == 4
+    told, hint = done.error()
+    assert "no answer from docker" in told
+    assert "is the daemon running" in hint
+    assert lithify.run("harden", *LINE).code == 4
+    docker.start()
+    docker.ask("start", "theirs")
+    assert lithify.run("learn", "--", "docker", "run", "lean:1", "true").code == 0
+    after = docker.everything()
+    # the daemon makes its own bridge network anew, and nothing else may differ
+    assert {**after, "networks": []} == {**before, "networks": []}
+    assert len(after["networks"]) == len(before["networks"])
+
+
 # Programs that misbehave
 
 
@@ -186,7 +208,7 @@ def test_a_program_that_does_not_work_as_it_is(
 
 def test_a_program_that_floods_its_log(lithify: Lithify, images: Images) -> None:
     flood = "while :; do echo 'cannot open /srv/x: Read-only file system, again and again and again'; done"
-    image = images.make(f"date > /run/pid || exit 1\n{flood}")
+    image = images.make(f"date > /run/pid || exit 1\ntrap 'exit 0' TERM\n{flood}")
     done = lithify.run("harden", image, "--timeout", "2s", *CHECK, "--format", "json", "--", "app")
     assert done.code in (0, 1), done.err
     assert len(done.out) < 1 << 20
@@ -206,7 +228,7 @@ def test_names_that_are_meant_to_harm(lithify: Lithify, images: Images) -> None:
         printf '\e[2J\xff WARN cannot open \e[31m/srv/a: odd\n' >&2
     """
     image = images.make(program + STAY)
-    terminal = lithify.terminal("harden", image, "--color", "never", "--", "app")
+    terminal = lithify.terminal("harden", image, "--check-inside", "true", "--color", "never", "--", "app")
     shown = terminal.end(120).err
     assert "\\x1b[5mother" in shown
     assert [c for c in shown if not c.isprintable() and c != "\n"] == []
@@ -229,7 +251,7 @@ def test_a_command_with_names_that_are_meant_to_harm(docker: Daemon, lithify: Li
     )
     file = lithify.state.parent / "result.json"
     both = ("--format", "text", "--output", "-", "--format", "json", "--output", file)
-    done = lithify.run("harden", *both, "--", *line)
+    done = lithify.run("harden", "--check-inside", "test -s /tmp/x", *both, "--", *line)
     assert done.code == 0, done.out + done.err
     assert [c for c in done.out if not c.isprintable() and c != "\n"] == []
     shown = done.out[done.out.index("\nCommand\n") + 9 : done.out.index("\nVerdict")]
@@ -275,7 +297,7 @@ def test_an_image_whose_links_lead_out(lithify: Lithify, images: Images, tmp_pat
     host.mkdir()
     (host / "name-on-the-host").write_text("content-on-the-host")
     image = images.make(
-        f"date > /run/pid; date > /var/cache/app/x; ls -R /var/cache/app/; {STAY}", {"var/cache/x": None}
+        f"date > /run/pid && date > /var/cache/app/x || exit 1; ls -R /var/cache/app/; {STAY}", {"var/cache/x": None}
     )
     for name, target in (
         ("var/cache/app", "x"),

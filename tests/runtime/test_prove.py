@@ -246,3 +246,17 @@ def test_a_job_of_docker_is_proved_though_it_is_over_at_once(docker: Daemon, lit
     assert {check.name for check in verdict(good.out).refused} == {"root-refuses", "remount-refused"}
     bad = lithify.run("prove", "--tmpfs", "/run", "--format", "json", "--", *line)
     assert (bad.code, failed(verdict(bad.out))[0]) == (1, "starts")
+
+
+def test_a_place_of_another_user_is_no_place(lithify: Lithify, images: Images) -> None:
+    """A plan by hand whose place the program can't write to fails on that place and on what the program does."""
+    image = images.make(f"date > /srv/app/x; date > /tmp/ready; {STAY}", {"srv/app": None})
+    (image / "srv/app").chmod(0o777)
+    mounts = ("--tmpfs", "/srv/app:uid=5,gid=5,mode=0700", "--tmpfs", "/tmp")
+    options = ("--user", "33", "--check-inside", "test -e /tmp/ready", "--format", "json")
+    done = lithify.run("prove", image, *mounts, *options, "--", "app")
+    assert done.code == 1, done.err
+    found = {check.name: check for check in verdict(done.out).works}
+    assert not found["place /srv/app"].passed
+    assert "33:" in found["place /srv/app"].summary
+    assert "EACCES" in found["place /srv/app"].summary

@@ -192,8 +192,8 @@ class CliEngine(ABC):
         }
         # What an overlay volume is made of is named after it, so that it comes later.
         for name in sorted(volumes):
-            if volumes[name].get(RUN) not in kept and is_abandoned(volumes[name], local=self._info.local):
-                self._client.run("volume", "rm", name)
+            rubbish = volumes[name].get(RUN) not in kept and is_abandoned(volumes[name], local=self._info.local)
+            if rubbish and self._client.run("volume", "rm", name).code == 0:
                 swept.append(f"{self.name} volume {name}")
         return swept
 

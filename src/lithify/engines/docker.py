@@ -179,7 +179,7 @@ class _Peek:
     def _archive(self, path: PurePosixPath, *, follow: bool = False) -> Iterator[tarfile.TarFile | None]:
         """Give what the engine packs of `path`; None where there is nothing."""
         if self._container is None:
-            self._container = self._create()
+            self._create()
         links = ("--follow-link",) if follow else ()
         with self._client.stream("cp", *links, f"{self._container}:{path}", "-") as stream:
             archive = _opened(stream)
@@ -189,12 +189,11 @@ class _Peek:
                 if archive is not None:
                     archive.close()
 
-    def _create(self) -> str:
+    def _create(self) -> None:
         run = new_run()
-        name = f"lithify-{run}-look"
+        self._container = f"lithify-{run}-look"  # known before it is there: an interrupt comes when it is
         words = (word for label in labels(run) for word in ("--label", label))
-        self._client.make("create", "--name", name, *words, "--network=none", self._image, "true")
-        return name
+        self._client.make("create", "--name", self._container, *words, "--network=none", self._image, "true")
 
 
 def _opened(stream: BinaryIO) -> tarfile.TarFile | None:

@@ -196,8 +196,8 @@ class DockerViews(Views):
         """Copy through a container that is never started: the daemon may write where we may not."""
         helper = f"{name}.setup"
         words = tuple(word for label in self.labels for word in ("--label", label))
-        self.client.make("create", "--name", helper, *words, "--volume", f"{name}:/lithify", line.image, "true")
         try:
+            self.client.make("create", "--name", helper, *words, "--volume", f"{name}:/lithify", line.image, "true")
             parent, what = (source, ".") if source.is_dir() else (source.parent, source.name)
             take = shlex.join(["tar", "--create", f"--directory={parent}", "--", what])
             put = shlex.join([*self.client.base, "cp", "-", f"{helper}:/lithify"])

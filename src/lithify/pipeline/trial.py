@@ -37,12 +37,13 @@ _SETTLED_FAILING = 8.0
 """The same where a check still fails: it may be one that passes only once the program was used."""
 _BUSY = 0.1
 """Share of a core above which a program is still at work: a JVM that starts opens no port for seconds."""
+_LOG_LIMIT = 1 << 20
 _LINES_KEPT = 200
 """Lines of a log that go into a result: who complains more often says nothing new."""
 _BETWEEN = 1.0
 """Seconds in which a program that the original kept running has to be seen: `while sleep 1; do work; done`."""
-_GRACE = 15.0
-"""Seconds that a program has to end when asked; one that does not heed it once is not asked for so long again."""
+_GRACE = 10.0
+"""Seconds that a program has to end when asked, as engines have it; a deaf one is not asked for so long again."""
 _PATIENCE = 4.0
 """How many times longer than the original a run may take to get ready before it counts as not getting there."""
 
@@ -364,8 +365,13 @@ class _Course:
             programs |= _programs(pid)
         return programs
 
+    def _log(self) -> bytes:
+        """Return the end of the log; a line of which the beginning is gone would tell of another path."""
+        log = self.container.logs(_LOG_LIMIT)
+        return log if len(log) < _LOG_LIMIT else log.partition(b"\n")[2]
+
     def _behaviour(self, engine_error: str = "") -> Behaviour:
-        log = self.container.logs()
+        log = self._log()
         refused = {event: _refused_place(event) for event in _events(log)}
         original = self.trials.original
         known = original.refused_places if original else frozenset()
@@ -389,7 +395,7 @@ class _Course:
         return replace(original, answers=tuple(answer for answer in original.answers if answer.phase in asked))
 
     def _trial(self, engine_error: str = "") -> Trial:
-        log = self.container.logs()
+        log = self._log()
         return Trial(behaviour=self._behaviour(engine_error), log=log, events=_events(log), restarts=self.restarts)
 
 
