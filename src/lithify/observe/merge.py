@@ -56,7 +56,7 @@ def _join(same: Sequence[Write]) -> Write:
     return replace(
         first,
         change=strongest(write.change for write in facts),
-        type=_known(write.type for write in seen + list(same)),
+        type=_known(write.type for write in seen) or _known(write.type for write in same) or EntryType.UNKNOWN,
         evidence=_united(source for write in same for source in write.evidence),
         size=max(write.size for write in same),
         peak=max((write.peak for write in same if write.peak is not None), default=None),
@@ -143,8 +143,10 @@ def _sum_of_peaks(top: Write, inner: Sequence[Write]) -> int | None:
     return max(top.peak or 0, top.size, sum(peaks))
 
 
-def _known(types: Iterable[EntryType]) -> EntryType:
-    return next((kind for kind in types if kind is not EntryType.UNKNOWN), EntryType.UNKNOWN)
+def _known(types: Iterable[EntryType]) -> EntryType | None:
+    """Return what is known; of two runs that differ the directory, which can hold what the other run had there."""
+    known = set(types) - {EntryType.UNKNOWN}
+    return EntryType.DIRECTORY if EntryType.DIRECTORY in known else min(known, default=None)
 
 
 def _first(values: Iterable[_Value | None]) -> _Value | None:
