@@ -1,7 +1,7 @@
 """`lithify harden`: from a program that dies on a read-only root to one that runs, proved."""
 
 import argparse
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from lithify.cli.options import (
@@ -16,19 +16,56 @@ from lithify.cli.options import (
 from lithify.errors import UsageError
 
 if TYPE_CHECKING:
+    from lithify.model.run import Exercise
+    from lithify.pipeline.group import Group
+    from lithify.pipeline.groups import GroupOptions
+    from lithify.pipeline.harden import Wishes
     from lithify.pipeline.target import Overrides
     from lithify.plan import PlanSettings
+    from lithify.settings import Settings
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_target(parser)
+    _add_group_options(parser)
     add_exercise(parser)
     add_plan_options(parser)
     parser.add_argument("--keep", action="store_true", help="leave the proved container for a look")
     parser.add_argument("--no-live", action="store_true", help="don't listen to the kernel for names that come and go")
     parser.add_argument("--trace", action="store_true", help="also trace system calls: sizes and failed writes, slower")
     add_output(parser)
+
+
+def _add_group_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is said about a file whose containers run together."""
+    group = parser.add_argument_group("a file of containers")
+    group.add_argument(
+        "--container",
+        "--service",
+        dest="members",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="harden this one only, beside the others; may repeat",
+    )
+    group.add_argument(
+        "--image",
+        dest="images",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="run an image of the file from a root filesystem directory, OCI layout or archive; may repeat",
+    )
+    group.add_argument(
+        "--with",
+        dest="beside",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a file or folder with config maps and secrets that the file refers to; may repeat",
+    )
 
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
@@ -47,12 +84,9 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Harden the target, print the page, return 0 where the proof holds and 1 where it does not."""
-    from lithify.cli.console import Progress, painter, width
-    from lithify.cli.output import pairs, write_results
-    from lithify.pipeline.harden import Wishes, harden
-    from lithify.pipeline.target import choose
-    from lithify.report.page import render_hardening
-    from lithify.report.wire import render
+    from lithify.cli.output import pairs
+    from lithify.pipeline.groups import open_group
+    from lithify.pipeline.harden import Wishes
 
     pairs(arguments)
     settings = settings_of(arguments)
@@ -64,6 +98,24 @@ def run(arguments: argparse.Namespace) -> int:
         keep=arguments.keep,
     )
     exercise = exercise_of(arguments)
+    group = None
+    if arguments.target is not None and not arguments.rest:
+        group = open_group(arguments.target, _group_options(arguments, settings, exercise))
+    if group is None:
+        return _harden_target(arguments, settings, exercise, wishes)
+    return _harden_group(arguments, group, wishes)
+
+
+def _harden_target(arguments: argparse.Namespace, settings: "Settings", exercise: "Exercise", wishes: "Wishes") -> int:
+    """Harden one container."""
+    from lithify.cli.console import Progress, painter, width
+    from lithify.cli.output import write_results
+    from lithify.pipeline.harden import harden
+    from lithify.pipeline.target import choose
+    from lithify.report.page import render_hardening
+    from lithify.report.wire import render
+
+    _refuse_group_options(arguments)
     engine, target = choose(arguments.target, arguments.rest, settings, overrides_of(arguments))
     result = harden(engine, target, exercise, wishes, tell=Progress())
     write_results(
@@ -74,6 +126,54 @@ def run(arguments: argparse.Namespace) -> int:
         },
     )
     return 0 if result.verdict.proved else 1
+
+
+def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes") -> int:
+    """Harden the containers of a file, and print what changes in it."""
+    from lithify.cli.console import Progress, painter, width
+    from lithify.cli.output import write_results
+    from lithify.pipeline.group import harden_group
+    from lithify.report.group import render_group
+    from lithify.report.wire import render
+
+    result = harden_group(group, wishes, tell=Progress())
+    write_results(
+        arguments,
+        {
+            "text": lambda color: render_group(result, paint=painter(color), width=width()),
+            "json": lambda _: render(result),
+        },
+    )
+    return 0 if result.proved else 1
+
+
+def _group_options(arguments: argparse.Namespace, settings: "Settings", exercise: "Exercise") -> "GroupOptions":
+    """Return what the user said about a file; UsageError where --image is no NAME=PATH."""
+    from lithify.pipeline.groups import GroupOptions
+
+    images = {}
+    for word in arguments.images:
+        name, separator, path = word.rpartition("=")
+        if not separator or not name or not path:
+            raise UsageError(f"--image: {word!r} is not NAME=PATH", hint="write it as --image nginx:1.27=./rootfs")
+        images[name] = Path(path)
+    return GroupOptions(
+        settings=settings,
+        exercise=exercise,
+        only=tuple(arguments.members),
+        images=images,
+        beside=tuple(arguments.beside),
+    )
+
+
+def _refuse_group_options(arguments: argparse.Namespace) -> None:
+    """Raise UsageError where something is said about a file of containers, and there is none."""
+    given = {"--container": arguments.members, "--image": arguments.images, "--with": arguments.beside}
+    for option, values in given.items():
+        if values:
+            raise UsageError(
+                f"{option} is for a file of containers", hint="name a manifest or a Compose file as the target"
+            )
 
 
 def overrides_of(arguments: argparse.Namespace) -> "Overrides":

@@ -31,7 +31,7 @@ class Hardening:
     write_set: WriteSet
     plan: MountPlan
     command: tuple[str, ...]
-    """What starts it read-only as planned, as an argument list."""
+    """What starts it read-only as planned, as an argument list; nothing where no single command does."""
     setup: tuple[tuple[str, ...], ...] = ()
     """Commands that have to succeed once before `command`."""
     command_notes: tuple[str, ...] = ()

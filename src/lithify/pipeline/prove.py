@@ -82,8 +82,13 @@ class Dropped:
     summary: str
 
 
-def run_planned(trials: Trials, plan: MountPlan, users: Users, *, keep: bool = False) -> Proof:
-    """Run the target read-only as planned, beside what the original showed, and try what it refuses."""
+def run_planned(
+    trials: Trials, plan: MountPlan, users: Users, *, keep: bool = False, as_it_stands: bool = False
+) -> Proof:
+    """Run the target read-only as planned, beside what the original showed, and try what it refuses.
+
+    With `as_it_stands` the target has the plan in it already, and the engine is not asked to add it.
+    """
     assert trials.original is not None
 
     def passes_stopped(container: Container) -> bool:
@@ -95,10 +100,11 @@ def run_planned(trials: Trials, plan: MountPlan, users: Users, *, keep: bool = F
     asked = trials.exercise.check or trials.exercise.http or trials.exercise.tcp or trials.exercise.check_inside
     prober = Prober(plan, users, bool(asked) and not trials.original.finished, passes_stopped)
     recreate = any(mount.storage is StorageKind.VOLUME for mount in plan.mounts) and not trials.original.finished
-    life = Life(root=Root.READ_ONLY, plan=plan, recreate=recreate, purpose="planned", keep=keep)
+    added = None if as_it_stands else plan
+    life = Life(root=Root.READ_ONLY, plan=added, recreate=recreate, purpose="planned", keep=keep)
     trial = trials.run(life, prober)
     if trials.original.finished:
-        _look_idle(trials, plan, prober)
+        _look_idle(trials, added, prober)
     checks = compare(expected(trials.original, recreate), trial.behaviour)
     return Proof(
         trial=trial,
@@ -110,7 +116,7 @@ def run_planned(trials: Trials, plan: MountPlan, users: Users, *, keep: bool = F
     )
 
 
-def _look_idle(trials: Trials, plan: MountPlan, prober: Prober) -> None:
+def _look_idle(trials: Trials, plan: MountPlan | None, prober: Prober) -> None:
     """Try the refusals in a container that does nothing: the program ends by itself and would not wait for them."""
     try:
         trials.look(plan, prober)

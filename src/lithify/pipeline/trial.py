@@ -158,7 +158,7 @@ class Trials:
             with suppress(LithifyError):
                 container.kill()
 
-    def look(self, plan: MountPlan, watcher: Watcher) -> None:
+    def look(self, plan: MountPlan | None, watcher: Watcher) -> None:
         """Show `watcher` a planned container in which the program does not run, as if it ran for the last time.
 
         EngineRefused where the engine can't have one.

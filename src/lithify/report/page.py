@@ -34,7 +34,7 @@ def plain(_style: str, text: str) -> str:
 
 def render_hardening(result: Hardening, *, paint: Paint = plain, width: int = 80) -> str:
     """Return the page of `lithify harden`."""
-    page = _Page(paint, width)
+    page = Page(paint, width)
     page.line(paint("bold", printable(result.target)), f"({result.engine}):", _word(paint, result.verdict))
     page.text(_before(result), "  before  ")
     for line in result.flag_alone.refused_writes[:1]:
@@ -42,11 +42,7 @@ def render_hardening(result: Hardening, *, paint: Paint = plain, width: int = 80
     page.text(_after(result), "  after   ")
     _writes(page, result.write_set)
     _plan(page, result.plan)
-    page.head("Command")
-    for note in result.command_notes:
-        page.text(printable(note), "  # ")
-    for words in (*result.setup, result.command):
-        page.verbatim(command_text(words, width - 2), "  ")
+    _command(page, result)
     _verdict(page, result.verdict)
     if len(result.rounds) > 1:
         page.head(f"Rounds: {len(result.rounds)}")
@@ -79,7 +75,7 @@ def _after(result: Hardening) -> str:
 
 def render_write_set(write_set: WriteSet, *, paint: Paint = plain, width: int = 80) -> str:
     """Return the page of `lithify learn`."""
-    page = _Page(paint, width)
+    page = Page(paint, width)
     page.line(paint("bold", printable(write_set.container)), f"({write_set.key.engine})")
     _writes(page, write_set)
     page.head("What this can't show")
@@ -92,7 +88,7 @@ def render_write_set(write_set: WriteSet, *, paint: Paint = plain, width: int = 
 
 def render_plan(plan: MountPlan, *, paint: Paint = plain, width: int = 80) -> str:
     """Return the page of `lithify plan`: each place with its reasons and its cost."""
-    page = _Page(paint, width)
+    page = Page(paint, width)
     page.line(paint("bold", printable(plan.container)))
     _plan(page, plan, whole=True)
     _unsettled(page, plan, None, None)
@@ -101,7 +97,7 @@ def render_plan(plan: MountPlan, *, paint: Paint = plain, width: int = 80) -> st
 
 def render_verdict(verdict: Verdict, *, paint: Paint = plain, width: int = 80) -> str:
     """Return the page of `lithify prove`."""
-    page = _Page(paint, width)
+    page = Page(paint, width)
     _verdict(page, verdict)
     return page.render()
 
@@ -133,7 +129,7 @@ def _quoted(word: str) -> str:
     return "$'" + "".join(chr(b) if b in plain_bytes else f"\\x{b:02x}" for b in os.fsencode(word)) + "'"
 
 
-class _Page:
+class Page:
     """Collects lines."""
 
     def __init__(self, paint: Paint, width: int) -> None:
@@ -160,7 +156,18 @@ class _Page:
         return "\n".join(self._lines) + "\n"
 
 
-def _writes(page: _Page, write_set: WriteSet) -> None:
+def _command(page: Page, result: Hardening) -> None:
+    """Add what starts it as planned; a member of a group has no command of its own."""
+    if not result.command:
+        return
+    page.head("Command")
+    for note in result.command_notes:
+        page.text(printable(note), "  # ")
+    for words in (*result.setup, result.command):
+        page.verbatim(command_text(words, page.width - 2), "  ")
+
+
+def _writes(page: Page, write_set: WriteSet) -> None:
     seen = write_set.observation
     page.head("Written")
     page.text(
@@ -214,7 +221,7 @@ def _who(writes: Iterable[Write]) -> str:
     return f"{by}{as_user}({', '.join(sources)})"
 
 
-def _plan(page: _Page, plan: MountPlan, *, whole: bool = False) -> None:
+def _plan(page: Page, plan: MountPlan, *, whole: bool = False) -> None:
     """Add the plan; `whole` gives every reason and cost, else one reason a place."""
     page.head("Plan")
     if not plan.mounts and not plan.redirects:
@@ -259,7 +266,7 @@ def _cost(mount: Mount) -> str:
     return f"cost: {', '.join(parts)}" if parts else ""
 
 
-def _verdict(page: _Page, verdict: Verdict) -> None:
+def _verdict(page: Page, verdict: Verdict) -> None:
     page.head(f"Verdict: {_word(page.paint, verdict)}")
     for title, checks in (
         ("works", verdict.works),
@@ -293,7 +300,7 @@ def _check(paint: Paint, title: str, check: Check) -> str:
     return f"{mark} {title}: {printable(check.name)}: {printable(check.summary)}"
 
 
-def _unsettled(page: _Page, plan: MountPlan, write_set: WriteSet | None, verdict: Verdict | None) -> None:
+def _unsettled(page: Page, plan: MountPlan, write_set: WriteSet | None, verdict: Verdict | None) -> None:
     lines = list(_open_points(plan, write_set, verdict))
     if not lines:
         return

@@ -1,0 +1,70 @@
+"""Takes what the user pointed at to a group of containers, where it is a file that describes some."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lithify.errors import InvalidInput, UsageError
+from lithify.model.path import printable
+from lithify.model.run import Exercise
+from lithify.pipeline.group import Group
+from lithify.settings import Settings
+from lithify.sources.base import MAX_BYTES, read_bytes
+from lithify.sources.files import kind_of
+
+_HEAD = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupOptions:
+    """What the user said about a group besides naming it."""
+
+    settings: Settings = field(default_factory=Settings)
+    exercise: Exercise = field(default_factory=Exercise)
+    """Holds for every member that is hardened; where it does not decide, the group's own checks do."""
+    only: tuple[str, ...] = ()
+    """Members to harden, by name; all where there is none."""
+    images: Mapping[str, Path] = field(default_factory=dict)
+    """What stands for an image on the bundle engine: a root filesystem directory, a layout, an archive."""
+    beside: tuple[Path, ...] = ()
+    """Files or folders with what the file refers to and does not hold: config maps, secrets."""
+
+
+Opener = Callable[[str, bytes, GroupOptions], Group]
+"""Takes a file's path and text to the group that it describes."""
+
+
+def open_group(text: str, options: GroupOptions) -> Group | None:
+    """Return the group that a file describes; None where `text` names no file of containers.
+
+    InvalidInput where the file can't be read, UsageError where it is of a kind that can't be run.
+    """
+    path = Path(text)
+    if not path.is_file() or _is_binary(path):
+        return None
+    data = read_bytes(text)
+    if isinstance(data, str):
+        raise InvalidInput(f"{printable(text)}: {data}", hint="name a file that you may read")
+    kind = kind_of(text, data)
+    if not kind:
+        return None
+    opener = _OPENERS.get(kind)
+    if opener is None:
+        raise UsageError(
+            f"{printable(text)}: lithify can't run a file of kind {kind}",
+            hint="harden the image or run line, then put its plan in the file with lithify patch",
+        )
+    return opener(text, data, options)
+
+
+def _is_binary(path: Path) -> bool:
+    """Tell whether a file is an image archive rather than text."""
+    try:
+        with path.open("rb") as file:
+            return b"\0" in file.read(_HEAD) or path.stat().st_size > MAX_BYTES
+    except OSError:
+        return False  # why it can't be read is told by whoever reads it
+
+
+_OPENERS: dict[str, Opener] = {}
+"""By the kind of file, as `sources.files.kind_of` names it."""

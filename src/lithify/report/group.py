@@ -1,0 +1,69 @@
+"""Writes the hardening of a group for a person to read: a page for each member, then the file's diff."""
+
+from lithify.model.group import GroupHardening, Member
+from lithify.model.path import printable
+from lithify.report.page import Page, Paint, plain, render_hardening, render_verdict
+
+
+def render_group(result: GroupHardening, *, paint: Paint = plain, width: int = 80) -> str:
+    """Return the page of `lithify harden FILE`."""
+    pages = [_member(member, paint, width) for member in result.members]
+    return "\n".join([*pages, _whole(result, paint, width)])
+
+
+def _member(member: Member, paint: Paint, width: int) -> str:
+    page = Page(paint, width)
+    page.line(paint("bold", f"=== {printable(member.name)}"))
+    if member.hardening is None:
+        page.text(printable(member.trouble), "  ")
+        return page.render()
+    text = page.render() + render_hardening(member.hardening, paint=paint, width=width)
+    if member.together is not None:
+        head = Page(paint, width)
+        head.head("All together, as the patched file stands")
+        text += head.render() + render_verdict(member.together, paint=paint, width=width)
+    return text
+
+
+def _whole(result: GroupHardening, paint: Paint, width: int) -> str:
+    page = Page(paint, width)
+    word = paint("green", "PROVED") if result.proved else paint("red", "NOT PROVED")
+    page.line(paint("bold", f"=== {printable(result.target)}"), f"({result.engine}):", word)
+    for member in result.members:
+        page.text(f"{printable(member.name)}: {_word(member)}", "  ")
+    if result.diff:
+        page.head("Patch")
+        page.verbatim("\n".join(_painted(line, paint) for line in result.diff.splitlines()), "")
+    elif any(member.planned for member in result.members):
+        page.head("Patch")
+        page.text("nothing has to change", "  ")
+    for note in result.notes:
+        page.text(printable(note), "  # ")
+    if result.refused:
+        page.head("Left for you")
+        for refused in result.refused:
+            page.text(f"{printable(refused.container)}: {printable(refused.reason)}", "  - ")
+            page.verbatim("\n".join(map(printable, refused.by_hand.splitlines())), "      ")
+    if result.cannot_show:
+        page.head("What such a run can't show")
+        for text in result.cannot_show:
+            page.text(printable(text), "  - ")
+    return page.render()
+
+
+def _word(member: Member) -> str:
+    if member.hardening is None:
+        return "does not work as it is"
+    if not member.planned:
+        return "not proved, so it stays as it is"
+    places = len(member.hardening.plan.mounts)
+    count = f"{places} writable place{'' if places == 1 else 's'}"
+    if member.together is None:
+        return f"proved, {count}"
+    return f"proved, alone and beside the others, {count}" if member.proved else "fails beside the others as patched"
+
+
+def _painted(line: str, paint: Paint) -> str:
+    style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
+    text = printable(line)
+    return paint(style, text) if style and not line.startswith(("+++", "---")) else text

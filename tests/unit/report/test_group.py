@@ -1,0 +1,131 @@
+"""The page and the JSON of a hardening of containers that run together."""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lithify.model.behaviour import Behaviour
+from lithify.model.group import GroupHardening, Member
+from lithify.model.hardening import Hardening
+from lithify.model.image import ImageFacts
+from lithify.model.mount import MountPlan
+from lithify.model.patch import Refused
+from lithify.model.verdict import Check, Verdict
+from lithify.model.writes import Observation, RunKey, WriteSet
+from lithify.pipeline.group import unified_diff
+from lithify.report.group import render_group
+from lithify.report.wire import parse, render
+
+EVIL = "\x1b[31mred\x07\n\udc80"
+KEY = RunKey(image="web")
+FINE = Check(name="starts", passed=True, summary="starts and stays up")
+PROVED = Verdict(works=(FINE,), refused=(FINE,))
+FAILED = Verdict(works=(replace(FINE, passed=False),), refused=(FINE,))
+
+
+def hardening(verdict: Verdict = PROVED) -> Hardening:
+    seen = Behaviour(started=True, running=True)
+    writes = WriteSet(
+        key=KEY, container="web", image=ImageFacts(reference="web"), writes=(), observation=Observation(seconds=1.0)
+    )
+    plan = MountPlan(key=KEY, container="web")
+    return Hardening(
+        target="web",
+        engine="pod",
+        write_set=writes,
+        plan=plan,
+        command=(),
+        verdict=verdict,
+        original=seen,
+        flag_alone=seen,
+        flag_alone_works=True,
+    )
+
+
+def group(*members: Member, **more: object) -> GroupHardening:
+    return replace(GroupHardening(target="deploy.yaml", engine="pod on docker", members=members), **more)  # type: ignore[arg-type]
+
+
+def test_each_member_has_its_page_and_the_file_its_diff() -> None:
+    diff = unified_diff("deploy.yaml", b"a: 1\nb: 2\n", b"a: 1\nb: 3\n")
+    result = group(
+        Member(name="app", hardening=hardening(), together=PROVED),
+        Member(name="init", hardening=hardening()),
+        diff=diff,
+        cannot_show=("no scheduler",),
+    )
+    assert result.proved
+    page = render_group(result)
+    assert "=== app" in page
+    assert "All together, as the patched file stands" in page
+    assert "=== deploy.yaml (pod on docker): PROVED" in page
+    assert "app: proved, alone and beside the others, 0 writable places" in page
+    assert "init: proved, 0 writable places" in page
+    assert "\n-b: 2\n+b: 3\n" in page
+    assert "  - no scheduler" in page
+    assert "Command" not in page, "a member has no command of its own"
+
+
+@pytest.mark.parametrize(
+    ("member", "told"),
+    [
+        (Member(name="app", trouble="app can't be started"), "app: does not work as it is"),
+        (Member(name="app", hardening=hardening(FAILED)), "app: not proved, so it stays as it is"),
+        (Member(name="app", hardening=hardening(), together=FAILED), "app: fails beside the others as patched"),
+    ],
+)
+def test_one_member_that_fails_fails_the_whole(member: Member, told: str) -> None:
+    result = group(Member(name="other", hardening=hardening()), member)
+    assert not result.proved
+    page = render_group(result)
+    assert "deploy.yaml (pod on docker): NOT PROVED" in page
+    assert told in page
+
+
+def test_what_the_patch_leaves_is_not_proved() -> None:
+    refused = Refused(container="app", reason="an alias shared with db", by_hand="volumeMounts:\n- mountPath: /run\n")
+    result = group(Member(name="app", hardening=hardening()), refused=(refused,))
+    assert not result.proved
+    page = render_group(result)
+    assert "  - app: an alias shared with db\n      volumeMounts:\n      - mountPath: /run\n" in page
+
+
+def test_nothing_unprintable_reaches_the_terminal() -> None:
+    refused = Refused(container=EVIL, reason=EVIL, by_hand=EVIL)
+    result = group(
+        Member(name=EVIL, trouble=EVIL),
+        diff=unified_diff(EVIL, b"a\n", b"\x1b[31m\xff\n"),
+        refused=(refused,),
+        notes=(EVIL,),
+        cannot_show=(EVIL,),
+    )
+    assert all(line.isprintable() for line in render_group(result).splitlines())
+
+
+def test_it_goes_to_json_and_back() -> None:
+    text = b"\xff: 1\n".decode("utf-8", "surrogateescape")
+    refused = Refused(container="app", reason="templated", by_hand="x")
+    result = group(Member(name="app", hardening=hardening(), together=PROVED), text=text, refused=(refused,))
+    written = render(result)
+    assert json.loads(written)["schema"] == "lithify.dev/group-hardening/v1"
+    assert parse(written.encode(), GroupHardening, source="test") == result
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("a\nb\nc\n", "a\nB\nc\n"), ("a\nb", "a\nb\nc"), ("", "a\n"), ("a\r\nb\r\n", "a\r\nc\r\n"), ("a\n", "a")],
+)
+def test_patch_takes_the_diff(tmp_path: Path, before: str, after: str) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(before.encode())
+    diff = unified_diff("f", before.encode(), after.encode())
+    done = subprocess.run(["patch", "--binary", "-p1"], cwd=tmp_path, input=diff.encode(), capture_output=True)
+    assert done.returncode == 0, done.stdout
+    assert file.read_bytes() == after.encode()
+
+
+def test_no_change_has_no_diff() -> None:
+    assert unified_diff("f", b"a\n", b"a\n") == ""
