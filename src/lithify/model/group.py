@@ -3,10 +3,20 @@
 from dataclasses import dataclass, field
 
 from lithify.model.hardening import Hardening
+from lithify.model.image import ImageFacts
+from lithify.model.mount import MountPlan
 from lithify.model.patch import Refused
 from lithify.model.verdict import Verdict
 
 SCHEMA = "lithify.dev/group-hardening/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberPlan:
+    """The plan of one container of a group, with what is known of its image: a seed depends on that."""
+
+    plan: MountPlan
+    image: ImageFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,7 @@ from typing import Protocol
 
 from lithify.engines.base import Engine
 from lithify.errors import TargetBroken
-from lithify.model.group import GroupHardening, Member
-from lithify.model.mount import MountPlan
+from lithify.model.group import GroupHardening, Member, MemberPlan
 from lithify.model.patch import Patched
 from lithify.model.path import printable
 from lithify.model.run import Exercise, Target
@@ -48,7 +47,7 @@ class Group(Protocol):
     def cannot_show(self) -> tuple[str, ...]:
         """What runs of this group leave open, in sentences."""
 
-    def engine_for(self, member: str, plans: Mapping[str, MountPlan]) -> Case:
+    def engine_for(self, member: str, plans: Mapping[str, MemberPlan]) -> Case:
         """Return what runs `member` within the group, the members that are in `plans` as planned there.
 
         A container that the engine makes stands for the member; its start starts the whole group. A group that
@@ -56,8 +55,8 @@ class Group(Protocol):
         nothing of its own.
         """
 
-    def patch(self, plans: Mapping[str, MountPlan]) -> Patched:
-        """Return the file with the plans of the members in it."""
+    def patch(self, plans: Mapping[str, MemberPlan]) -> Patched:
+        """Return the file with the plans of the members in it; what it refuses is named as the members are."""
 
     def as_patched(self, patched: Patched) -> "Group | None":
         """Return the group that a patched file describes; None where it can't be run."""
@@ -73,13 +72,13 @@ def harden_group(
     """
     wishes = wishes or Wishes()
     members: list[Member] = []
-    plans: dict[str, MountPlan] = {}
+    plans: dict[str, MemberPlan] = {}
     broken: list[TargetBroken] = []
     for name in group.members:
         member = _harden_member(group, name, plans, wishes, tell, broken)
         members.append(member)
         if member.planned and member.hardening is not None:
-            plans[name] = member.hardening.plan
+            plans[name] = MemberPlan(plan=member.hardening.plan, image=member.hardening.write_set.image)
     if broken and len(broken) == len(members):
         raise broken[0]
     if not plans:
@@ -91,7 +90,7 @@ def harden_group(
 def _harden_member(
     group: Group,
     name: str,
-    plans: Mapping[str, MountPlan],
+    plans: Mapping[str, MemberPlan],
     wishes: Wishes,
     tell: Callable[[str], None],
     broken: list[TargetBroken],

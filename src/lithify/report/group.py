@@ -42,7 +42,7 @@ def _whole(result: GroupHardening, paint: Paint, width: int) -> str:
     if result.refused:
         page.head("Left for you")
         for refused in result.refused:
-            page.text(f"{printable(refused.container)}: {printable(refused.reason)}", "  - ")
+            page.text(printable(f"{refused.container}: {refused.reason}. {refused.remedy}".rstrip(" .")), "  - ")
             page.verbatim("\n".join(map(printable, refused.by_hand.splitlines())), "      ")
     if result.cannot_show:
         page.head("What such a run can't show")
