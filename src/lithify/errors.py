@@ -63,6 +63,12 @@ class EngineRefused(EngineUnreachable):
     page = "engine-refused"
 
 
+class Conflict(EngineRefused):
+    """What should be made is there already, or was changed by somebody else meanwhile."""
+
+    page = "conflict"
+
+
 class NotPermitted(EngineUnreachable):
     """The kernel or the engine does not let us: a right is missing."""
 
