@@ -64,13 +64,12 @@ class Broken:
 class Document:
     """One document of a file: its root node, and the line it starts at."""
 
-    __slots__ = ("first_line", "index", "root", "text")
+    __slots__ = ("end", "first_line", "index", "pad", "root", "start", "text")
 
-    def __init__(self, index: int, root: Node, first_line: int, text: bytes) -> None:
+    def __init__(self, index: int, root: Node, chunk: "Chunk") -> None:
         self.index = index
         self.root = root
-        self.first_line = first_line
-        self.text = text
+        self.first_line, self.text, self.start, self.end, self.pad = chunk
 
     def find(self, anchor: object, tail: Route) -> tuple[int, int]:
         """Return line and column, from 1, of what `tail` leads to below the node `anchor`.
@@ -97,6 +96,11 @@ class Document:
         return lines
 
 
+Chunk = tuple[int, bytes, int, int, int]
+"""A part of a file that is parsed by itself: its first line, the text that the parser gets, the bytes of the file that
+it stands for (from, to), and how many characters the parser's text has before them."""
+
+
 def read_documents(data: bytes, wanted: Callable[[bytes], bool] | None = None) -> Iterator[Document | Broken]:
     """Yield the documents of a YAML or JSON file, empty ones left out, each on its own whether it can be read or not.
 
@@ -106,14 +110,15 @@ def read_documents(data: bytes, wanted: Callable[[bytes], bool] | None = None) -
         data = data.decode("utf-16", "replace").encode()
     chunks = _json_chunks(data) if data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else None
     index = 0
-    for first_line, text in chunks or _chunks(data):
+    for chunk in chunks or _chunks(data):
+        first_line, text = chunk[:2]
         if wanted is not None and not wanted(text):
             if _CONTENT.search(text):
                 index += 1
             continue
         try:
             for root in _compose(text):
-                yield Document(index, root, first_line, text)
+                yield Document(index, root, chunk)
                 index += 1
         except yaml.YAMLError as error:
             yield _broken(index, first_line, text, error)
@@ -280,8 +285,8 @@ def _merged(node: Node, known: dict[int, dict[str, Node]]) -> dict[str, Node]:
     return found
 
 
-def _chunks(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Cut at separator lines as kubectl does (`---` alone or with a comment, `---#` too): first line and text each."""
+def _chunks(data: bytes) -> Iterator[Chunk]:
+    """Cut at separator lines as kubectl does (`---` alone or with a comment, `---#` too)."""
     start = line = 0
     position = 0 if data.startswith(b"---") else data.find(b"\n---") + 1
     while position or (start == 0 and data.startswith(b"---")):
@@ -289,7 +294,7 @@ def _chunks(data: bytes) -> Iterator[tuple[int, bytes]]:
         end = len(data) if end < 0 else end
         rest = data[position + 3 : end].strip()
         if not rest or rest[:1] == b"#" or data[position + 3 : position + 4] in (b" ", b"\t"):
-            yield line, data[start:position]
+            yield line, data[start:position], start, position, 0
             # Content on the marker's own line (`--- {kind: Pod}`) needs the marker.
             following = position if rest and rest[:1] != b"#" else min(end + 1, len(data))
             line += data.count(b"\n", start, following)
@@ -299,7 +304,7 @@ def _chunks(data: bytes) -> Iterator[tuple[int, bytes]]:
         position = data.find(b"\n---", end) + 1
         if not position:
             break
-    yield line, data[start:]
+    yield line, data[start:], start, len(data), 0
 
 
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
@@ -307,25 +312,31 @@ _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 
 
-def _json_chunks(data: bytes) -> list[tuple[int, bytes]] | None:
+def _json_chunks(data: bytes) -> list[Chunk] | None:
     """Cut concatenated JSON into its objects; None where it isn't JSON (a flow mapping or a template starts so too)."""
     from json import JSONDecoder
 
     decoder = JSONDecoder()
     try:
         text = data.decode("utf-8-sig")
-        chunks, line, position = [], 0, 0
+        chunks: list[Chunk] = []
+        line = position = 0
+        offset = len(data) - len(text.encode())  # of the byte order mark
         while position < len(text):
             start = len(text) - len(text[position:].lstrip())
             line += text.count("\n", position, start)
             if start == len(text):
                 break
+            offset += len(text[position:start].encode())
             _, position = decoder.raw_decode(text, start)
             # libyaml counts columns from where its input starts: give it the whole first line.
-            pad = " " * (start - text.rfind("\n", 0, start) - 1)
-            chunk = (pad + _NOT_YAML.sub("\ufffd", text[start:position])).encode()
+            pad = start - text.rfind("\n", 0, start) - 1
+            own = text[start:position]
+            chunk = (" " * pad + _NOT_YAML.sub("\ufffd", own)).encode()
+            end = offset + len(own.encode())
             # JSON pairs surrogates, YAML has no such escape.
-            chunks.append((line, _SURROGATE.sub(rb"\1      \\ufffd", chunk)))
+            chunks.append((line, _SURROGATE.sub(rb"\1      \\ufffd", chunk), offset, end, pad))
+            offset = end
             line += text.count("\n", start, position)
     except (ValueError, RecursionError):
         return None
