@@ -15,6 +15,7 @@ demo: $(READY)
 
 test: $(READY)
 	.ci/packages test
+	.ci/cluster-programs >/dev/null
 	.ci/with-engines $(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY)

@@ -1,0 +1,80 @@
+"""The cluster that the tests of this folder talk to: a node of their own, or whatever LITHIFY_TEST_KUBECONFIG names."""
+
+import json
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster.node import Node, pack_directory, run_kubectl, write_image
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster with an administrator's rights in it."""
+
+    kubeconfig: Path
+    programs: Path
+    work: Path
+    """A directory for what is made on the way."""
+    node: Node | None = None
+    """The node it is, where that runs on this host: pods' processes and upper layers are in reach."""
+
+    def kubectl(self, *words: str, stdin: str | None = None, check: bool = True, timeout: float = 60) -> str:
+        """Return what kubectl printed; an assertion fails, with its error, where it failed."""
+        return run_kubectl(self.programs, self.kubeconfig, *words, stdin=stdin, check=check, timeout=timeout)
+
+    def get(self, *words: str) -> Any:
+        """Return what `kubectl get` says, decoded."""
+        return json.loads(self.kubectl("get", *words, "--output=json"))
+
+    def apply(self, *documents: Mapping[str, Any], namespace: str) -> None:
+        """Make or change objects."""
+        listed = {"apiVersion": "v1", "kind": "List", "items": documents}
+        self.kubectl("apply", "--namespace", namespace, "--filename=-", stdin=json.dumps(listed))
+
+    @contextmanager
+    def namespace(self, name: str) -> Iterator[str]:
+        """Give a namespace of one test, gone with everything in it at the end."""
+        self.kubectl("create", "namespace", name)
+        try:
+            wait_for(lambda: self.kubectl("get", "-n", name, "serviceaccount", "default", check=False), 30)
+            yield name
+        finally:
+            self.kubectl("delete", "namespace", name, "--wait=true", timeout=120)
+
+    def import_image(self, archive: Path) -> None:
+        """Make the image in `archive` known to every node; `imagePullPolicy: Never` finds it."""
+        if self.node is not None:
+            self.node.import_image(archive)
+            return
+        command = os.environ.get("LITHIFY_TEST_IMPORT")
+        if not command:
+            pytest.skip("LITHIFY_TEST_IMPORT names no command that takes an image archive to the nodes of this cluster")
+        subprocess.run([*shlex.split(command), archive], check=True, timeout=600)
+
+    def import_root(self, name: str, root: Path, **config: object) -> str:
+        """Make the root filesystem in the directory `root` an image of the nodes, with `config` as Docker spells it."""
+        layer = pack_directory(root, self.work / "layer.tar")
+        archive = self.work / "image.tar"
+        try:
+            write_image(archive, name, [layer], config)
+            self.import_image(archive)
+        finally:
+            layer.unlink()
+            archive.unlink(missing_ok=True)
+        return name
+
+
+def wait_for(holds: Callable[[], object], seconds: float = 60, what: Callable[[], str] = lambda: "") -> None:
+    """Wait until `holds` does; fails the test, with the words of `what`, where it never does."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"waited {seconds:.0f} s in vain {what()}"
+        time.sleep(0.2)
