@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from lithify.errors import UsageError
@@ -12,11 +12,18 @@ ENGINES = ("bundle", "docker", "podman")
 RUNTIMES = ("runc", "crun")
 
 
+def default_state() -> Path:
+    """Return where the bundle engine keeps what it makes: root's place, or one of an ordinary user's own."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/lithify")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "lithify"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What holds for a whole call. Flags beat variables beat the file beat these defaults."""
 
-    state: Path = Path("/var/lib/lithify")
+    state: Path = field(default_factory=default_state)
     """Where the bundle engine keeps layers and containers; must be able to hold an overlay's upper layer."""
     engine: str | None = None
     """Which engine runs targets; None chooses by the target."""
@@ -44,14 +51,14 @@ def read_settings(
     values: dict[str, object] = {}
     path = file or (Path(environment["LITHIFY_CONFIG"]) if environment.get("LITHIFY_CONFIG") else None)
     values.update(_read_file(path) if path else _read_file(Path("lithify.toml"), optional=True))
-    for field in fields(Settings):
-        name = f"LITHIFY_{field.name.upper()}"
+    for setting in fields(Settings):
+        name = f"LITHIFY_{setting.name.upper()}"
         if environment.get(name):
-            values[field.name] = _checked(field.name, environment[name], name)
+            values[setting.name] = _checked(setting.name, environment[name], name)
     values.update(
         (name, _checked(name, value, f"--{name}"))
         for name, value in flags.items()
-        if value is not None and name in {field.name for field in fields(Settings)}
+        if value is not None and name in {setting.name for setting in fields(Settings)}
     )
     return Settings(**values)  # type: ignore[arg-type]
 
@@ -69,7 +76,7 @@ def _read_file(path: Path, *, optional: bool = False) -> dict[str, object]:
         table = tomllib.loads(data.decode()).get("lithify", {})
     except (ValueError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not TOML: {error}", hint="see docs/configuration.md") from error
-    known = {field.name for field in fields(Settings)}
+    known = {setting.name for setting in fields(Settings)}
     for key in table:
         if key not in known:
             raise UsageError(f"{path}: unknown setting {key!r}", hint=f"known are {', '.join(sorted(known))}")

@@ -18,14 +18,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from lithify.engines import network, process, shim
+from lithify.engines import network, process, rootless, shim
 from lithify.engines.attached import ProcessContainer, find_process
 from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
-from lithify.engines.image import LoadedImage, discard_partial, load_image
+from lithify.engines.image import LoadedImage, load_image
 from lithify.engines.network import Link
 from lithify.engines.places import give_attributes, mount_points
 from lithify.engines.prepare import HOSTS, Prepared, Setting, prepare
-from lithify.engines.render import render_bundle
+from lithify.engines.render import give_up_bundles, render_bundle
 from lithify.engines.rootfs import RootFilesystem
 from lithify.engines.runtime import Runtime, said
 from lithify.engines.state import (
@@ -37,6 +37,7 @@ from lithify.engines.state import (
     read_record,
     write_record,
 )
+from lithify.engines.store import discard_partial
 from lithify.engines.tree import remove_tree
 from lithify.errors import EngineRefused, EngineUnreachable, NotPermitted
 from lithify.model.image import ImageFacts
@@ -60,7 +61,10 @@ _NAME_LENGTH = 12
 
 
 class BundleEngine:
-    """Runs targets of kind ROOTFS, LAYOUT and ARCHIVE; keeps everything it makes below `state`."""
+    """Runs targets of kind ROOTFS, LAYOUT and ARCHIVE; keeps everything it makes below `state`.
+
+    An ordinary user's process moves, at the first call that needs it, into a user namespace (`rootless.enter`).
+    """
 
     name = "bundle"
 
@@ -73,6 +77,7 @@ class BundleEngine:
 
     def read_image(self, target: Target) -> ImageFacts:
         """Return the configuration of what `target` runs, `entries` left empty."""
+        rootless.enter()
         return load_image(target, self._state).facts
 
     def create(
@@ -87,10 +92,10 @@ class BundleEngine:
     ) -> "BundleContainer":
         """Make a container of `target`, not started; see `Engine.create`.
 
-        NotPermitted without the rights of root, EngineUnreachable without an OCI runtime, EngineRefused for a plan that
-        can't be made here.
+        NotPermitted where this user may not be root even of a user namespace, EngineUnreachable without an OCI
+        runtime, EngineRefused for a plan that can't be made here.
         """
-        _need_root()
+        rootless.enter()
         image = load_image(target, self._state)
         self._insist_on_a_place_outside(image.rootfs)
         name = f"lithify-{_plain(purpose)}-{secrets.token_hex(_NAME_LENGTH // 2)}"
@@ -114,7 +119,9 @@ class BundleEngine:
         return container
 
     def storage(self) -> Path | None:
-        """Return a host directory on the filesystem that holds upper layers."""
+        """Return a host directory on the filesystem that holds upper layers; None before `rootless.enter`."""
+        if os.geteuid() != 0:
+            return None
         with self._lock, _needing_room(self._state):
             self._run = self._run or RunDirectory(self._state)
             return self._run.path
@@ -123,9 +130,9 @@ class BundleEngine:
         """Return what starts `target` read-only as planned: the OCI runtime on a bundle, which is written here.
 
         The bundle lies in the state directory, under a name that is the same for the same target and plan; it stays
-        until somebody removes it, with the data that its volumes have by then.
+        among the last KEPT_BUNDLES, and for good once something was written in it.
         """
-        _need_root()
+        rootless.enter()
         image = load_image(target, self._state)
         plan = _bare(plan)
         made_of = hashlib.sha256(repr((target, image, plan)).encode("utf-8", "backslashreplace")).hexdigest()
@@ -133,7 +140,11 @@ class BundleEngine:
         directory = self._state / "bundles" / name
         with _needing_room(directory):
             rendered = render_bundle(image, plan, directory, memory=target.memory)
-        return RunCommand(command=(self._runtime(), "run", "--bundle", str(directory), name), notes=rendered.notes)
+            give_up_bundles(directory.parent)
+        # an ordinary user's runtime has no state directory that is sure to exist
+        state = ("--root", str(self._state / "runtime")) if rootless.entered() else ()
+        command = (self._runtime(), *state, "run", "--bundle", str(directory), name)
+        return RunCommand(command=command, notes=rendered.notes)
 
     def ports(self, target: Target) -> Mapping[int, int]:  # noqa: ARG002 - a bundle publishes nothing
         """Return nothing: a bundle's ports are its own."""
@@ -151,6 +162,7 @@ class BundleEngine:
 
         With `kept` containers that were left for a look as well.
         """
+        rootless.enter()
         swept: list[str] = []
         with abandoned(self._state) as runs:
             for run in runs:
@@ -251,7 +263,8 @@ class BundleContainer:
     ) -> None:
         """Lay out everything that the runtime is given."""
         self.named = named
-        write_record(self._directory / "container.json", {"runtime": self._runtime.name, "link": self._link_name})
+        record = {"runtime": self._runtime.name, "link": self._link_name, "image": str(self._image.rootfs)}
+        write_record(self._directory / "container.json", record)
         for name in ("root", "upper", "work", "points"):
             (self._directory / name).mkdir(mode=0o755)
         cgroups = self._runtime.cgroups
@@ -320,7 +333,9 @@ class BundleContainer:
         directory = self._directory
         lowers = f"{_escaped(directory / 'points', colon=True)}:{_escaped(self._image.rootfs, colon=True)}"
         layers = f"upperdir={_escaped(directory / 'upper')},workdir={_escaped(directory / 'work')}"
-        options = f"lowerdir={lowers},{layers},index=off,metacopy=off,redirect_dir=off"
+        options = f"lowerdir={lowers},{layers},index=off,metacopy=off"
+        # marks in user.* are all that a user namespace may set; the kernel then follows no redirect, and wants no word
+        options += ",userxattr" if rootless.in_user_namespace() else ",redirect_dir=off"
         if len(os.fsencode(options)) >= os.sysconf("SC_PAGE_SIZE"):  # as much as mount(2) takes
             raise EngineRefused(
                 f"the path of {printable(self._image.rootfs)} is too long for an overlay", hint="give it a shorter one"
@@ -331,6 +346,7 @@ class BundleContainer:
             "overlay": options,
             "root": str(directory / "root"),
             "hide": list(self._runtime.hidden),
+            "cover": list(self._runtime.covered),
             "create": self._runtime.create(self.name, bundle=directory, pid_file=pid_file, log=log),
             "pid_file": str(pid_file),
             "shim": str(directory / "shim.json"),
@@ -441,6 +457,7 @@ class BundleContainer:
             upper=self._directory / "upper",
             lowers=(self._directory / "points", self._image.rootfs),
             noise=frozenset(mount.destination for mount in self._prepared.spec.all_mounts()),
+            user_xattr=rootless.in_user_namespace(),
         )
 
     def volumes(self) -> Mapping[PurePosixPath, Path]:
@@ -463,7 +480,8 @@ class BundleContainer:
     @property
     def cannot_show(self) -> tuple[str, ...]:
         """What a proof in this container leaves open, in sentences for a verdict."""
-        return (*CANNOT_SHOW, *self.notes)
+        apart = (rootless.NETWORK_APART,) if rootless.entered() else ()
+        return (*CANNOT_SHOW, *apart, *self._image.notes, *self.notes)
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
@@ -588,7 +606,8 @@ def _signal(pid: int, number: int) -> None:
     except ProcessLookupError:
         return
     except PermissionError as error:
-        raise NotPermitted(f"may not signal process {pid}", hint="run lithify as root") from error
+        if not rootless.kill_outside(pid, number):
+            raise NotPermitted(f"may not signal process {pid}", hint="run lithify as root") from error
 
 
 def _kill_session(pid_file: Path) -> None:
@@ -628,11 +647,3 @@ def _tail(path: Path, limit: int) -> bytes:
 def _plain(text: str) -> str:
     """Return `text` fit for a name: lower case letters, digits and dashes."""
     return "".join(c if c.isascii() and c.isalnum() else "-" for c in text.lower())[:40].strip("-")
-
-
-def _need_root() -> None:
-    if os.geteuid() != 0:
-        raise NotPermitted(
-            "the bundle engine mounts overlays and makes network links, which takes root",
-            hint="run it with sudo, or let Podman run the image without: lithify harden podman:IMAGE",
-        )

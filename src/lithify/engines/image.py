@@ -4,7 +4,6 @@ A layout or archive is unpacked once into a directory below the state directory,
 held against the digest that the image names for it.
 """
 
-import fcntl
 import gzip
 import hashlib
 import json
@@ -21,9 +20,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 
 from lithify.engines import process
+from lithify.engines.adopt import adopt
 from lithify.engines.layers import Unpacker
 from lithify.engines.rootfs import RootFilesystem
-from lithify.engines.tree import remove_tree
+from lithify.engines.store import stored
 from lithify.errors import EngineRefused, InvalidInput, NothingToExamine, NotPermitted
 from lithify.model.image import ImageFacts
 from lithify.model.path import container_path, printable
@@ -48,7 +48,9 @@ class LoadedImage:
     facts: ImageFacts
     rootfs: Path
     unpacked: bool = False
-    """The directory is ours, unpacked from an image file; False where it is the user's."""
+    """The directory is ours, made from an image file or by `adopt`; False where it is the user's."""
+    notes: tuple[str, ...] = ()
+    """What of the user's could not be had, in sentences."""
 
 
 def load_image(target: Target, state: Path) -> LoadedImage:
@@ -57,13 +59,14 @@ def load_image(target: Target, state: Path) -> LoadedImage:
     NothingToExamine where there is nothing at its path, InvalidInput where that is no image or a broken one.
     """
     if target.kind is TargetKind.ROOTFS:
-        rootfs = Path(target.reference).resolve()
-        facts, unpacked = ImageFacts(reference=target.reference), False
+        facts = ImageFacts(reference=target.reference)
+        rootfs, notes = adopt(Path(target.reference).resolve(), state)
+        unpacked = rootfs != Path(target.reference).resolve()
     else:
         facts, rootfs = _unpacked(Path(target.reference), state)
-        unpacked = True
+        unpacked, notes = True, ()
     with RootFilesystem(rootfs) as root:
-        return LoadedImage(facts=_overridden(facts, target, root), rootfs=rootfs, unpacked=unpacked)
+        return LoadedImage(facts=_overridden(facts, target, root), rootfs=rootfs, unpacked=unpacked, notes=notes)
 
 
 def _overridden(facts: ImageFacts, target: Target, root: RootFilesystem) -> ImageFacts:
@@ -180,59 +183,34 @@ def _opened(path: Path) -> Iterator[_Blobs]:
 def _unpacked(path: Path, state: Path) -> tuple[ImageFacts, Path]:
     """Return an image's facts and the directory with its root filesystem, unpacked now or before."""
     if os.geteuid() != 0:
-        raise NotPermitted("unpacking an image with its owners and devices takes root", hint="run lithify with sudo")
+        raise NotPermitted(
+            "unpacking an image with its owners takes root, be it of a user namespace",
+            hint="run lithify with sudo, or call lithify.engines.rootless.enter() before",
+        )
     with _opened(path) as blobs:
         parts = _read_parts(blobs)
         config = _parse_json(parts.config, "the image's configuration")
         identity = hashlib.sha256(parts.config).hexdigest()
         facts = _facts(config, str(path), f"sha256:{identity}")
-        directory = state / "images" / identity
-        try:
-            directory.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-            with open(directory.with_name(f".{identity}.lock"), "w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if not directory.exists():
-                    _unpack(blobs, parts, config, directory)
-        except PermissionError as error:
-            raise NotPermitted(f"may not write to {printable(state)}", hint="set LITHIFY_STATE") from error
-    return facts, directory
+        return facts, stored(state, identity, lambda directory: _unpack(blobs, parts, config, directory))[0]
 
 
-def _unpack(blobs: _Blobs, parts: _Parts, config: Mapping[str, Any], directory: Path) -> None:
-    """Unpack all layers into `directory`, which appears only when it is whole."""
+def _unpack(blobs: _Blobs, parts: _Parts, config: Mapping[str, Any], directory: Path) -> tuple[str, ...]:
+    """Unpack all layers into `directory`; there is nothing to note."""
     diff_ids = _strings(_object(config.get("rootfs")).get("diff_ids"))
     if len(diff_ids) != len(parts.layers):
         raise InvalidInput(f"the image has {len(parts.layers)} layers and digests for {len(diff_ids)}")
-    partial = directory.with_name(f".{directory.name}.partial")
-    remove_tree(partial)
-    partial.mkdir(mode=0o755)
-    try:
-        with closing(Unpacker(partial)) as unpacker:
-            for name, diff_id in zip(parts.layers, diff_ids, strict=True):
-                with blobs.open(name) as packed, _plain(packed, name) as plain:
-                    summed = _Summed(plain)
-                    unpacker.apply(summed, name)
-                    if summed.digest() != diff_id:
-                        raise InvalidInput(
-                            f"layer {printable(name)} is not what the image says it is",
-                            hint="make the image file again",
-                        )
-        partial.rename(directory)
-    except BaseException:
-        remove_tree(partial)
-        raise
-
-
-def discard_partial(state: Path) -> Iterator[str]:
-    """Remove images that nobody goes on unpacking; say which."""
-    for partial in sorted((state / "images").glob(".*.partial")):
-        with open(partial.with_suffix(".lock"), "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            remove_tree(partial)
-            yield f"an image unpacked in part, {partial.stem[1:13]}"
+    with closing(Unpacker(directory)) as unpacker:
+        for name, diff_id in zip(parts.layers, diff_ids, strict=True):
+            with blobs.open(name) as packed, _plain(packed, name) as plain:
+                summed = _Summed(plain)
+                unpacker.apply(summed, name)
+                if summed.digest() != diff_id:
+                    raise InvalidInput(
+                        f"layer {printable(name)} is not what the image says it is",
+                        hint="make the image file again",
+                    )
+    return ()
 
 
 class _Summed:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Protocol, cast
 
 from lithify.engines.rootfs import DIRECTORY, RootFilesystem
-from lithify.engines.tree import remove_entry
+from lithify.engines.tree import make_node, remove_entry
 from lithify.errors import EngineRefused, InvalidInput
 from lithify.model.path import ROOT, printable
 
@@ -153,7 +153,8 @@ class Unpacker:
             self._set_attributes(member, directory, name)
         elif member.ischr() or member.isblk() or member.isfifo():
             kind = stat.S_IFCHR if member.ischr() else stat.S_IFBLK if member.isblk() else stat.S_IFIFO
-            os.mknod(name, kind | 0o600, os.makedev(member.devmajor, member.devminor), dir_fd=directory)
+            if not make_node(name, kind | 0o600, os.makedev(member.devmajor, member.devminor), directory):
+                return
             self._set_attributes(member, directory, name)
         else:
             return  # a kind that nobody else unpacks either

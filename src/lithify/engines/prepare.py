@@ -1,6 +1,6 @@
 """Lays out what an OCI runtime is given: the spec, and on this host the directories and files that it names."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -30,6 +30,8 @@ class Setting:
     """The directory of each named volume, by the path at which the plan mounts it."""
     cgroup: str | None = None
     memory: int | None = None
+    mappings: Mapping[str, Sequence[Mapping[str, int]]] = field(default_factory=dict)
+    """Of a user namespace of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,7 @@ def prepare(facts: ImageFacts, image: RootFilesystem, plan: MountPlan | None, se
         cgroup=setting.cgroup,
         memory=setting.memory,
         modes=places.modes,
+        mappings=setting.mappings,
     )
     return Prepared(spec=spec, places=places, hosts=hosts)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from lithify.engines import rootless
 from lithify.engines.image import LoadedImage
 from lithify.engines.places import missing_points
 from lithify.engines.prepare import Setting, prepare
@@ -16,6 +17,7 @@ from lithify.model.image import EntryType
 from lithify.model.mount import MountPlan, StorageKind
 from lithify.model.path import printable
 
+KEPT_BUNDLES = 16
 _MARK = "lithify.json"
 
 
@@ -56,7 +58,54 @@ def render_bundle(
             raise
         record = {"made_of": made_of, "notes": notes}
         write_record(directory / _MARK, record)
+    os.utime(directory)
     return RenderedBundle(directory=directory, notes=tuple(record["notes"]))
+
+
+def give_up_bundles(parent: Path, kept: int = KEPT_BUNDLES) -> None:
+    """Remove the bundles in `parent` that were asked for longest ago, but for the latest `kept` of them.
+
+    Never one that runs, nor one in which something was written since it was made: that is somebody's data.
+    """
+    found = []
+    for mark in parent.glob(f"*/{_MARK}"):
+        try:
+            found.append((mark.parent.stat().st_mtime_ns, mark.parent))
+        except FileNotFoundError:  # another process is doing the same
+            continue
+    for _, directory in sorted(found, reverse=True)[kept:]:
+        record = read_record(directory / _MARK)
+        whole = "made_of" in record or not is_alive(record)
+        if whole and not _was_written(directory) and not _is_mounted(directory):
+            remove_tree(directory)
+
+
+def _was_written(directory: Path) -> bool:
+    """Tell whether anything below a bundle changed after it was complete; its root filesystem is read-only."""
+    try:
+        complete = (directory / _MARK).stat().st_mtime_ns
+        for base, directories, names, descriptor in os.fwalk(directory, follow_symlinks=False):
+            if base == str(directory):
+                directories[:] = [name for name in directories if name != "rootfs"]
+            for name in [*directories, *names]:
+                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                if name != _MARK and status.st_ctime_ns > complete:
+                    return True
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def _is_mounted(directory: Path) -> bool:
+    """Tell whether a process anywhere on this host has something of a bundle mounted."""
+    inside = os.fsencode(f"/{directory.parent.name}/{directory.name}")
+    for process in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if inside in Path(f"/proc/{process}/mountinfo").read_bytes():
+                return True
+        except OSError:
+            continue
+    return False
 
 
 def _make_empty(directory: Path) -> None:
@@ -83,17 +132,28 @@ def _write(
             named[mount.path].mkdir(mode=0o700, parents=True)
     name = "".join(c if c.isascii() and c.isalnum() else "-" for c in directory.name)[:60]
     setting = Setting(
-        directory=directory, root=root, read_only=True, hostname=name, named=named, cgroup=f"/{name}", memory=memory
+        directory=directory,
+        root=root,
+        read_only=True,
+        hostname=name,
+        named=named,
+        # an ordinary user can make no cgroup, and starts the bundle from outside our user namespace
+        cgroup=None if rootless.entered() else f"/{name}",
+        memory=None if rootless.entered() else memory,
+        mappings={f"{k}Mappings": rootless.own_map(k) for k in ("uid", "gid")} if rootless.entered() else {},
     )
     with RootFilesystem(root) as opened:
         prepared = prepare(image.facts, opened, plan, setting)
         missing = missing_points(opened, prepared.spec.all_mounts())
     write_record(directory / "config.json", prepared.spec.render())
-    return list(_notes(image, plan, missing))
+    return list(_notes(image, plan, missing, memory))
 
 
-def _notes(image: LoadedImage, plan: MountPlan, missing: Sequence[PurePosixPath]) -> Iterator[str]:
+def _notes(image: LoadedImage, plan: MountPlan, missing: Sequence[PurePosixPath], memory: int | None) -> Iterator[str]:
     yield "its network has loopback only: name another by its path in linux.namespaces of config.json"
+    yield from image.notes
+    if memory and rootless.entered():
+        yield "no memory limit is set: that takes a cgroup, and so root"
     if missing and not image.unpacked:
         paths = ", ".join(printable(path) for path in missing)
         yield f"the runtime makes these empty mount points in {printable(image.rootfs)} at the first start: {paths}"

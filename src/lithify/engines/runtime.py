@@ -5,11 +5,13 @@ import os
 from pathlib import Path
 
 from lithify.engines import process
+from lithify.engines.rootless import in_user_namespace
 from lithify.engines.spec import unified_cgroups
 from lithify.errors import EngineRefused, EngineUnreachable
 from lithify.model.path import printable
 
-_HYBRID = "/sys/fs/cgroup/unified"
+_CGROUPS = "/sys/fs/cgroup"
+_HYBRID = f"{_CGROUPS}/unified"
 _WORDS = 2000
 
 
@@ -21,7 +23,7 @@ class Runtime:
         self.state = state
         self.program = process.find(name)
         self.cgroups = _can_write_cgroups()
-        if name == "runc" and not self.cgroups:
+        if name == "runc" and not self.cgroups and not in_user_namespace():
             raise EngineUnreachable(
                 "runc needs a cgroup hierarchy that it can write to",
                 hint="install crun, which can do without, and choose it with --runtime crun",
@@ -30,7 +32,15 @@ class Runtime:
     @property
     def hidden(self) -> tuple[str, ...]:
         """Mounts that it must not see: crun refuses to work where cgroups of both versions are mounted."""
-        return (_HYBRID,) if self.name == "crun" and os.path.ismount(_HYBRID) else ()
+        return (_HYBRID,) if self._is_hybrid() and not in_user_namespace() else ()
+
+    @property
+    def covered(self) -> tuple[str, ...]:
+        """Directories to cover for the same reason, where what is mounted there is others' and can't be taken away."""
+        return (_CGROUPS,) if self._is_hybrid() and in_user_namespace() else ()
+
+    def _is_hybrid(self) -> bool:
+        return self.name == "crun" and os.path.ismount(_HYBRID)
 
     def command(self, *words: str) -> list[str]:
         """Return an argument list for the runtime."""
@@ -43,11 +53,12 @@ class Runtime:
         if "NOTIFY_SOCKET" in os.environ or "LISTEN_FDS" in os.environ:
             # set to nothing they still count for crun, which then mounts a socket without a name over the root
             command = ["env", "--unset=NOTIFY_SOCKET", "--unset=LISTEN_FDS", *command]
-        if not self.hidden:
+        if not self._is_hybrid():
             return command
-        script = 'umount --lazy "$0" && exec "$@"'
+        hide = "mount -t tmpfs none" if self.covered else "umount --lazy"
         unshare = process.find("unshare", package="util-linux")
-        return [unshare, "--mount", "--propagation", "slave", "sh", "-c", script, *self.hidden, *command]
+        shell = [unshare, "--mount", "--propagation", "slave", "sh", "-c", f'{hide} "$0" && exec "$@"']
+        return [*shell, *(self.covered or self.hidden), *command]
 
     def create(self, name: str, *, bundle: Path, pid_file: Path, log: Path) -> list[str]:
         """Return the command that creates a container; the shim runs it."""
@@ -85,5 +96,5 @@ def said(log: Path) -> str:
 def _can_write_cgroups() -> bool:
     """Tell whether a cgroup can be made where a runtime makes one."""
     if unified_cgroups():
-        return os.access("/sys/fs/cgroup/cgroup.procs", os.W_OK)
-    return os.access("/sys/fs/cgroup/devices", os.W_OK)
+        return os.access(f"{_CGROUPS}/cgroup.procs", os.W_OK)
+    return os.access(f"{_CGROUPS}/devices", os.W_OK)

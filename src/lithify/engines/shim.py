@@ -124,6 +124,8 @@ def _prepare_mounts(orders: dict[str, Any]) -> None:
     _call("mount", None, b"/", None, _MS_REC | _MS_SLAVE, None)
     for path in orders["hide"]:
         _call("umount2", os.fsencode(path), _MNT_DETACH)
+    for path in orders["cover"]:
+        _call("mount", b"tmpfs", os.fsencode(path), b"tmpfs", 0, None)
     _call("mount", b"overlay", os.fsencode(orders["root"]), b"overlay", 0, os.fsencode(orders["overlay"]))
 
 

@@ -108,6 +108,8 @@ class Spec:
     memory: int | None = None
     modes: Mapping[int, Sequence[PurePosixPath]] = field(default_factory=dict)
     """Directories to be given a mode once all is mounted."""
+    mappings: Mapping[str, Sequence[Mapping[str, int]]] = field(default_factory=dict)
+    """`uidMappings` and `gidMappings` of a user namespace of its own; nothing leaves it in the caller's."""
 
     def render(self) -> dict[str, Any]:
         """Return config.json."""
@@ -119,6 +121,7 @@ class Spec:
             "mounts": [mount.render() for mount in self.all_mounts()],
             "linux": {
                 "namespaces": [{"type": kind} for kind in self._namespaces()],
+                **self.mappings,
                 "maskedPaths": list(_MASKED),
                 "readonlyPaths": list(_READ_ONLY),
                 "resources": self._resources(),
@@ -140,7 +143,8 @@ class Spec:
         return sorted((*kernel, *self.mounts), key=lambda mount: len(mount.destination.parts))
 
     def _namespaces(self) -> tuple[str, ...]:
-        return (*_NAMESPACES, "cgroup") if unified_cgroups() else _NAMESPACES
+        own = (*_NAMESPACES, "user") if self.mappings else _NAMESPACES
+        return (*own, "cgroup") if unified_cgroups() else own
 
     def _resources(self) -> dict[str, Any]:
         rules = [{"allow": False, "access": "rwm"}]

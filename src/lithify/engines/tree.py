@@ -64,10 +64,8 @@ class _Copy:
             return
         if stat.S_ISLNK(status.st_mode):
             os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
-        elif not stat.S_ISSOCK(status.st_mode):  # a socket is nothing without the process that bound it
-            os.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
-        else:
-            return
+        elif stat.S_ISSOCK(status.st_mode) or not make_node(name, status.st_mode, status.st_rdev, target):
+            return  # a socket is nothing without the process that bound it
         os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
         if not stat.S_ISLNK(status.st_mode):
             os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=target)
@@ -115,10 +113,22 @@ def copy_bytes(reader: int, writer: int) -> None:
             view = view[os.write(writer, view) :]
 
 
-def copy_attributes(source: int, target: int) -> None:
+def make_node(name: str, mode: int, device: int, directory: int) -> bool:
+    """Make a FIFO or device; tell whether that was allowed: in a user namespace a device is not."""
+    try:
+        os.mknod(name, mode, device, dir_fd=directory)
+    except PermissionError:
+        if stat.S_ISFIFO(mode):
+            raise
+        return False
+    return True
+
+
+def copy_attributes(source: int, target: int, *, owner: bool = True) -> None:
     """Give the file or directory open as `target` the owner, extended attributes, mode and times of `source`."""
     status = os.fstat(source)
-    os.fchown(target, status.st_uid, status.st_gid)
+    if owner:
+        os.fchown(target, status.st_uid, status.st_gid)
     for name in _attributes(source):
         try:
             os.setxattr(target, name, os.getxattr(source, name))

@@ -17,6 +17,8 @@ from lithify.prove.compare import compare, works
 from lithify.prove.exercise import ask
 from lithify.prove.probe import try_every_directory, try_remount, writable_mounts, write_as
 
+_DEVICES = frozenset(PurePosixPath(f"/dev/{name}") for name in ("null", "zero", "full", "random", "urandom", "tty"))
+
 Users = Mapping[PurePosixPath, Sequence[tuple[int, int]]]
 """For each planned place, the (uid, gid) of those who write there."""
 
@@ -281,6 +283,8 @@ def _exposed(pid: int, plan: MountPlan) -> list[Exposed]:
         why = "planned" if mount.path in planned else f"the engine's own {mount.filesystem}"
         if mount.filesystem in ("mqueue", "devpts") or mount.path.is_relative_to("/proc"):
             continue  # nothing can be kept there; single entries of /proc are masked by mounts of /dev/null
+        if mount.path in _DEVICES:
+            continue  # mounted one by one where none can be made, in a user namespace
         found.append(Exposed(path=mount.path, executable=mount.executable, reason=why))
     return found
 
