@@ -18,7 +18,7 @@ from lithify.engines.flags import EngineHost, PlanFlags, PlannedLine, helper_nam
 from lithify.engines.mounts import read_mounts, root_overlay
 from lithify.engines.ownership import KEPT, RUN, is_abandoned, labels, new_run
 from lithify.engines.process import TIMED_OUT, uninterrupted
-from lithify.engines.runline import RunLine, parse_run_line
+from lithify.engines.runline import LineMount, RunLine, parse_run_line
 from lithify.engines.stand_in import Views, bare
 from lithify.errors import EngineRefused, EngineUnreachable, NothingToExamine
 from lithify.model.image import ImageEntry, ImageFacts
@@ -190,6 +190,12 @@ class CliEngine(ABC):
         volumes = {
             str(known["Name"]): known.get("Labels") or {} for known in self._labelled("volume", "ls", kind="volume")
         }
+        for known in self._labelled("network", "ls", kind="network"):
+            marks = known.get("Labels") or known.get("labels") or {}
+            name = str(known.get("Name") or known.get("name"))
+            rubbish = marks.get(RUN) not in kept and is_abandoned(marks, local=self._info.local)
+            if rubbish and self._client.run("network", "rm", name).code == 0:
+                swept.append(f"{self.name} network {name}")
         # What an overlay volume is made of is named after it, so that it comes later.
         for name in sorted(volumes):
             rubbish = volumes[name].get(RUN) not in kept and is_abandoned(volumes[name], local=self._info.local)
@@ -200,9 +206,33 @@ class CliEngine(ABC):
     # What they are made of.
 
     @property
+    def client(self) -> Client:
+        """What asks the engine."""
+        return self._client
+
+    @property
     def is_local(self) -> bool:
         """Tell whether the engine's pids and paths are this host's."""
         return self._info.local
+
+    def facts(self, line: RunLine, reference: str, places: Iterable[Mount] = ()) -> ImageFacts:
+        """Return an image's configuration with what `line` overrides, and an entry for each of `places` that it has."""
+        return self._facts(line, reference, places)
+
+    def views(self, prefix: str, marks: tuple[str, ...]) -> Views:
+        """Return what makes stand-ins for the user's storage, each volume labelled and named after `prefix`."""
+        return self._views(prefix, marks, frozenset())
+
+    def set_up_files(
+        self, line: RunLine, image: ImageFacts, mounts: Iterable[Mount], prefix: str, marks: tuple[str, ...]
+    ) -> tuple[LineMount, ...]:
+        """Copy single files out of the image into volumes, and return the mounts that bring each to its place."""
+        flags = self._flags(line, image, prefix, marks)
+        for mount in mounts:
+            flags.add_file(mount)
+        self._set_up(RunCommand(command=(), setup=tuple(flags.setup)))
+        before = {mount.path for mount in line.mounts()}
+        return tuple(mount for mount in flags.line.mounts() if mount.path not in before)
 
     @cached_property
     def _info(self) -> EngineInfo:

@@ -100,11 +100,13 @@ class DockerFlags(PlanFlags):
             self.add_tmpfs(mount, *inodes, *owner)
             return
         size = [f"size={render_engine_size(mount.size)}"] if mount.size else []
-        settings = ",".join([*permissions(mount), *size, *inodes, *owner, f"mode={mount.mode:04o}"])
+        self._add_tmpfs_volume(mount, ",".join([*permissions(mount), *size, *inodes, *owner, f"mode={mount.mode:04o}"]))
+        self._tmpfs.add(mount.path)
+
+    def _add_tmpfs_volume(self, mount: Mount, settings: str) -> None:
         fields = ["type=volume", f"dst={mount.path}", "volume-nocopy", "volume-driver=local"]
         options = ["type=tmpfs", "device=tmpfs", f"o={settings}"]
         self.say("--mount", mount_value(*fields, *(f"volume-opt={option}" for option in options)))
-        self._tmpfs.add(mount.path)
 
     def _overlay_volume(self, name: str) -> bool:
         """Have a volume made that is an overlay over its own directory; False where that can't be."""

@@ -1,0 +1,143 @@
+"""A mount plan in the words of a Compose service.
+
+Compose hands `tmpfs:` entries to the engine as they stand, so that what holds for `docker run --tmpfs` holds here (see
+`docker_flags`). What a run line has set up by commands beside it, a file has to say itself:
+
+- a tmpfs of which Docker would forget the mode is a top-level volume with `driver_opts: {type: tmpfs}`;
+- a named volume can be given neither `noexec` nor an owner, and a file can't be copied out of the image.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from lithify.engines.docker_flags import DockerFlags
+from lithify.engines.flags import EngineHost, permissions
+from lithify.engines.runline import RunLine
+from lithify.model.image import ImageFacts
+from lithify.model.mount import Mount, MountPlan
+from lithify.model.quantity import render_engine_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceVolume:
+    """An entry of a service's `volumes`."""
+
+    path: PurePosixPath
+    name: str = ""
+    """Its key in the top-level `volumes`; empty for an anonymous one."""
+    no_copy: bool = False
+    """Nothing of the image is copied into it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePlan:
+    """What a service says when it is read-only as planned, besides what it says already."""
+
+    tmpfs: tuple[str, ...] = ()
+    """Entries in short syntax, the only one that knows an owner."""
+    volumes: tuple[ServiceVolume, ...] = ()
+    named: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Top-level volumes by key, each with its `driver_opts`; none for a plain one."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[int, str] = field(default_factory=dict)
+    """What stands anew in the command, by index."""
+    working_directory: str | None = None
+    files: tuple[Mount, ...] = ()
+    """Single files to make writable, which a Compose file alone can't."""
+    notes: tuple[str, ...] = ()
+
+
+_NO_HOST = EngineHost(volumes=PurePosixPath("/nowhere"), overlay_volumes=False)
+"""A file can't count on the directories of the host that it is used on."""
+
+
+def plan_service(line: RunLine, image: ImageFacts, plan: MountPlan) -> ServicePlan:
+    """Return what makes a service read-only as planned.
+
+    `line` is the run line that the service comes to: where it mounts something already, nothing is added, so that a
+    second time changes nothing.
+    """
+    flags = ComposeFlags(line=line, image=image, host=_NO_HOST)
+    notes = flags.add(plan).command.notes
+    return ServicePlan(
+        tmpfs=tuple(flags.tmpfs),
+        volumes=tuple(flags.places),
+        named=flags.named,
+        environment=flags.variables,
+        arguments=flags.arguments,
+        working_directory=flags.working_directory,
+        files=tuple(flags.files),
+        notes=notes,
+    )
+
+
+@dataclass
+class ComposeFlags(DockerFlags):
+    """Collects what a plan comes to in a service, where its parent writes a run line."""
+
+    tmpfs: list[str] = field(default_factory=list, init=False)
+    places: list[ServiceVolume] = field(default_factory=list, init=False)
+    named: dict[str, dict[str, str]] = field(default_factory=dict, init=False)
+    variables: dict[str, str] = field(default_factory=dict, init=False)
+    arguments: dict[int, str] = field(default_factory=dict, init=False)
+    working_directory: str | None = field(default=None, init=False)
+    files: list[Mount] = field(default_factory=list, init=False)
+
+    def add_scratch(self, mount: Mount) -> None:
+        """Add an anonymous volume."""
+        if not mount.executable:
+            self.note("programs can be run from here: Docker has no noexec for anonymous volumes", mount.path)
+        self._add_place(mount, "")
+
+    def add_volume(self, mount: Mount) -> None:
+        """Add a named volume."""
+        if not mount.executable:
+            self.note("programs can be run from here: a Compose file can't say noexec of a named volume", mount.path)
+        name = self.volume_name(mount)
+        self.named[name] = {}
+        self._add_place(mount, name)
+
+    def add_file(self, mount: Mount) -> None:
+        """Leave it to whoever can copy a file out of the image."""
+        self.files.append(mount)
+        self.note("a copy of the file, which has to be made once", mount.path)
+
+    def add_tmpfs(self, mount: Mount, *options: str) -> None:
+        """Add an entry of `tmpfs`; noexec is said although Docker would add it: Podman would not."""
+        parts = [
+            *permissions(mount),
+            *([f"size={render_engine_size(mount.size)}"] if mount.size else []),
+            *options,
+            f"mode={mount.mode:04o}",
+        ]
+        if not mount.size:
+            self.note("no size limit, so up to half of the host's memory", mount.path)
+        self.tmpfs.append(f"{mount.path}:{','.join(parts)}")
+        self._tmpfs.add(mount.path)
+
+    def _add_tmpfs_volume(self, mount: Mount, settings: str) -> None:
+        """Add a named volume in memory: empty whenever no container has it."""
+        name = self.volume_name(mount)
+        self.named[name] = {"type": "tmpfs", "device": "tmpfs", "o": settings}
+        self.places.append(ServiceVolume(path=mount.path, name=name, no_copy=True))
+
+    def _add_place(self, mount: Mount, name: str) -> None:
+        self._note_limits(mount)
+        if self._needs_owner(mount):
+            self.note("root's at first: the image lacks the directory, so that Docker makes it", mount.path)
+        self.places.append(ServiceVolume(path=mount.path, name=name, no_copy=bool(self._nocopy(mount))))
+
+    def _set_variable(self, name: str, value: str) -> None:
+        if self.line.environment().get(name) != value:
+            self.variables[name] = value
+
+    def _set_option(self, flag: str, value: str) -> None:
+        assert flag == "workdir", flag
+        if self.line.value(flag) != value:
+            self.working_directory = value
+
+    def _set_argument(self, index: int, value: str) -> None:
+        command = self.line.command or self.image.command
+        if index < len(command) and command[index] != value:
+            self.arguments[index] = value
