@@ -17,6 +17,8 @@ class TargetKind(StrEnum):
     CONTAINER = "container"
     LINE = "run-line"
     """A `docker run` or `podman run` line."""
+    SERVICE = "service"
+    """A service of a Compose project."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,5 +66,11 @@ def _is_binary(path: Path) -> bool:
         return False  # why it can't be read is told by whoever reads it
 
 
-_OPENERS: dict[str, Opener] = {}
+def _open_compose(text: str, data: bytes, options: GroupOptions) -> Group:
+    from lithify.pipeline.compose import open_compose
+
+    return open_compose(text, data, options)
+
+
+_OPENERS: dict[str, Opener] = {"compose": _open_compose}
 """By the kind of file, as `sources.files.kind_of` names it."""

@@ -3,12 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from lithify.engines.base import Container, Engine
 from lithify.errors import EngineUnreachable, NothingToExamine, UsageError
 from lithify.model.path import printable
 from lithify.model.run import Target, TargetKind
 from lithify.settings import Settings
+
+if TYPE_CHECKING:
+    from lithify.engines.cli import CliEngine
 
 _RUN_PROGRAMS = ("docker", "podman")
 _OF_A_PATH = ("/", "./", "../", "~")
@@ -90,17 +94,22 @@ def choose_running(text: str | None, settings: Settings) -> tuple[Engine, Contai
 
 def make_engine(name: str, settings: Settings) -> Engine:
     """Return the engine of that name; raises EngineUnreachable where it is not there."""
+    if name in _RUN_PROGRAMS:
+        return make_cli_engine(name)
+    from lithify.engines.bundle import BundleEngine
+
+    return BundleEngine(runtime=settings.runtime, state=settings.state)
+
+
+def make_cli_engine(name: str) -> "CliEngine":
+    """Return Docker or Podman by name."""
     if name == "docker":
         from lithify.engines.docker import DockerEngine
 
         return DockerEngine()
-    if name == "podman":
-        from lithify.engines.podman import PodmanEngine
+    from lithify.engines.podman import PodmanEngine
 
-        return PodmanEngine()
-    from lithify.engines.bundle import BundleEngine
-
-    return BundleEngine(runtime=settings.runtime, state=settings.state)
+    return PodmanEngine()
 
 
 def _engine_of_line(words: Sequence[str]) -> str | None:

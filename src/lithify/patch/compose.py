@@ -1,0 +1,381 @@
+"""Mount plans written into Compose files.
+
+A service keeps the form that it has: a list of variables stays a list, a single `tmpfs` becomes a list only when a
+second is added. What several services say together (an anchor, a merge key, a service that others extend) is not
+touched, nor what a variable decides: there the patch is a `compose.override.yaml` for a person to put beside the file.
+"""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from lithify.documents.edit import Draft, Editor
+from lithify.documents.emit import render_block
+from lithify.documents.splice import Obstacle, Uneditable
+from lithify.documents.yaml import child
+from lithify.engines.compose_flags import ServicePlan, ServiceVolume, plan_service
+from lithify.engines.runline import RunLine, mount_value, parse_run_line
+from lithify.errors import UsageError
+from lithify.model.image import EntryType, ImageEntry, ImageFacts
+from lithify.model.location import Route
+from lithify.model.mount import MountPlan, Seed, StorageKind
+from lithify.model.patch import Change, Patched, Planned, Refused
+from lithify.model.path import ROOT, printable
+
+_VARIABLE = re.compile(r"\$(?:\{[^}]*\}|[A-Za-z_]\w*)")
+_RUN_OPTIONS = {"user": "user", "working_dir": "workdir"}
+_OVERRIDE = (
+    "put this in compose.override.yaml beside the file, where Compose finds it by itself (or name it with a second -f)"
+)
+
+Mapped = dict[str, Any]
+
+
+class _Refusal(Exception):
+    """The service can't be patched; the message says why, `remedy` what would let it be."""
+
+    def __init__(self, reason: str, remedy: str = _OVERRIDE) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+
+
+def patch(data: bytes, planned: Sequence[Planned]) -> Patched:
+    """Return the Compose file `data` with each plan of `planned` in it; what can't be done safely is refused.
+
+    The route of a container leads to its service. A second time changes nothing.
+    """
+    result = Patched(text=data)
+    for one in planned:
+        result = _patch_one(result, one)
+    return result
+
+
+def _patch_one(result: Patched, planned: Planned) -> Patched:
+    name = str(planned.route[-1])
+    service: Mapped = {}
+    image = _image(planned)
+    try:
+        editor = Editor(result.text)
+        draft = editor.draft(planned.document)
+        _insist_on_service(draft, planned.route)
+        service = draft.get(planned.route)
+        _insist_on_files(draft.data, service)
+        wanted = plan_service(_line(service), image, planned.plan)
+        _insist_on_no_single_file(name, wanted)
+        writer = _Writer(draft, planned, service, image)
+        writer.write(wanted)
+        text = editor.apply()
+    except (Uneditable, _Refusal, UsageError) as error:
+        by_hand = _override(name, service, image, planned.plan)
+        reason, remedy = _why(error)
+        refused = Refused(container=planned.container, reason=reason, by_hand=by_hand, remedy=remedy)
+        return replace(result, refused=(*result.refused, refused))
+    notes = (f"{planned.container}: {note}" for note in (*wanted.notes, *writer.notes))
+    return replace(
+        result,
+        text=text,
+        changes=(*result.changes, *writer.changes),
+        notes=(*result.notes, *notes) if writer.changes else result.notes,
+    )
+
+
+class _Writer:
+    """Says in a service what its plan asks for."""
+
+    def __init__(self, draft: Draft, planned: Planned, service: Mapped, image: ImageFacts) -> None:
+        self.draft = draft
+        self.planned = planned
+        self.route = planned.route
+        self.service = service
+        self.image = image
+        self.changes: list[Change] = []
+        self.notes: list[str] = []
+
+    def write(self, wanted: ServicePlan) -> None:
+        """Make every change; Uneditable or _Refusal where one can't be made."""
+        if self.service.get("read_only") is not True:
+            self._insist_on_literal("read_only", self.service.get("read_only"))
+            self._set("read_only", True, "sets read_only")
+        self._add_tmpfs(wanted.tmpfs)
+        names = self._add_named(wanted)
+        for volume in wanted.volumes:
+            self._append("volumes", render_volume(volume, names.get(volume.name, volume.name)), f"mounts {volume.path}")
+        self._set_environment(wanted.environment)
+        self._set_arguments(wanted.arguments)
+        if wanted.working_directory is not None:
+            self._insist_on_literal("working_dir", self.service.get("working_dir"))
+            self._set("working_dir", _escaped(wanted.working_directory), "sets working_dir")
+
+    def _add_tmpfs(self, entries: Sequence[str]) -> None:
+        present = self.service.get("tmpfs")
+        if isinstance(present, str) and entries:
+            self._set("tmpfs", [present, *map(_escaped, entries)], f"adds {', '.join(map(_path_of, entries))} to tmpfs")
+            return
+        for entry in entries:
+            self._append("tmpfs", _escaped(entry), f"mounts a tmpfs on {_path_of(entry)}")
+
+    def _add_named(self, wanted: ServicePlan) -> dict[str, str]:
+        """Add top-level volumes; return what each is called, since a name may be taken."""
+        names: dict[str, str] = {}
+        present = self.draft.get(("volumes",))
+        taken = set(present) if isinstance(present, dict) else set()
+        for key, options in wanted.named.items():
+            number, name = 2, key
+            while name in taken:
+                number, name = number + 1, f"{key}-{number}"
+            names[key] = name
+            taken.add(name)
+            self._insist_on_own("volumes", ())
+            self.draft.set(("volumes", name), {"driver_opts": _escaped_all(options)} if options else {})
+            self._changed(("volumes", name), f"adds the volume {name}")
+        if wanted.named and _scaled(self.service):
+            self.notes.append("its replicas share the volumes that are added")
+        return names
+
+    def _set_environment(self, variables: Mapping[str, str]) -> None:
+        present = self.service.get("environment")
+        for name, value in variables.items():
+            text = f"sets the variable {name}"
+            if isinstance(present, list):
+                at = next((i for i, item in enumerate(present) if str(item).partition("=")[0] == name), None)
+                if at is None:
+                    self._append("environment", _escaped(f"{name}={value}"), text)
+                    continue
+                self._insist_on_literal(f"the variable {name}", present[at])
+                self._set_at(("environment", at), _escaped(f"{name}={value}"), text)
+            else:
+                self._insist_on_literal(f"the variable {name}", (present or {}).get(name))
+                self._set_at(("environment", name), _escaped(value), text)
+
+    def _set_arguments(self, arguments: Mapping[int, str]) -> None:
+        if not arguments:
+            return
+        present = self.service.get("command")
+        self._insist_on_literal("command", present)
+        if isinstance(present, list):
+            for index, word in arguments.items():
+                self._set_at(("command", index), _escaped(word), f"changes argument {index + 1} of the command")
+            return
+        command = list(_command(self.service) or self.image.command)
+        if not command or (present is None and "extends" in self.service):
+            raise _Refusal("its command, of which an argument has to change, is not in this file")
+        for index, word in arguments.items():
+            command[index] = word
+        self._set("command", [_escaped(word) for word in command], "changes an argument of the command")
+
+    def _insist_on_literal(self, what: str, value: object) -> None:
+        """Raise _Refusal where a variable decides what stands there: that is the user's to change."""
+        texts = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and _VARIABLE.search(text.replace("$$", "")) for text in texts):
+            raise _Refusal(f"{what} is set by a variable: {printable(str(value))}")
+
+    def _insist_on_own(self, key: str, route: Route) -> None:
+        """Raise _Refusal where `key` has a tag that takes away what other files say."""
+        node: Any = self.draft.document.root
+        for step in (*route, key):
+            found = child(node, step)
+            if found is None:
+                return
+            node = found[0]
+        if node.tag == "!reset":
+            raise _Refusal(f"{key} is taken away here by !reset")
+
+    def _set(self, key: str, value: object, text: str) -> None:
+        self._set_at((key,), value, text)
+
+    def _set_at(self, tail: Route, value: object, text: str) -> None:
+        self._insist_on_own(str(tail[0]), self.route)
+        self.draft.set((*self.route, *tail), value)
+        self._changed((*self.route, *tail), text)
+
+    def _append(self, key: str, item: object, text: str) -> None:
+        self._insist_on_own(key, self.route)
+        self.draft.append((*self.route, key), item)
+        self._changed((*self.route, key), text)
+
+    def _changed(self, route: Route, text: str) -> None:
+        planned = self.planned
+        self.changes.append(Change(container=planned.container, document=planned.document, route=route, text=text))
+
+
+def render_volume(volume: ServiceVolume, name: str) -> str | Mapped:
+    """Return an entry of a service's `volumes`, in short syntax where that says it all."""
+    path = _escaped(str(volume.path))
+    if not volume.no_copy and not set(path) & set(":\\"):
+        return f"{name}:{path}" if name else path
+    entry = {"type": "volume", **({"source": name} if name else {}), "target": path}
+    return {**entry, "volume": {"nocopy": True}} if volume.no_copy else entry
+
+
+def render_override(name: str, wanted: ServicePlan) -> str:
+    """Return a Compose file that adds a plan to a service of another."""
+    service: Mapped = {"read_only": True}
+    if wanted.tmpfs:
+        service["tmpfs"] = list(map(_escaped, wanted.tmpfs))
+    volumes = [render_volume(volume, volume.name) for volume in wanted.volumes]
+    volumes += [f"./{mount.path.name}:{_escaped(str(mount.path))}" for mount in wanted.files]
+    if volumes:
+        service["volumes"] = volumes
+    if wanted.environment:
+        service["environment"] = _escaped_all(wanted.environment)
+    if wanted.working_directory is not None:
+        service["working_dir"] = _escaped(wanted.working_directory)
+    model: Mapped = {"services": {name: service}}
+    if wanted.named:
+        model["volumes"] = {
+            key: {"driver_opts": _escaped_all(options)} if options else {} for key, options in wanted.named.items()
+        }
+    return "\n".join(render_block(model, step=2, listed=2)) + "\n"
+
+
+def _override(name: str, service: object, image: ImageFacts, plan: MountPlan) -> str:
+    """Return the override for a service; nothing where it can't even be told what that would be."""
+    try:
+        wanted = plan_service(_line(service if isinstance(service, dict) else {}), image, plan)
+    except UsageError:
+        return ""
+    return render_override(name, wanted)
+
+
+def _why(error: Exception) -> tuple[str, str]:
+    """Return reason and remedy for a person."""
+    if isinstance(error, _Refusal):
+        return str(error), error.remedy
+    if isinstance(error, Uneditable) and error.obstacle is Obstacle.UNREADABLE:
+        return str(error), "make it a file that Compose reads"
+    return str(error), _OVERRIDE
+
+
+def _insist_on_service(draft: Draft, route: Route) -> None:
+    service = draft.get(route)
+    if not isinstance(service, dict):
+        raise _Refusal("the service is not in this file, but in one that it includes or that is merged over it")
+    if service.get("provider"):
+        raise _Refusal("the service is no container: it has a provider", "")
+    name = str(route[-1])
+    for other, known in (draft.get(route[:-1]) or {}).items():
+        extends = known.get("extends") if isinstance(known, dict) else None
+        if extends == name or (
+            isinstance(extends, dict) and extends.get("service") == name and not extends.get("file")
+        ):
+            raise _Refusal(f"service {printable(str(other))} extends it, and would change with it")
+
+
+def _insist_on_files(model: Mapped, service: Mapped) -> None:
+    """Raise _Refusal where Compose would have to copy a config or secret into the read-only container."""
+    for table in ("configs", "secrets"):
+        known = model.get(table)
+        for entry in service.get(table) or ():
+            name = str(entry.get("source") if isinstance(entry, dict) else entry)
+            item = (known.get(name) if isinstance(known, dict) else None) or {}
+            inline = [key for key in ("content", "environment") if isinstance(item, dict) and item.get(key) is not None]
+            if inline:
+                raise _Refusal(
+                    f"Compose does not start a read-only service with the {table[:-1]} {printable(name)}, "
+                    f"which has `{inline[0]}`",
+                    f"put it in a file and say `file: ./{printable(name)}` in its place",
+                )
+
+
+def _insist_on_no_single_file(name: str, wanted: ServicePlan) -> None:
+    for mount in wanted.files:
+        path = printable(mount.path)
+        raise _Refusal(
+            f"the single file {path} has to be writable, and a Compose file can't copy one out of the image",
+            f"copy it once (docker compose create {name}; docker compose cp {name}:{path} ./{mount.path.name}); "
+            f"then {_OVERRIDE}",
+        )
+
+
+def _image(planned: Planned) -> ImageFacts:
+    """Return what is known of the image; where nothing is, what the plan says of each place is believed of it."""
+    if planned.image is not None:
+        return planned.image
+    entries: dict[PurePosixPath, ImageEntry] = {}
+    for mount in planned.plan.mounts:
+        held = max(mount.writable_entries, int(mount.seed is not Seed.NONE))
+        directories = 0 if mount.seed is Seed.CONTENT else held
+        if mount.storage is not StorageKind.VOLUME or held:
+            entries[mount.path] = ImageEntry(
+                type=EntryType.DIRECTORY,
+                mode=mount.mode,
+                uid=mount.uid,
+                gid=mount.gid,
+                entries=held,
+                directories=directories,
+            )
+    return ImageFacts(reference=planned.plan.key.image, entries=entries)
+
+
+def _line(service: Mapped) -> RunLine:
+    """Return the run line that a service comes to, as far as a plan depends on it."""
+    words = ["docker", "run"]
+    for key, flag in _RUN_OPTIONS.items():
+        if service.get(key) is not None:
+            words.append(f"--{flag}={service[key]}")
+    words += [f"--env={pair}" for pair in _variables(service.get("environment"))]
+    words += [f"--tmpfs={entry}" for entry in _strings(service.get("tmpfs")) if entry.startswith("/")]
+    words += [f"--mount={mount}" for mount in _mounts(service.get("volumes"))]
+    return parse_run_line([*words, "--", str(service.get("image") or "image"), *_command(service)])
+
+
+def _variables(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from (f"{name}={_unescaped(str(text))}" for name, text in value.items() if text is not None)
+    else:
+        yield from map(_unescaped, _strings(value))
+
+
+def _mounts(value: object) -> Iterator[str]:
+    """Yield what `volumes` mounts, as values for `--mount`; what a variable decides is left out."""
+    for entry in value if isinstance(value, list) else ():
+        if isinstance(entry, dict):
+            kind, target, read_only = str(entry.get("type", "volume")), str(entry.get("target")), entry.get("read_only")
+        else:
+            parts = _VARIABLE.sub("variable", str(entry)).split(":")
+            target = parts[1] if len(parts) > 1 else parts[0]
+            kind, read_only = "volume", len(parts) > 2 and "ro" in parts[2].split(",")
+        if PurePosixPath(target).is_relative_to(ROOT):
+            yield mount_value(f"type={kind}", f"dst={_unescaped(target)}", *(["readonly"] if read_only is True else []))
+
+
+def _command(service: Mapped) -> list[str]:
+    command = service.get("command")
+    if isinstance(command, str):
+        try:
+            return [_unescaped(word) for word in shlex.split(command)]
+        except ValueError as error:
+            raise _Refusal(f"its command can't be split into words: {error}") from error
+    return [_unescaped(word) for word in _strings(command)]
+
+
+def _strings(value: object) -> list[str]:
+    if isinstance(value, list):
+        return [str(item) for item in value]
+    return [value] if isinstance(value, str) else []
+
+
+def _scaled(service: Mapped) -> bool:
+    deploy = service.get("deploy")
+    count = service.get("scale", deploy.get("replicas") if isinstance(deploy, dict) else None)
+    return isinstance(count, int) and count > 1
+
+
+def _path_of(entry: str) -> str:
+    return printable(entry.partition(":")[0])
+
+
+def _escaped(text: str) -> str:
+    """Return text in which Compose finds no variable."""
+    return text.replace("$", "$$")
+
+
+def _escaped_all(texts: Mapping[str, str]) -> dict[str, str]:
+    return {key: _escaped(text) for key, text in texts.items()}
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("$$", "$")

@@ -1,0 +1,137 @@
+"""A Compose project as a group: its services are hardened one beside the other, and its file is patched."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lithify.documents.yaml import Document, read_documents
+from lithify.engines.cli import CliEngine
+from lithify.engines.compose import ComposeEngine, ComposeFile, ComposeProgram, default_overrides, find_compose
+from lithify.engines.compose_project import Project
+from lithify.errors import NothingToExamine, TargetBroken, UsageError
+from lithify.model.group import MemberPlan
+from lithify.model.location import Route
+from lithify.model.patch import Patched, Planned
+from lithify.model.path import printable
+from lithify.model.run import Exercise, Target, TargetKind
+from lithify.patch.compose import patch
+from lithify.pipeline.group import Case, Group
+from lithify.pipeline.groups import GroupOptions
+from lithify.pipeline.target import make_cli_engine
+
+
+def open_compose(text: str, data: bytes, options: GroupOptions) -> Group:
+    """Return the project that the Compose file at `text` describes; UsageError, InvalidInput where it can't be."""
+    if options.settings.engine == "bundle":
+        raise UsageError("the bundle engine runs no Compose files", hint="leave --engine out, or name docker or podman")
+    path = Path(text)
+    file = ComposeFile(path=path, text=data, overrides=default_overrides(path))
+    program = find_compose(options.settings.engine)
+    return ComposeGroup(file=file, program=program, project=file.read(program), options=options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComposeGroup:
+    """The services of a Compose file that are to be hardened."""
+
+    file: ComposeFile
+    program: ComposeProgram
+    project: Project
+    options: GroupOptions = field(default_factory=GroupOptions)
+    as_it_stands: bool = False
+
+    @property
+    def name(self) -> str:
+        """The file's path."""
+        return str(self.file.path)
+
+    @property
+    def engine(self) -> str:
+        """`docker compose`, or what stands in for it."""
+        return " ".join(self.program.words)
+
+    @property
+    def text(self) -> bytes:
+        """The file as it is."""
+        return self.file.text
+
+    @property
+    def members(self) -> Sequence[str]:
+        """The services, each after those that it needs."""
+        for name in self.options.only:
+            self.project.service(name)
+        chosen = self.options.only or [name for name in self.project.services if name in self.project.active]
+        chosen = [name for name in chosen if "provider" not in self.project.services[name]]
+        if not chosen:
+            raise NothingToExamine(
+                f"{printable(self.name)}: no service to harden", hint="name one of a profile with --service NAME"
+            )
+        return sorted(chosen, key=lambda name: (len(self.project.needed_by(name)), list(chosen).index(name)))
+
+    @property
+    def cannot_show(self) -> tuple[str, ...]:
+        """What is left open whatever the service."""
+        return ()
+
+    def engine_for(self, member: str, plans: Mapping[str, MemberPlan]) -> Case:
+        """Return what runs a service in a scratch project, the others as planned or as they are."""
+        self._insist_on_files(member)
+        engine = ComposeEngine(
+            base=self._base(),
+            program=self.program,
+            file=self.file,
+            project=self.project,
+            others=plans,
+            as_it_stands=self.as_it_stands,
+            patience=max(self.options.exercise.timeout, 60.0) * 2,
+        )
+        target = Target(kind=TargetKind.SERVICE, engine=self.program.engine, reference=member)
+        return engine, target, self._exercise(member)
+
+    def patch(self, plans: Mapping[str, MemberPlan]) -> Patched:
+        """Return the file with the plans of its services in it."""
+        planned = []
+        base = self._base()
+        for name, member in plans.items():
+            # What a seed comes to depends on all that the image has there, which only the engine has listed.
+            image = base.facts(self.project.line(name), member.image.reference, member.plan.mounts)
+            route = ("services", name)
+            document = self._document_of(route)
+            planned.append(Planned(document=document, route=route, container=name, plan=member.plan, image=image))
+        return patch(self.file.text, planned)
+
+    def as_patched(self, patched: Patched) -> Group:
+        """Return the project that the patched file describes, to be run as it stands."""
+        file = replace(self.file, text=patched.text)
+        return replace(self, file=file, project=file.read(self.program), as_it_stands=True)
+
+    def _exercise(self, member: str) -> Exercise:
+        """Return what the user said, else the service's own health check."""
+        exercise = self.options.exercise
+        health = self.project.health(member)
+        if exercise.decides or not health:
+            return exercise
+        return replace(exercise, check_inside=health)
+
+    def _base(self) -> CliEngine:
+        return make_cli_engine(self.program.engine)
+
+    def _document_of(self, route: Route) -> int:
+        """Return which document of the file has a service; the first where none has."""
+        for document in read_documents(self.file.text):
+            if isinstance(document, Document) and len(document.entry_lines(route)) == len(route):
+                return document.index
+        return 0
+
+    def _insist_on_files(self, member: str) -> None:
+        """Raise TargetBroken where Compose would not start the service read-only, whatever is mounted."""
+        service = self.project.service(member)
+        for table in ("configs", "secrets"):
+            for entry in service.get(table) or ():
+                known = self.project.tables[table].get(str(entry.get("source"))) or {}
+                if "file" not in known and not known.get("external"):
+                    name = printable(str(entry.get("source")))
+                    raise TargetBroken(
+                        f"Compose starts no read-only service with the {table[:-1]} {name}, which is not in a file",
+                        hint=f"put it in a file and say `file: ./{name}` in its place",
+                    )
