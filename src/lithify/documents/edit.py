@@ -30,6 +30,9 @@ Splice = tuple[int, int, bytes]
 """Bytes of a file, from and to, and what takes their place."""
 
 
+_TOO_MANY_WAYS = 100_000
+
+
 class Draft:
     """One document of a file, and what is to be changed in it."""
 
@@ -40,9 +43,14 @@ class Draft:
             self.data = to_python(document.root)
             """The document as plain data, with every edit so far; to be read, not changed."""
         except ValueError as error:
-            raise Uneditable(Obstacle.UNREADABLE, f"kubectl refuses what stands here: {error}") from error
+            template = b"{{" in document.text and b"}}" in document.text
+            obstacle = Obstacle.TEMPLATE if template else Obstacle.UNREADABLE
+            raise Uneditable(obstacle, f"kubectl refuses what stands here: {error}") from error
         self._edits: dict[int, Edit] = {}
         self.shared = _paths(document.root) if b"*" in document.text and b"&" in document.text else {}
+        """How many ways lead to each node that more than one leads to, by id."""
+        if sum(self.shared.values()) > _TOO_MANY_WAYS:
+            raise Uneditable(Obstacle.ALIAS, "its aliases multiply beyond all measure")
 
     @property
     def changed(self) -> bool:

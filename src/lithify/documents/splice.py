@@ -174,7 +174,7 @@ class Writer:
         index = next(index for index, (key, _) in enumerate(node.value) if key is name)
         begin, end = self._at(name.start_mark), self._end(node.value[index][1], self._at(name.end_mark))
         if only:
-            first, last = self._at(node.value[0][0].start_mark), self._end(node, 0)
+            first, last = self._at(node.value[0][0].start_mark), self._end_of_last(node)
             if len(node.value) > 1:
                 raise Uneditable(Obstacle.TYPE, "every entry of a mapping can't be taken away")
             return Piece(first, last, "" if node.flow_style else "{}")
@@ -256,6 +256,8 @@ class Writer:
         padded = [pad + line if line else line for line in lines]
         if at == len(self.text) and not self.text.endswith("\n"):
             text = "".join(self.newline + line for line in padded)
+            if any(line.endswith("|") for line in lines):  # a literal block ends with a line end, if only its own
+                text += self.newline
         else:
             text = "".join(line + self.newline for line in padded)
         return Piece(at, at, text, column, rank)
@@ -323,7 +325,7 @@ class Writer:
         if not is_null(node.value[-1][1]):
             return end
         while (begin := self._next_line(end)) < len(self.text):
-            line = self.text[begin : self._next_line(begin)]
+            line = self.text[begin : self._next_line(begin + 1)]
             if not line.lstrip().startswith("#") or len(line) - len(line.lstrip()) <= column:
                 break
             end = begin + len(line.rstrip("\r\n"))
