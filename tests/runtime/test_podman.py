@@ -1,6 +1,7 @@
 """What only Podman does."""
 
 import json
+import os
 import shlex
 import subprocess
 from pathlib import PurePosixPath
@@ -15,8 +16,11 @@ from lithify.engines.runline import MountKind, parse_run_line
 from lithify.errors import EngineRefused
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, Seed, StorageKind
-from lithify.model.run import Target, TargetKind
+from lithify.model.run import Exercise, Target, TargetKind
 from lithify.model.writes import RunKey
+from lithify.pipeline.learn import learn
+from lithify.pipeline.trial import Trials
+from lithify.prove.probe import write_as
 
 LINE = "podman --runtime runc --cgroup-manager cgroupfs run --ulimit nofile=1024:1024 --ulimit nproc=1024:1024"
 
@@ -99,3 +103,26 @@ def test_line_of_a_container_is_the_line_it_was_made_with(podman_image: str) -> 
     finally:
         words = ["podman", "rm", "-f", "-v", "-t0", "lithify-test-remembered"]
         subprocess.run(words, check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="ids beyond one's own are for root to map")
+def test_users_of_a_mapped_namespace_are_the_containers(podman_image: str) -> None:
+    """Layers hold the host's ids; what is learnt and tried are the container's."""
+    words = "--uidmap 0:200000:65536 --gidmap 0:300000:65536 -u 0"
+    command = "sh -c 'touch /srv/data/second; chown 1001:33 /srv/data/second; exec sleep 1000'"
+    engine, target = PodmanEngine(), target_of(podman_image, words, command)
+    learnt = learn(Trials(engine=engine, target=target, exercise=Exercise())).write_set
+    (write,) = [write for write in learnt.writes if write.path == PurePosixPath("/srv/data/second")]
+    assert (write.uid, write.gid) == (1001, 33)
+    directory = learnt.image.entries[PurePosixPath("/srv/data")]
+    assert (directory.uid, directory.gid) == (1001, 0)
+    plan = plan_of(memory("/srv/data", Seed.CONTENT, uid=1001, gid=0, mode=0o700))
+    container = engine.create(target, root=Root.READ_ONLY, plan=plan)
+    try:
+        container.start()
+        pid = container.pid()
+        assert pid is not None
+        assert write_as(pid, PurePosixPath("/srv/data"), 1001, 0) == ""
+        assert write_as(pid, PurePosixPath("/srv/data"), 1002, 5) == "EACCES"
+    finally:
+        container.remove()

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
+from lithify.engines.ids import IdMap
 from lithify.model.image import EntryType
 from lithify.model.path import is_pseudo
 from lithify.model.writes import Change, Source, Write, Writer, WriterStyle
 from lithify.observe.entries import SAMPLE
 from lithify.observe.image import resolve
 from lithify.observe.merge import MAX_WRITERS, UNKNOWN_PROGRAM, merge_writes, strongest
-from lithify.observe.processes import IdMap, read_credentials, read_program
+from lithify.observe.processes import read_credentials, read_program
 
 _MAX_PATHS = 50_000
 _REFUSED = frozenset(("EROFS", "EACCES", "EPERM"))

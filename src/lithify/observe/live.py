@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from lithify.engines.base import UpperLayer
+from lithify.engines.ids import IdMap
 from lithify.errors import NotPermitted
 from lithify.model.image import EntryType
 from lithify.model.path import ROOT, is_pseudo, printable
@@ -25,7 +26,7 @@ from lithify.observe import events, kernel
 from lithify.observe.entries import SAMPLE
 from lithify.observe.events import CREATE, DELETE, ON_DIRECTORY, OVERFLOW, RENAME, Event, Place
 from lithify.observe.merge import MAX_WRITERS, UNKNOWN_PROGRAM
-from lithify.observe.processes import IdMap, read_credentials, read_program
+from lithify.observe.processes import read_credentials, read_program
 
 _TEMPORARY = re.compile(rb"#[0-9a-f]+")
 _MAX_DIRECTORIES = 50_000

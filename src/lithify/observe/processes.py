@@ -11,10 +11,11 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from lithify.engines.base import UpperLayer
+from lithify.engines.ids import IdMap
 from lithify.engines.mounts import MountPoint, mount_holding, read_mounts, root_overlay
 from lithify.model.image import EntryType
 from lithify.model.path import ROOT, is_pseudo
@@ -150,36 +151,6 @@ def _path_variables(pid: int) -> tuple[tuple[str, str], ...]:
         if value.startswith("/") and len(value) <= _MAX_PATH and ":" not in value and value.isprintable()
     }
     return tuple(sorted(found.items()))
-
-
-@dataclass(frozen=True, slots=True)
-class IdMap:
-    """How the ids of a container's user namespace map to the host's."""
-
-    uids: tuple[tuple[int, int, int], ...] = ()
-    gids: tuple[tuple[int, int, int], ...] = ()
-
-    @classmethod
-    def read(cls, pid: int) -> "IdMap":
-        """Return the map of the namespace that `pid` is in; one that changes nothing where it can't be read."""
-        return cls(_read_id_map(pid, "uid_map"), _read_id_map(pid, "gid_map"))
-
-    def uid(self, host: int) -> int:
-        """Return the container's number of a user of the host."""
-        return _mapped(host, self.uids)
-
-    def gid(self, host: int) -> int:
-        """Return the container's number of a group of the host."""
-        return _mapped(host, self.gids)
-
-
-def _read_id_map(pid: int, name: str) -> tuple[tuple[int, int, int], ...]:
-    rows = [line.split() for line in (_read(f"/proc/{pid}/{name}", 1 << 16) or b"").splitlines()]
-    return tuple((int(row[0]), int(row[1]), int(row[2])) for row in rows if len(row) == 3)
-
-
-def _mapped(host: int, ranges: tuple[tuple[int, int, int], ...]) -> int:
-    return next((inner + host - outer for inner, outer, count in ranges if outer <= host < outer + count), host)
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

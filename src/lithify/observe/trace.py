@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 
 from lithify.engines import process
+from lithify.engines.ids import IdMap
 from lithify.model.path import printable
 from lithify.model.writes import Write
 from lithify.observe.calls import TracedCalls
-from lithify.observe.processes import IdMap
 
 _MAX_LINE = 64 << 10
 _LEAVE = 10.0

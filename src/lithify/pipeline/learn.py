@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lithify.engines.base import Container, Engine, Root, UpperLayer
+from lithify.engines.ids import IdMap
 from lithify.engines.mounts import read_mounts
 from lithify.errors import NothingToExamine, TargetBroken
-from lithify.model.image import ImageFacts
+from lithify.model.image import ImageEntry, ImageFacts
 from lithify.model.path import PSEUDO, ROOT
 from lithify.model.run import Exercise, Target
 from lithify.model.writes import Observation, Process, RunKey, Source, Write, WriteSet
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from lithify.observe.trace import Trace
 
 _ENGINE_FILES = frozenset(PurePosixPath(p) for p in ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf"))
+
+
+Owned = TypeVar("Owned", Write, ImageEntry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,8 @@ class Learner(Watcher):
         self.processes: dict[tuple[str, int], Process] = {}
         self.mounted: tuple[PurePosixPath, ...] = ()
         self.memory_limit: int | None = None
+        self.ids = IdMap()
+        """The container's users on this host, where layers and volumes have them."""
         self._stack = ExitStack()
         self._traces: list[Trace] | None = [] if trace else None
         self._live: LiveNames | None = None
@@ -74,6 +80,7 @@ class Learner(Watcher):
 
     def started(self, container: Container, pid: int) -> None:
         self._look_at_layer(container)
+        self.ids = IdMap.read(pid)
         self._follow(pid)
         volumes = container.volumes()
         self.mounted = tuple(m for m in _users_mounts(pid) if m not in volumes)
@@ -135,9 +142,10 @@ class Learner(Watcher):
             return
         lowers, user_xattr = self.layer.lowers, self.layer.user_xattr
         paths = [write.path for write in self.writes()] + [*self.image.volumes, self.image.working_directory]
+        entries = read_image_entries(lowers, paths, user_xattr=user_xattr)
         self.image = replace(
             self.image,
-            entries=read_image_entries(lowers, paths, user_xattr=user_xattr),
+            entries=dict(zip(entries, self._as_inside(entries.values()), strict=True)),
             code_roots=find_code_roots(lowers, self.image, self.processes.values(), user_xattr=user_xattr),
             has_shell=has_shell(lowers, user_xattr=user_xattr),
         )
@@ -160,12 +168,25 @@ class Learner(Watcher):
                 return
             writes, notes = writes_of_diff(entries)
             self.sources.add(Source.DIFF)
-        self.groups.append(writes)
+        self.groups.append(self._as_inside(writes))
         self.notes += notes
         lowers = self.layer.lowers if self.layer else ()
         for path, directory in container.volumes().items():
-            self.groups.append(read_volume(path, directory, lowers))
+            self.groups.append(self._as_inside(read_volume(path, directory, lowers)))
             self.sources.add(Source.VOLUME)
+
+    def _as_inside(self, owned: Iterable[Owned]) -> list[Owned]:
+        """Return writes or image entries with the owner's number in the container."""
+        if not self.ids.changes:
+            return list(owned)
+        return [
+            replace(
+                one,
+                uid=None if one.uid is None else self.ids.uid(one.uid),
+                gid=None if one.gid is None else self.ids.gid(one.gid),
+            )
+            for one in owned
+        ]
 
 
 def learn(trials: Trials, *, keep: bool = False) -> Learnt:

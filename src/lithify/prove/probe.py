@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import PurePosixPath
 
+from lithify.engines.ids import IdMap
 from lithify.engines.mounts import MountPoint, read_mounts
 from lithify.model.path import PSEUDO, ROOT
 
@@ -67,7 +68,7 @@ def writable_mounts(pid: int) -> tuple[MountPoint, ...]:
 
 
 def write_as(pid: int, path: PurePosixPath, uid: int, gid: int, *, file: bool = False) -> str:
-    """Write at `path` in the container of `pid` as the given user; return nothing, or the name of the error.
+    """Write at `path` in the container of `pid` as a user of the container; return nothing, or the name of the error.
 
     A directory gets a file that is removed at once; a single-file mount is opened for writing and left as it is.
     """
@@ -160,6 +161,8 @@ def _in_child(work: Callable[[], str]) -> str:
 
 def _write_as(pid: int, path: PurePosixPath, uid: int, gid: int, file: bool) -> str:
     directory = _open_below(pid, path.parent if file else path)
+    ids = IdMap.read(pid)
+    gid, uid = ids.host_gid(gid), ids.host_uid(uid)
     os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)

@@ -15,8 +15,9 @@ from pathlib import Path
 from tests.unit.observe.conftest import Overlay, needs_root
 
 from lithify.engines.base import UpperLayer
+from lithify.engines.ids import IdMap
 from lithify.model.writes import Change, Source
-from lithify.observe.processes import IdMap, members, read_listeners, read_open_files, read_processes
+from lithify.observe.processes import members, read_listeners, read_open_files, read_processes
 
 _HOLD = """
 import os, socket, sys
