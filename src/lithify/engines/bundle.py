@@ -24,7 +24,7 @@ from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
 from lithify.engines.image import LoadedImage, load_image
 from lithify.engines.network import Link
 from lithify.engines.places import give_attributes, mount_points
-from lithify.engines.prepare import HOSTS, Prepared, Setting, prepare
+from lithify.engines.prepare import HOSTS, NO_EXTRAS, Extras, Prepared, Setting, prepare
 from lithify.engines.render import give_up_bundles, render_bundle
 from lithify.engines.rootfs import RootFilesystem
 from lithify.engines.runtime import Runtime, said
@@ -73,6 +73,7 @@ class BundleEngine:
         self._state = state.absolute()
         self._run: RunDirectory | None = None
         self._users: dict[Path, set[str]] = {}
+        self._held: set[Path] = set()
         self._lock = threading.Lock()
 
     def read_image(self, target: Target) -> ImageFacts:
@@ -89,8 +90,9 @@ class BundleEngine:
         purpose: str = "run",
         storage: Container | None = None,
         idle: bool = False,
+        extras: Extras = NO_EXTRAS,
     ) -> "BundleContainer":
-        """Make a container of `target`, not started; see `Engine.create`.
+        """Make a container of `target`, not started; see `Engine.create`. `extras` are what it has as one of a pod.
 
         NotPermitted where this user may not be root even of a user namespace, EngineUnreachable without an OCI
         runtime, EngineRefused for a plan that can't be made here.
@@ -109,7 +111,7 @@ class BundleEngine:
             except BaseException:
                 self._release()
                 raise
-        container = BundleContainer(self, name, directory, runtime, image, idle=idle)
+        container = BundleContainer(self, name, directory, runtime, image, idle=idle, extras=extras)
         try:
             with _needing_room(self._state):
                 container.prepare(root, plan, named, target.memory)
@@ -125,6 +127,27 @@ class BundleEngine:
         with self._lock, _needing_room(self._state):
             self._run = self._run or RunDirectory(self._state)
             return self._run.path
+
+    def hold(self, name: str) -> Path:
+        """Return a new directory of ours for what several containers share, until `let_go`."""
+        with self._lock, _needing_room(self._state):
+            self._run = self._run or RunDirectory(self._state)
+            path = self._run.volumes / name
+            path.mkdir(mode=0o711)
+            self._held.add(path)
+            return path
+
+    def let_go(self, path: Path) -> None:
+        """Remove a directory that `hold` gave."""
+        with self._lock:
+            if path in self._held:
+                self._held.remove(path)
+                discard(path)
+                self._release()
+
+    def root_of(self, target: Target) -> Path:
+        """Return the directory with the root filesystem of `target`, not to be written to."""
+        return load_image(target, self._state).rootfs
 
     def render(self, target: Target, plan: MountPlan) -> RunCommand:
         """Return what starts `target` read-only as planned: the OCI runtime on a bundle, which is written here.
@@ -190,7 +213,7 @@ class BundleEngine:
 
     def _release(self) -> None:
         """Give the run directory up where no container is in it."""
-        if self._run is not None and not self._run.holds_any():
+        if self._run is not None and not self._held and not self._run.holds_any():
             self._run.release()
             self._run = None
 
@@ -243,7 +266,15 @@ class BundleContainer:
     engine = "bundle"
 
     def __init__(
-        self, engine: BundleEngine, name: str, directory: Path, runtime: Runtime, image: LoadedImage, *, idle: bool
+        self,
+        engine: BundleEngine,
+        name: str,
+        directory: Path,
+        runtime: Runtime,
+        image: LoadedImage,
+        *,
+        idle: bool,
+        extras: Extras,
     ) -> None:
         self.name = name
         self.named: Mapping[PurePosixPath, Path] = {}
@@ -255,6 +286,7 @@ class BundleContainer:
         self._runtime = runtime
         self._image = image
         self._idle = idle
+        self._extras = extras
         self._prepared: Prepared | None = None
         self._link: Link | None = None
 
@@ -281,6 +313,7 @@ class BundleContainer:
                     named=named,
                     cgroup=f"/{self.name}" if cgroups else None,
                     memory=memory if cgroups else None,
+                    extras=self._extras,
                 ),
             )
             mounts = prepared.spec.all_mounts()
@@ -305,8 +338,10 @@ class BundleContainer:
         try:
             with _needing_room(self._directory):
                 pid = self._create()
+            if not self._extras.joins and (self._extras.linked or not self._idle):
+                self._connect(pid)
             if not self._idle:
-                self._start(pid)
+                self._runtime.start(self.name)
         except BaseException:
             self.kill()
             raise
@@ -356,7 +391,7 @@ class BundleContainer:
             "log_limit": _LOG_LIMIT,
         }
 
-    def _start(self, pid: int) -> None:
+    def _connect(self, pid: int) -> None:
         link = network.connect(pid, self._link_name)
         if isinstance(link, Link):
             self._link = link
@@ -365,7 +400,6 @@ class BundleContainer:
             self._prepared.hosts.write_text(f"{HOSTS}{link.container}\t{self._hostname}\n", encoding="utf-8")
         else:
             self._note(link)
-        self._runtime.start(self.name)
 
     def pid(self) -> int | None:
         """Return the host's pid of its first process; None while it does not run."""
@@ -489,11 +523,11 @@ class BundleContainer:
 
     @property
     def _hostname(self) -> str:
-        return self.name[-_NAME_LENGTH:]
+        return self._extras.hostname or self.name[-_NAME_LENGTH:]
 
     @property
     def _link_name(self) -> str:
-        return f"li{self._hostname}"  # the kernel takes 15 characters
+        return f"li{self.name[-_NAME_LENGTH:]}"  # the kernel takes 15 characters
 
 
 def _bare(plan: MountPlan) -> MountPlan:

@@ -116,11 +116,7 @@ class CliEngine(ABC):
     ) -> Container:
         """Make a container of `target`, not started; see `engines.base.Engine`."""
         line = self._line(target)
-        if not self._info.local:
-            raise EngineUnreachable(
-                f"{self.name} runs its containers on another host, where their layers can't be seen from here",
-                hint="run lithify on that host",
-            )
+        self.insist_on_this_host()
         run = new_run()
         before = storage if isinstance(storage, CliContainer) else None
         name = f"lithify-{run}-{purpose}"
@@ -150,6 +146,26 @@ class CliEngine(ABC):
                     self._client.remove(container)
                 self._discard_volumes([volume for volume in (*made, *views.volumes) if volume not in present])
             raise
+
+    def create_as_it_stands(self, line: RunLine, name: str, run: str) -> "CliContainer":
+        """Make a container of a line in which nothing is the user's own, labelled as one of `run`; not started.
+
+        Its storage is held by whoever made that.
+        """
+        try:
+            return self._create(bare(line), name, run, "", ())
+        except BaseException:
+            with suppress(EngineUnreachable):
+                self._client.remove(name)
+            raise
+
+    def insist_on_this_host(self) -> None:
+        """Raise EngineUnreachable where the engine's containers are on another host."""
+        if not self._info.local:
+            raise EngineUnreachable(
+                f"{self.name} runs its containers on another host, where their layers can't be seen from here",
+                hint="run lithify on that host",
+            )
 
     def storage(self) -> Path | None:
         """Return a directory on the filesystem that holds upper layers."""
@@ -298,6 +314,10 @@ class CliEngine(ABC):
         self._holders.update(volumes)
         asked = frozenset(mount.path for mount in line.mounts())
         return CliContainer(self, self._client, known, run=run, prefix=prefix, held=volumes, asked=asked)
+
+    def hold(self, volumes: Sequence[str]) -> None:
+        """Count one more that has these volumes; to be let go of by `release`."""
+        self._holders.update(volumes)
 
     def release(self, volumes: Sequence[str]) -> None:
         """Let go of volumes; those that no container of ours has any more are removed."""

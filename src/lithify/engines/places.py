@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from lithify.engines.rootfs import DIRECTORY, RootFilesystem
@@ -48,6 +48,13 @@ class Places:
                 self._add_memory(mount, destination)
             else:
                 self._add_directory(mount, destination, named.get(mount.path) or self._new("scratch"))
+
+    def add_bind(self, mount: SpecMount) -> None:
+        """Add storage that others share; EngineRefused where its destination can't be reached in the image."""
+        destination = self._resolve(mount.destination)
+        if destination == ROOT:
+            raise EngineRefused("nothing can be mounted at /")
+        self.mounts.append(replace(mount, destination=destination))
 
     def add_image_volume(self, path: PurePosixPath) -> None:
         """Give a VOLUME of the image a directory with what the image has there, as Docker does.

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from lithify.engines.places import Places
 from lithify.engines.rootfs import RootFilesystem
-from lithify.engines.spec import DEFAULT_PATH, ProcessSpec, Spec
+from lithify.engines.spec import ALL_CAPABILITIES, CAPABILITIES, DEFAULT_PATH, ProcessSpec, Spec, SpecMount
 from lithify.errors import EngineRefused, UsageError
 from lithify.model.image import ImageFacts
 from lithify.model.mount import MountPlan
@@ -14,6 +14,32 @@ from lithify.model.path import is_pseudo, printable
 
 HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 """The /etc/hosts of a container without an address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extras:
+    """What a container of a pod has besides its image."""
+
+    binds: tuple[SpecMount, ...] = ()
+    """Storage of the pod; destinations as the manifest has them."""
+    joins: Mapping[str, str] = field(default_factory=dict)
+    """Namespaces of another container that it shares: type and path."""
+    hostname: str = ""
+    hosts: str = ""
+    """Its /etc/hosts."""
+    groups: tuple[int, ...] = ()
+    """Supplemental groups, besides those that the image gives its user."""
+    added: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    """Capabilities, without CAP_."""
+    privileged: bool = False
+    no_new_privileges: bool = False
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    linked: bool = False
+    """It gets an address although it runs nothing: it holds the network of others."""
+
+
+NO_EXTRAS = Extras()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +58,7 @@ class Setting:
     memory: int | None = None
     mappings: Mapping[str, Sequence[Mapping[str, int]]] = field(default_factory=dict)
     """Of a user namespace of its own."""
+    extras: Extras = NO_EXTRAS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +77,16 @@ def prepare(facts: ImageFacts, image: RootFilesystem, plan: MountPlan | None, se
     Raises EngineRefused for a plan that can't be made on this image, UsageError where nothing says what to run.
     """
     facts = _redirected(facts, plan)
-    process = _process(facts, image)
+    extras = setting.extras
+    process = _entitled(_process(facts, image), extras)
     places = Places(image, setting.directory)
+    for mount in extras.binds:
+        places.add_bind(mount)
     if plan:
         places.add_plan(plan, setting.named)
     for path in facts.volumes:
         places.add_image_volume(path)
-    hosts = _add_engine_files(places, setting.hostname, read_only=setting.read_only)
+    hosts = _add_engine_files(places, setting.hostname, extras.hosts or HOSTS, read_only=setting.read_only)
     spec = Spec(
         root=setting.root,
         read_only=setting.read_only,
@@ -67,6 +97,9 @@ def prepare(facts: ImageFacts, image: RootFilesystem, plan: MountPlan | None, se
         memory=setting.memory,
         modes=places.modes,
         mappings=setting.mappings,
+        joins=extras.joins,
+        sysctls=extras.sysctls,
+        privileged=extras.privileged,
     )
     return Prepared(spec=spec, places=places, hosts=hosts)
 
@@ -111,9 +144,25 @@ def _process(facts: ImageFacts, image: RootFilesystem) -> ProcessSpec:
     return ProcessSpec(arguments=arguments, environment=environment, working_directory=directory, user=user)
 
 
-def _add_engine_files(places: Places, hostname: str, *, read_only: bool) -> Path:
+def _entitled(process: ProcessSpec, extras: Extras) -> ProcessSpec:
+    """Return `process` with the groups and capabilities that a pod gives it."""
+    bounding = set(ALL_CAPABILITIES if extras.privileged or "ALL" in extras.added else CAPABILITIES)
+    if "ALL" in extras.dropped:
+        bounding = set(ALL_CAPABILITIES if "ALL" in extras.added else ())
+    bounding -= {f"CAP_{name}" for name in extras.dropped}
+    bounding |= {f"CAP_{name}" for name in extras.added if name != "ALL"}
+    groups = (*process.user.groups, *(group for group in extras.groups if group not in process.user.groups))
+    return replace(
+        process,
+        user=replace(process.user, groups=groups),
+        capabilities=tuple(name for name in ALL_CAPABILITIES if name in bounding),
+        no_new_privileges=extras.no_new_privileges,
+    )
+
+
+def _add_engine_files(places: Places, hostname: str, hosts: str, *, read_only: bool) -> Path:
     """Add the files that every engine puts into a container; return the one for host names."""
     places.add_file(PurePosixPath("/etc/hostname"), f"{hostname}\n", read_only=read_only)
     # no name server is reached from here: asking one that is not there fails at once, as waiting for one would not
     places.add_file(PurePosixPath("/etc/resolv.conf"), "nameserver 127.0.0.1\n", read_only=read_only)
-    return places.add_file(PurePosixPath("/etc/hosts"), HOSTS, read_only=read_only)
+    return places.add_file(PurePosixPath("/etc/hosts"), hosts, read_only=read_only)

@@ -22,6 +22,19 @@ CAPABILITIES = tuple(
 )  # fmt: skip
 """What Docker leaves to root in a container (moby, oci/caps/defaults.go)."""
 
+ALL_CAPABILITIES = tuple(
+    f"CAP_{name}"
+    for name in (
+        "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+        "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+        "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+        "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+        "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+        "CHECKPOINT_RESTORE",
+    )
+)  # fmt: skip
+"""Every capability of the kernel (include/uapi/linux/capability.h)."""
+
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _OPEN_FILES = 65536
@@ -74,22 +87,25 @@ class ProcessSpec:
     environment: Mapping[str, str]
     working_directory: PurePosixPath
     user: User
+    capabilities: tuple[str, ...] = CAPABILITIES
+    """What it may have at the most."""
+    no_new_privileges: bool = False
 
     def render(self) -> dict[str, Any]:
         """Return it as `process` of config.json, which `exec --process` reads as well."""
         user: dict[str, Any] = {"uid": self.user.uid, "gid": self.user.gid}
         if self.user.groups:
             user["additionalGids"] = list(self.user.groups)
-        held = list(CAPABILITIES) if self.user.uid == 0 else []
+        held = list(self.capabilities) if self.user.uid == 0 else []
         return {
             "terminal": False,
             "user": user,
             "args": list(self.arguments),
             "env": [f"{name}={value}" for name, value in self.environment.items()],
             "cwd": str(self.working_directory),
-            "capabilities": {"bounding": list(CAPABILITIES), "effective": held, "permitted": held},
+            "capabilities": {"bounding": list(self.capabilities), "effective": held, "permitted": held},
             "rlimits": [{"type": "RLIMIT_NOFILE", "soft": _open_files(), "hard": _open_files()}],
-            "noNewPrivileges": False,
+            "noNewPrivileges": self.no_new_privileges,
         }
 
 
@@ -110,6 +126,10 @@ class Spec:
     """Directories to be given a mode once all is mounted."""
     mappings: Mapping[str, Sequence[Mapping[str, int]]] = field(default_factory=dict)
     """`uidMappings` and `gidMappings` of a user namespace of its own; nothing leaves it in the caller's."""
+    joins: Mapping[str, str] = field(default_factory=dict)
+    """Namespaces of others: type and path."""
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    privileged: bool = False
 
     def render(self) -> dict[str, Any]:
         """Return config.json."""
@@ -120,13 +140,13 @@ class Spec:
             "hostname": self.hostname,
             "mounts": [mount.render() for mount in self.all_mounts()],
             "linux": {
-                "namespaces": [{"type": kind} for kind in self._namespaces()],
-                **self.mappings,
-                "maskedPaths": list(_MASKED),
-                "readonlyPaths": list(_READ_ONLY),
+                "namespaces": [self._namespace(kind) for kind in self._namespaces()],
+                **({} if "user" in self.joins else self.mappings),
+                "maskedPaths": [] if self.privileged else list(_MASKED),
+                "readonlyPaths": [] if self.privileged else list(_READ_ONLY),
                 "resources": self._resources(),
                 # a program of any user may listen on port 80, as in Docker since 20.10
-                "sysctl": {"net.ipv4.ip_unprivileged_port_start": "0"},
+                "sysctl": {} if self.joins else {"net.ipv4.ip_unprivileged_port_start": "0", **self.sysctls},
             },
         }
         if self.cgroup is not None:
@@ -146,8 +166,11 @@ class Spec:
         own = (*_NAMESPACES, "user") if self.mappings else _NAMESPACES
         return (*own, "cgroup") if unified_cgroups() else own
 
+    def _namespace(self, kind: str) -> dict[str, str]:
+        return {"type": kind, "path": self.joins[kind]} if kind in self.joins else {"type": kind}
+
     def _resources(self) -> dict[str, Any]:
-        rules = [{"allow": False, "access": "rwm"}]
+        rules: list[dict[str, Any]] = [{"allow": self.privileged, "access": "rwm"}]
         for kind, major, minor, access in _DEVICES:
             rule: dict[str, Any] = {"allow": True, "type": kind, "access": access}
             rule |= {"major": major} if major is not None else {}

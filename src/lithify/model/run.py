@@ -19,6 +19,8 @@ class TargetKind(StrEnum):
     """A `docker run` or `podman run` line."""
     SERVICE = "service"
     """A service of a Compose project."""
+    POD = "pod"
+    """A container of a pod, run with the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,31 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A question that a pod's own spec puts to a container; a port for HTTP and TCP, else a command."""
+
+    name: str
+    """`readiness`, `liveness` or `startup`."""
+    command: tuple[str, ...] = ()
+    port: int = 0
+    path: str | None = None
+    """None for a port that has only to accept."""
+    secure: bool = False
+    """HTTPS; as the kubelet has it, no certificate is looked at."""
+    headers: tuple[tuple[str, str], ...] = ()
+    timeout: float = 1.0
+
+    @property
+    def words(self) -> str:
+        """Say what it asks."""
+        if self.command:
+            return f"its {self.name} probe {' '.join(self.command)!r}"
+        scheme = "https" if self.secure else "http"
+        what = f"TCP port {self.port}" if self.path is None else f"{scheme}://:{self.port}{self.path}"
+        return f"its {self.name} probe {what}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exercise:
     """What counts as working, and what drives the program; all empty where the user said nothing."""
 
@@ -54,6 +81,8 @@ class Exercise:
     """URL that must answer with a status below 400."""
     tcp: int | None = None
     """Port of the container that must accept a connection."""
+    probes: tuple[Probe, ...] = ()
+    """What its pod asks it."""
     script: str | None = None
     """Host command that drives the program the way its users do."""
     seconds: float = 0.0
@@ -64,7 +93,7 @@ class Exercise:
     @property
     def decides(self) -> bool:
         """Tell whether the user said what working means."""
-        return bool(self.check or self.check_inside or self.http or self.tcp is not None or self.script)
+        return bool(self.check or self.check_inside or self.http or self.tcp is not None or self.probes or self.script)
 
     @property
     def words(self) -> str:
@@ -75,6 +104,7 @@ class Exercise:
             f"check inside {' '.join(self.check_inside)!r}" if self.check_inside else "",
             f"HTTP {self.http}" if self.http else "",
             f"TCP port {self.tcp}" if self.tcp is not None else "",
+            *(probe.words for probe in self.probes),
             f"{self.seconds:g} s of waiting" if self.seconds else "",
         ]
         return ", ".join(filter(None, parts)) or "started, left alone, stopped and started again"

@@ -10,6 +10,7 @@ from lithify.model.behaviour import Behaviour, Phase
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, PathClass, StorageKind
 from lithify.model.path import printable
+from lithify.model.run import Exercise
 from lithify.model.verdict import Check, Exposed, Verdict
 from lithify.model.writes import Change, WriteSet
 from lithify.pipeline.trial import Life, Trial, Trials, Watcher, sees_processes
@@ -99,8 +100,7 @@ def run_planned(
         )
         return bool(answers) and all(answer.passed for answer in answers)
 
-    asked = trials.exercise.check or trials.exercise.http or trials.exercise.tcp or trials.exercise.check_inside
-    prober = Prober(plan, users, bool(asked) and not trials.original.finished, passes_stopped)
+    prober = Prober(plan, users, _can_be_asked(trials.exercise) and not trials.original.finished, passes_stopped)
     recreate = any(mount.storage is StorageKind.VOLUME for mount in plan.mounts) and not trials.original.finished
     added = None if as_it_stands else plan
     life = Life(root=Root.READ_ONLY, plan=added, recreate=recreate, purpose="planned", keep=keep)
@@ -116,6 +116,12 @@ def run_planned(
         cannot_show=tuple(prober.cannot_show),
         stopped_fails=prober.stopped_fails,
     )
+
+
+def _can_be_asked(exercise: Exercise) -> bool:
+    """Tell whether there is a check that says yes or no, beside a script that drives."""
+    asked = (exercise.check, exercise.http, exercise.tcp, exercise.check_inside, exercise.probes)
+    return any(asked)
 
 
 def _look_idle(trials: Trials, plan: MountPlan | None, prober: Prober) -> None:

@@ -4,7 +4,9 @@ import http.client
 import os
 import shlex
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from threading import Event
 from urllib.parse import urlsplit
 
@@ -13,7 +15,7 @@ from lithify.engines.process import TIMED_OUT, run
 from lithify.errors import EngineRefused
 from lithify.model.behaviour import Answer, Phase
 from lithify.model.path import printable
-from lithify.model.run import Exercise
+from lithify.model.run import Exercise, Probe
 
 _SHELL_CHARACTERS = set("|&;<>()$`\\\"'*?[]#~=%{}!\n")
 _INTERPRETERS = ("sh", "bash", "dash", "python", "python3", "perl", "ruby", "node")
@@ -84,6 +86,8 @@ def _checks(
         yield _host_command("check", exercise.check, container, phase, timeout, cancelled)
     if exercise.check_inside:
         yield _inside(exercise.check_inside, container, phase, timeout)
+    for probe in exercise.probes:
+        yield _probe(probe, container, phase)
 
 
 def _tcp(port: int, container: Container, phase: Phase, ports: Mapping[int, int], timeout: float) -> Answer:
@@ -120,6 +124,40 @@ def _http(url: str, container: Container, phase: Phase, ports: Mapping[int, int]
     finally:
         connection.close()
     return Answer(name="http", phase=phase, passed=passed, detail=printable(detail), command=("curl", "-f", at))
+
+
+def _probe(probe: Probe, container: Container, phase: Phase) -> Answer:
+    """Ask what the pod's own spec asks, as the kubelet would."""
+    if probe.command:
+        answer = _inside(probe.command, container, phase, probe.timeout)
+    elif probe.path is None:
+        answer = _tcp(probe.port, container, phase, {}, probe.timeout)
+    else:
+        answer = _http_probe(probe, container, phase)
+    return replace(answer, name=f"{probe.name}-probe")
+
+
+def _http_probe(probe: Probe, container: Container, phase: Phase) -> Answer:
+    address = container.address() or ""
+    at = f"{'https' if probe.secure else 'http'}://{address}:{probe.port}{probe.path}"
+    connection: http.client.HTTPConnection
+    if probe.secure:
+        context = ssl._create_unverified_context()  # noqa: S323, SLF001 - the kubelet looks at no certificate either
+        connection = http.client.HTTPSConnection(address, probe.port, timeout=probe.timeout, context=context)
+    else:
+        connection = http.client.HTTPConnection(address, probe.port, timeout=probe.timeout)
+    try:
+        if not address:
+            raise OSError("the pod has no address that the host reaches")
+        headers = {"User-Agent": "kube-probe/lithify", "Accept": "*/*", **dict(probe.headers)}
+        connection.request("GET", probe.path or "/", headers=headers)
+        status = connection.getresponse().status
+        passed, detail = 200 <= status < 400, f"GET {at} answered {status}"
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        passed, detail = False, f"GET {at}: {getattr(error, 'strerror', None) or error or type(error).__name__}"
+    finally:
+        connection.close()
+    return Answer(name="http", phase=phase, passed=passed, detail=printable(detail), command=("curl", "-fk", at))
 
 
 def _inside(command: tuple[str, ...], container: Container, phase: Phase, timeout: float) -> Answer:
