@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from lithify.engines import process
+from lithify.engines import process, rootless
 from lithify.engines.base import Container, Root
 from lithify.engines.bundle import BundleEngine
 from lithify.engines.pause import pause_program
@@ -65,6 +65,7 @@ class BundleHost:
 
     def premises(self, purpose: str, claims_of: Premises | None) -> Premises:
         """Return new premises; with `claims_of` they share the claims of others that still exist."""
+        rootless.enter()
         before = claims_of if isinstance(claims_of, BundlePremises) else None
         return BundlePremises(self, purpose, before)
 

@@ -66,11 +66,17 @@ def _is_binary(path: Path) -> bool:
         return False  # why it can't be read is told by whoever reads it
 
 
+def _open_pods(text: str, data: bytes, options: GroupOptions) -> Group:
+    from lithify.pipeline.pods import open_pods
+
+    return open_pods(text, data, options)
+
+
 def _open_compose(text: str, data: bytes, options: GroupOptions) -> Group:
     from lithify.pipeline.compose import open_compose
 
     return open_compose(text, data, options)
 
 
-_OPENERS: dict[str, Opener] = {"compose": _open_compose}
+_OPENERS: dict[str, Opener] = {"compose": _open_compose, "kubernetes": _open_pods}
 """By the kind of file, as `sources.files.kind_of` names it."""

@@ -1,0 +1,296 @@
+"""The pods of a Kubernetes manifest as a group: run without a cluster, patched where they stand."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lithify.documents.yaml import Broken, read_documents, to_python
+from lithify.engines.base import Container
+from lithify.engines.pod import Host, PodEngine
+from lithify.errors import EngineUnreachable, InvalidInput, NothingToExamine, UsageError
+from lithify.model.behaviour import Phase
+from lithify.model.group import MemberPlan
+from lithify.model.mount import MountPlan
+from lithify.model.patch import Patched, Planned
+from lithify.model.path import printable
+from lithify.model.pod import Pod, PodContainer, Role
+from lithify.model.run import Exercise, Probe, Target, TargetKind
+from lithify.patch.kubernetes import Options, patch
+from lithify.pipeline.group import Case, Group
+from lithify.pipeline.groups import GroupOptions
+from lithify.pipeline.target import make_engine
+from lithify.prove.exercise import ask
+from lithify.settings import Settings
+from lithify.sources.base import read_bytes
+from lithify.sources.files import kind_of
+from lithify.sources.pod import Objects, read_pods
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def open_pods(path: str, data: bytes, options: GroupOptions) -> Group:
+    """Return the pods of a manifest as a group.
+
+    InvalidInput where it can't be read or refers to what is nowhere, NothingToExamine where no pod is in it or an image
+    is in no engine, UsageError for a member that is not there.
+    """
+    objects = read_objects(options.beside)
+    pods = read_pods(path, data, objects)
+    if not pods:
+        raise NothingToExamine(
+            f"{printable(path)}: no pod is described in it", hint="name the file that has the Deployment, Job, ..."
+        )
+    group = PodGroup(path=path, text=data, pods=pods, objects=objects, options=options)
+    group.check()
+    return group
+
+
+def read_objects(paths: Sequence[Path]) -> Objects:
+    """Return the config maps and secrets of files and folders; InvalidInput where one can't be read."""
+    objects = Objects()
+    for path in paths:
+        files = sorted(each for each in path.rglob("*") if each.suffix in _SUFFIXES) if path.is_dir() else [path]
+        for file in files:
+            data = read_bytes(str(file))
+            if isinstance(data, str):
+                raise InvalidInput(f"{printable(file)}: {data}", hint="name a file that you may read with --with")
+            if kind_of(str(file), data) == "kubernetes":
+                objects.add(str(file), data)
+    return objects
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodGroup:
+    """The containers of every pod in a manifest; those of one pod run together."""
+
+    path: str
+    text: bytes
+    pods: tuple[Pod, ...]
+    objects: Objects
+    options: GroupOptions
+    host: Host | None = None
+    stands: bool = False
+    """It is run as its file has it."""
+
+    def check(self) -> None:
+        """Raise UsageError where a member that was asked for is not there, NothingToExamine where an image is not."""
+        known = {name for pod in self.pods for container in pod.containers for name in self._names(pod, container)}
+        for name in self.options.only:
+            if name not in known:
+                raise UsageError(
+                    f"{printable(self.path)} has no container {printable(name)}",
+                    hint=f"it has {', '.join(map(printable, self._all_members()))}",
+                )
+        for member in self.members:
+            self._host_of(self._find(member)[0])
+
+    @property
+    def name(self) -> str:
+        """The manifest's path."""
+        return self.path
+
+    @property
+    def engine(self) -> str:
+        """`pod on docker`."""
+        return f"pod on {self._host_of(self.pods[0]).name}"
+
+    @property
+    def members(self) -> Sequence[str]:
+        """Every container, or those asked for: init containers first, for what they prepare the others need."""
+        only = self.options.only
+        return [
+            self._member(pod, container)
+            for pod in self.pods
+            for container in pod.containers
+            if not only or set(only) & set(self._names(pod, container))
+        ]
+
+    @property
+    def cannot_show(self) -> tuple[str, ...]:
+        """What the pods ask for and did not get; the rest is told of each member."""
+        return tuple(dict.fromkeys(note for pod in self.pods for note in pod.cannot_show))
+
+    def engine_for(self, member: str, plans: Mapping[str, MemberPlan]) -> Case:
+        """Return what runs `member` in its pod, the others as planned."""
+        pod, container = self._find(member)
+        others = {name: plan for name, plan in plans.items() if name != member}
+        beside = self._arranged(pod, others) if others else pod
+        host = self._host_of(pod)
+        image = host.read_image(container.image)
+
+        def arrange(plan: MountPlan) -> Pod:
+            return self._arranged(pod, {**others, member: MemberPlan(plan=plan, image=image)})
+
+        engine = PodEngine(
+            host=host, pod=beside, member=container.name, arrange=arrange, ask=_asks, as_it_stands=self.stands
+        )
+        target = Target(
+            kind=TargetKind.POD,
+            engine=engine.name,
+            reference=f"{self.path}/{member}",
+            memory=container.memory,
+        )
+        return engine, target, self._exercise(pod, container)
+
+    def patch(self, plans: Mapping[str, MemberPlan]) -> Patched:
+        """Return the manifest with the plans in it."""
+        return self._patched(self.text, plans)
+
+    def as_patched(self, patched: Patched) -> "PodGroup":
+        """Return the pods that the patched manifest describes, to be run as they stand."""
+        pods = read_pods(self.path, patched.text, self.objects)
+        return replace(self, text=patched.text, pods=pods, stands=True)
+
+    # Members by name.
+
+    def _all_members(self) -> list[str]:
+        return [self._member(pod, container) for pod in self.pods for container in pod.containers]
+
+    def _names(self, pod: Pod, container: PodContainer) -> tuple[str, str]:
+        return container.name, f"{pod.name}/{container.name}"
+
+    def _member(self, pod: Pod, container: PodContainer) -> str:
+        """Name a container as short as the file allows: by itself, or with its object."""
+        same = [each for other in self.pods for each in other.containers if each.name == container.name]
+        return container.name if len(same) == 1 else f"{pod.name}/{container.name}"
+
+    def _find(self, member: str) -> tuple[Pod, PodContainer]:
+        for pod in self.pods:
+            for container in pod.containers:
+                if member in self._names(pod, container):
+                    return pod, container
+        raise KeyError(member)
+
+    # Plans.
+
+    def _arranged(self, pod: Pod, plans: Mapping[str, MemberPlan]) -> Pod:
+        """Return `pod` as its manifest would have it with `plans`.
+
+        The manifest is taken as plain data, in which every change can be made: what the user's own text does not let
+        change is the last patch's affair.
+        """
+        plain, whole = _plain(self.text, pod.document)
+        patched = self._patched(plain, plans, document=pod.document)
+        by_index = list(read_pods(self.path, patched.text, _with(self.objects, self.path, whole)))
+        same = [other.name for other in self.pods if other.document == pod.document].index(pod.name)
+        return by_index[same]
+
+    def _patched(self, text: bytes, plans: Mapping[str, MemberPlan], *, document: int | None = None) -> Patched:
+        planned, names = [], []
+        for name, plan in plans.items():
+            pod, container = self._find(name)
+            if document is None or pod.document == document:
+                planned.append(
+                    Planned(
+                        document=pod.document if document is None else 0,
+                        route=container.route,
+                        container=container.name,
+                        plan=plan.plan,
+                        image=plan.image,
+                    )
+                )
+                names.append(name)
+        patched = patch(text, planned, Options())
+        short = {one.container: name for one, name in zip(planned, names, strict=True)}
+        refused = tuple(replace(each, container=short.get(each.container, each.container)) for each in patched.refused)
+        return replace(patched, refused=refused)
+
+    # Where and how.
+
+    def _host_of(self, pod: Pod) -> Host:
+        if self.host is not None:
+            return self.host
+        host = choose_host(pod, self.options)
+        object.__setattr__(self, "host", host)
+        return host
+
+    def _exercise(self, pod: Pod, container: PodContainer) -> Exercise:
+        """Return how a container is driven and judged: as the user said where that is about it, else by its probes."""
+        given = self.options.exercise
+        if given.decides and _is_meant(given, pod, container, self.options.only):
+            return given
+        # an init container has no probes, and a probe of a container that ends by itself has nobody to ask
+        return replace(
+            Exercise(timeout=given.timeout, seconds=given.seconds if container.role is not Role.INIT else 0.0),
+            probes=container.probes,
+        )
+
+
+def _is_meant(exercise: Exercise, pod: Pod, container: PodContainer, only: Sequence[str]) -> bool:
+    """Tell whether the user's check is about this container, which others in its pod may pass for it."""
+    if container.role is Role.INIT:
+        return False
+    if len(only) == 1:
+        return True
+    apps = [each for each in pod.containers if each.role is Role.APP]
+    if exercise.tcp is not None and any(exercise.tcp in each.ports for each in pod.containers):
+        return exercise.tcp in container.ports
+    return container.name == apps[0].name if apps else False
+
+
+def choose_host(pod: Pod, options: GroupOptions) -> Host:
+    """Return the engine that has the images of a pod; NothingToExamine where none has them all."""
+    settings = options.settings
+    if options.images or settings.engine == "bundle":
+        return _bundle(options)
+    names = [settings.engine] if settings.engine else ["docker", "podman"]
+    trouble: list[EngineUnreachable | NothingToExamine] = []
+    for name in names:
+        try:
+            host = _cli(name, settings)
+            for container in pod.containers:
+                host.read_image(container.image)
+        except (EngineUnreachable, NothingToExamine) as error:
+            trouble.append(error)
+        else:
+            return host
+    missing = next((error for error in trouble if isinstance(error, NothingToExamine)), trouble[0])
+    if not settings.engine:
+        missing.hint = f"{missing.hint}; or run it from a directory with --image NAME=PATH".lstrip("; ")
+    raise missing
+
+
+def _cli(name: str, settings: Settings) -> Host:
+    from lithify.engines.cli import CliEngine
+    from lithify.engines.pod_cli import CliHost
+
+    engine = make_engine(name, settings)
+    assert isinstance(engine, CliEngine)
+    return CliHost(engine)
+
+
+def _bundle(options: GroupOptions) -> Host:
+    from lithify.engines.bundle import BundleEngine
+    from lithify.engines.pod_bundle import BundleHost
+
+    engine = make_engine("bundle", options.settings)
+    assert isinstance(engine, BundleEngine)
+    return BundleHost(engine, options.images)
+
+
+def _asks(probe: Probe, container: Container) -> bool:
+    answers = ask(Exercise(probes=(probe,)), container, Phase.STARTED, {}, timeout=probe.timeout)
+    return all(answer.passed for answer in answers)
+
+
+def _plain(text: bytes, index: int) -> tuple[bytes, bytes]:
+    """Return a document of a manifest as JSON, and the text it came from."""
+    for document in read_documents(text):
+        if not isinstance(document, Broken) and document.index == index:
+            return _json(to_python(document.root)), text
+    raise AssertionError(index)
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, ensure_ascii=True).encode()
+
+
+def _with(objects: Objects, path: str, text: bytes) -> Objects:
+    """Return the objects of a whole manifest before those given beside it."""
+    found = Objects()
+    found.add(path, text)
+    for key, values in objects.found.items():
+        found.found.setdefault(key, values)
+    return found
