@@ -58,6 +58,8 @@ def test_line_of_a_container_makes_the_same_container(text: str, docker_image: s
     again = ["docker", "create", "--name", made[1], *line.option_words, line.image, *line.command]
     subprocess.run(again, check=True, capture_output=True, timeout=60)
     second = inspect("container", made[1])
+    for found in (first, second):
+        found["Config"]["Env"].sort()  # the daemon keeps it in no order
     for part in ("HostConfig", "Config"):
         differing = {
             key: (first[part][key], second[part][key])

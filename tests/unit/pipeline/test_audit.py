@@ -119,11 +119,15 @@ def test_a_process_that_dies_takes_only_its_file_with_it(tmp_path: Path, monkeyp
     monkeypatch.setattr(pipeline, "PARALLEL_FROM", 10)
     parent = os.getpid()
     original = read_source
+    victim = tmp_path / "victim"
 
     def deadly(path: str, data: bytes, **options: Any) -> Reading:
         if os.getpid() == parent:
-            time.sleep(0.05)  # leaves the others to the child
-        elif path.endswith("0013.yaml"):
+            end = time.monotonic() + 30
+            while not victim.exists() and time.monotonic() < end:  # whatever the child takes first is its last
+                time.sleep(0.01)
+        elif not victim.exists() or victim.read_text() == path:
+            victim.write_text(path)
             os.kill(os.getpid(), 9)
         return original(path, data, **options)
 
@@ -131,7 +135,7 @@ def test_a_process_that_dies_takes_only_its_file_with_it(tmp_path: Path, monkeyp
     report = audit([str(tmp_path)], workers=2)
     assert len(list(report.containers())) == 39
     (finding,) = [f for f in report.findings() if f.rule == "unreadable-input"]
-    assert finding.location.path.endswith("0013.yaml")
+    assert finding.location.path == victim.read_text()
 
 
 def test_an_included_file_is_judged_once(tmp_path: Path) -> None:
