@@ -1,8 +1,10 @@
 """What only Docker does."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -125,3 +127,23 @@ def test_volume_of_a_driver(docker_image: str) -> None:
             DockerEngine().create(target, root=Root.WRITABLE)
     finally:
         subprocess.run(["docker", "volume", "rm", name], check=True, capture_output=True, timeout=60)
+
+
+def test_a_trial_joins_the_users_network_only_when_told_to(docker_image: str) -> None:
+    """What is on that network would be used by each trial, and its clients killed."""
+    network = f"lithify-test-{os.getpid()}"
+    subprocess.run(["docker", "network", "create", network], check=True, capture_output=True, timeout=60)
+    line = ("docker", "run", "--network", network, "--network-alias", "web", docker_image)
+    target = Target(kind=TargetKind.LINE, engine="docker", reference=" ".join(line), line=line)
+    try:
+        for wanted, joined in ((target, "bridge"), (replace(target, join_networks=True), network)):
+            container = DockerEngine().create(wanted, root=Root.WRITABLE)
+            try:
+                known = inspect("container", container.name)
+                assert set(known["NetworkSettings"]["Networks"]) == {joined}
+                assert any(network in told for told in container.cannot_show) == (joined == "bridge")
+            finally:
+                container.remove()
+        assert network in DockerEngine().render(target, MountPlan(key=RunKey(image="x"), container="x")).command
+    finally:
+        subprocess.run(["docker", "network", "rm", network], check=True, capture_output=True, timeout=60)

@@ -186,6 +186,7 @@ def overrides_of(arguments: argparse.Namespace) -> "Overrides":
         working_directory=arguments.workdir,
         entrypoint=arguments.entrypoint,
         memory=memory_of(arguments),
+        join_networks=arguments.join_networks,
     )
 
 

@@ -27,6 +27,9 @@ def add_target(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--workdir", metavar="PATH", help="its working directory")
     group.add_argument("--entrypoint", metavar="PROGRAM", help="its entrypoint")
     group.add_argument("--memory", metavar="SIZE", help="its memory limit, such as 256m")
+    group.add_argument(
+        "--join-networks", action="store_true", help="let trials join the networks that a run line or container names"
+    )
 
 
 def add_exercise(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,7 @@ from lithify.engines.mounts import read_mounts, root_overlay
 from lithify.engines.ownership import KEPT, RUN, is_abandoned, labels, new_run
 from lithify.engines.process import TIMED_OUT, uninterrupted
 from lithify.engines.runline import LineMount, RunLine, parse_run_line
-from lithify.engines.stand_in import Views, bare
+from lithify.engines.stand_in import Views, apart, bare
 from lithify.errors import EngineRefused, EngineUnreachable, NothingToExamine
 from lithify.model.image import ImageEntry, ImageFacts
 from lithify.model.mount import Mount, MountPlan
@@ -136,10 +136,13 @@ class CliEngine(ABC):
                 if not set(planned.volumes) <= present:
                     self._set_up(planned.command)
             line = self._rooted(bare(line), root, planned=plan is not None)
+            line, left = (line, ()) if target.join_networks else apart(line)
             line = views.replace(line)
             if idle:
                 line = line.without("entrypoint").adding("--entrypoint=sleep").with_command(_IDLE)
-            return self._create(line, name, run, prefix, (*made, *views.volumes))
+            created = self._create(line, name, run, prefix, (*made, *views.volumes))
+            created.left = left
+            return created
         except BaseException:
             with suppress(EngineUnreachable):
                 for container in (name, *map(helper_name, made)):
@@ -366,6 +369,8 @@ class CliContainer:
         self.prefix = prefix
         self.held = held
         self._asked = asked
+        self.left: tuple[str, ...] = ()
+        """Networks and containers of the user's that it was kept from."""
         self._layer: UpperLayer | None = None
         self._kept = False
 
@@ -381,8 +386,11 @@ class CliContainer:
 
     @property
     def cannot_show(self) -> tuple[str, ...]:
-        """Nothing: it is run as its user would run it."""
-        return ()
+        """What it was kept from; else it is run as its user would run it."""
+        if not self.left:
+            return ()
+        kept = f"it ran on a network of its own, without {', '.join(self.left)}: --join-networks lets it join"
+        return (kept,)
 
     def start(self) -> None:
         """Start it; EngineRefused, with the engine's words, where that fails."""

@@ -18,6 +18,8 @@ from lithify.engines.runline import LineMount, MountKind, RunLine, mount_value
 from lithify.errors import EngineRefused, NotPermitted
 from lithify.model.path import printable
 
+_NO_ONES = frozenset({"", "bridge", "default", "none", "private", "podman", "slirp4netns", "pasta"})
+"""Networks in which nobody is but the container, or who was put there by default."""
 COPY_LIMIT = 1 << 30
 """Bytes of the user's that are copied for one run; more is refused."""
 
@@ -34,6 +36,27 @@ _KERNEL = tuple(PurePosixPath(path) for path in ("/dev", "/proc", "/sys", "/run/
 def bare(line: RunLine) -> RunLine:
     """Return `line` without what belongs to the user's own container; `volumes-from` and mounts are still in it."""
     return line.without(*_NOT_OURS)
+
+
+def apart(line: RunLine) -> tuple[RunLine, tuple[str, ...]]:
+    """Return `line` on the engine's own network, and the networks of the user's or the host's that it would join.
+
+    A database there would be written to by every trial, and killed clients are none of its business.
+    """
+    joined = [name for value in line.values("network", "net") if (name := _network_name(value)) not in _NO_ONES]
+    linked = [value.partition(":")[0] for value in line.values("link")]
+    if not joined and not linked:
+        return line, ()
+    named = [f"network {printable(name)}" for name in joined] + [f"container {printable(name)}" for name in linked]
+    return line.without("network", "net", "link", "link-local-ip"), tuple(dict.fromkeys(named))
+
+
+def _network_name(value: str) -> str:
+    """Return the network that a value of `--network` names: `db`, `db:ip=...`, `name=db,alias=x`, `container:web`."""
+    fields = dict(field.partition("=")[::2] for field in value.split(","))
+    name = fields.get("name", value)
+    mode = name.partition(":")[0]
+    return name if mode in ("container", "ns") else mode
 
 
 @dataclass

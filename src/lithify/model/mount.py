@@ -67,7 +67,7 @@ class Mount:
     executable: bool = False
     seed: Seed = Seed.NONE
     name: str = ""
-    """What the volume is called; empty for memory and scratch."""
+    """What the volume is called; of memory and scratch, where an engine makes a volume for it; empty leaves it open."""
     reasons: tuple[str, ...] = ()
     """Why it is there and why as it is, in sentences."""
     confidence: float = 1.0

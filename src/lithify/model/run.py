@@ -42,6 +42,8 @@ class Target:
     working_directory: PurePosixPath | None = None
     memory: int | None = None
     """Memory limit in bytes."""
+    join_networks: bool = False
+    """Let trials join the networks that the line names, with whatever of the user's is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -328,16 +328,17 @@ def _users_mounts(pid: int) -> tuple[PurePosixPath, ...]:
 
 def _insist_that_it_works(trial: Trial, target: Target) -> None:
     behaviour = trial.behaviour
+    besides = "".join(f"; {told}" for told in trial.cannot_show)
     if not behaviour.started:
         raise TargetBroken(
             f"{target.reference} can't be started: {behaviour.engine_error}",
-            hint="make it run as it is, then try again",
+            hint=f"make it run as it is, then try again{besides}",
         )
     last_line = trial.log.decode("utf-8", "replace").strip().splitlines()[-1:] or ["its log is empty"]
     if not behaviour.running and behaviour.exit_code:
         raise TargetBroken(
             f"{target.reference} ends with exit code {behaviour.exit_code} even with a writable root: {last_line[0]}",
-            hint="make it run as it is, then try again; --keep leaves the container for a look",
+            hint=f"make it run as it is, then try again; --keep leaves the container for a look{besides}",
         )
     failed = [answer for answer in behaviour.answers if not answer.passed]
     passed = {answer.name for answer in behaviour.answers if answer.passed}
@@ -345,5 +346,5 @@ def _insist_that_it_works(trial: Trial, target: Target) -> None:
     if broken:
         raise TargetBroken(
             f"{target.reference} fails its {broken[0].name} even with a writable root: {broken[0].detail}",
-            hint="make the check pass on the container as it is, then try again",
+            hint=f"make the check pass on the container as it is, then try again{besides}",
         )

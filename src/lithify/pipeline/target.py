@@ -1,7 +1,7 @@
 """Takes what the user pointed at to an engine and a target."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ class Overrides:
     working_directory: str | None = None
     entrypoint: str | None = None
     memory: int | None = None
+    join_networks: bool = False
+    """Of any engine: let trials join the networks that a run line names."""
 
     @property
     def given(self) -> bool:
@@ -51,7 +53,13 @@ def choose(
     if line_engine is not None:
         if text is not None:
             raise UsageError(f"both a target ({printable(text)}) and a run line after --", hint="give one or the other")
-        target = Target(kind=TargetKind.LINE, engine=line_engine, reference=" ".join(words), line=tuple(words))
+        target = Target(
+            kind=TargetKind.LINE,
+            engine=line_engine,
+            reference=" ".join(words),
+            line=tuple(words),
+            join_networks=overrides.join_networks,
+        )
         return make_engine(line_engine, settings), target
     if text is None:
         raise UsageError(
@@ -68,7 +76,8 @@ def choose(
             "--user, --env, --workdir, --entrypoint, --memory and a command are for root filesystems and image files",
             hint="for an image, give the whole line: lithify ... -- docker run [OPTIONS] IMAGE [COMMAND]",
         )
-    return _engine_target(text, settings)
+    engine, target = _engine_target(text, settings)
+    return engine, replace(target, join_networks=overrides.join_networks)
 
 
 def choose_running(text: str | None, settings: Settings) -> tuple[Engine, Container, Target]:

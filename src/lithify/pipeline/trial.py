@@ -95,6 +95,8 @@ class Trial:
     restarts: int = 0
     kept: str | None = None
     """The container's name where it was left for a look."""
+    cannot_show: tuple[str, ...] = ()
+    """What its container leaves open, in sentences."""
 
 
 @dataclass
@@ -396,7 +398,13 @@ class _Course:
 
     def _trial(self, engine_error: str = "") -> Trial:
         log = self._log()
-        return Trial(behaviour=self._behaviour(engine_error), log=log, events=_events(log), restarts=self.restarts)
+        return Trial(
+            behaviour=self._behaviour(engine_error),
+            log=log,
+            events=_events(log),
+            restarts=self.restarts,
+            cannot_show=self.container.cannot_show,
+        )
 
 
 class _Rest:

@@ -312,7 +312,9 @@ class _Planner:
         self, built: Sequence[tuple[tuple[Mount, ...], tuple[Need, ...]]]
     ) -> list[tuple[tuple[Mount, ...], tuple[Need, ...]]]:
         prefix = self.settings.volume_prefix or self.write_set.container
-        kept = [m.path for group, _ in built for m in group if m.storage is StorageKind.VOLUME]
+        # with a prefix of the user's also those that an engine makes a volume of because it can't have them otherwise
+        every = bool(self.settings.volume_prefix)
+        kept = [m.path for group, _ in built for m in group if every or m.storage is StorageKind.VOLUME]
         names = volume_names(prefix, kept)
         return [
             (tuple(replace(m, name=names.get(m.path, "")) for m in group), needs) for group, needs in built if group
