@@ -126,7 +126,9 @@ class ComposeFlags(DockerFlags):
         self._note_limits(mount)
         if self._needs_owner(mount):
             self.note("root's at first: the image lacks the directory, so that Docker makes it", mount.path)
-        self.places.append(ServiceVolume(path=mount.path, name=name, no_copy=bool(self._nocopy(mount))))
+        entry = self.entry(mount)
+        hides = entry is not None and entry.entries > 0 and bool(self._nocopy(mount))
+        self.places.append(ServiceVolume(path=mount.path, name=name, no_copy=hides))
 
     def _set_variable(self, name: str, value: str) -> None:
         if self.line.environment().get(name) != value:

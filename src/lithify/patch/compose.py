@@ -5,6 +5,7 @@ second is added. What several services say together (an anchor, a merge key, a s
 touched, nor what a variable decides: there the patch is a `compose.override.yaml` for a person to put beside the file.
 """
 
+import copy
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,8 @@ from lithify.model.mount import MountPlan, Seed, StorageKind
 from lithify.model.patch import Change, Patched, Planned, Refused
 from lithify.model.path import ROOT, printable
 
-_VARIABLE = re.compile(r"\$(?:\{[^}]*\}|[A-Za-z_]\w*)")
+_VARIABLE = re.compile(r"\$\$|(\$(?:\{[^}]*\}|[A-Za-z_]\w*))")
+"""A variable, as its one group; `$$` stands for a dollar and is none."""
 _RUN_OPTIONS = {"user": "user", "working_dir": "workdir"}
 _OVERRIDE = (
     "put this in compose.override.yaml beside the file, where Compose finds it by itself (or name it with a second -f)"
@@ -61,7 +63,7 @@ def _patch_one(result: Patched, planned: Planned) -> Patched:
         editor = Editor(result.text)
         draft = editor.draft(planned.document)
         _insist_on_service(draft, planned.route)
-        service = draft.get(planned.route)
+        service = copy.deepcopy(draft.get(planned.route))
         _insist_on_files(draft.data, service)
         wanted = plan_service(_line(service), image, planned.plan)
         _insist_on_no_single_file(name, wanted)
@@ -169,7 +171,7 @@ class _Writer:
     def _insist_on_literal(self, what: str, value: object) -> None:
         """Raise _Refusal where a variable decides what stands there: that is the user's to change."""
         texts = value if isinstance(value, list) else [value]
-        if any(isinstance(text, str) and _VARIABLE.search(text.replace("$$", "")) for text in texts):
+        if any(isinstance(text, str) and any(_VARIABLE.findall(text)) for text in texts):
             raise _Refusal(f"{what} is set by a variable: {printable(str(value))}")
 
     def _insist_on_own(self, key: str, route: Route) -> None:
@@ -317,7 +319,7 @@ def _line(service: Mapped) -> RunLine:
         if service.get(key) is not None:
             words.append(f"--{flag}={service[key]}")
     words += [f"--env={pair}" for pair in _variables(service.get("environment"))]
-    words += [f"--tmpfs={entry}" for entry in _strings(service.get("tmpfs")) if entry.startswith("/")]
+    words += [f"--tmpfs={_unescaped(entry)}" for entry in _strings(service.get("tmpfs")) if entry.startswith("/")]
     words += [f"--mount={mount}" for mount in _mounts(service.get("volumes"))]
     return parse_run_line([*words, "--", str(service.get("image") or "image"), *_command(service)])
 
@@ -335,7 +337,7 @@ def _mounts(value: object) -> Iterator[str]:
         if isinstance(entry, dict):
             kind, target, read_only = str(entry.get("type", "volume")), str(entry.get("target")), entry.get("read_only")
         else:
-            parts = _VARIABLE.sub("variable", str(entry)).split(":")
+            parts = _VARIABLE.sub(lambda found: "variable" if found[1] else "$$", str(entry)).split(":")
             target = parts[1] if len(parts) > 1 else parts[0]
             kind, read_only = "volume", len(parts) > 2 and "ro" in parts[2].split(",")
         if PurePosixPath(target).is_relative_to(ROOT):

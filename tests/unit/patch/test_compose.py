@@ -1,0 +1,325 @@
+"""Compose files: only what must change does, and Compose makes of it what was planned."""
+
+import difflib
+import json
+import shlex
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.patch import plans
+from tests.unit.patch.plans import SCRATCH, VOLUME, place, planned, redirect
+
+from lithify.model.image import EntryType, ImageFacts
+from lithify.model.mount import Mount, Redirect, Seed
+from lithify.model.patch import Patched, Planned
+from lithify.patch import compose
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "compose-spec.json").read_text())
+SHOP = """\
+# the shop
+services:
+  web:            # its front
+    image: "nginx:1.27"
+    ports:
+      - "8080:80"
+
+  cache: {image: redis}
+"""
+
+
+def on(service: str, *mounts: Mount, **more: Any) -> Planned:
+    return planned(*mounts, container=service, route=("services", service), **more)
+
+
+def patch(text: str, *mounts: Mount, service: str = "web", **more: Any) -> Patched:
+    return compose.patch(text.encode(), [on(service, *mounts, **more)])
+
+
+def added(before: str, patched: Patched) -> list[str]:
+    """Return the lines that were added; fails where one was taken away."""
+    assert not patched.refused, patched.refused
+    lines = list(difflib.ndiff(before.splitlines(), patched.text.decode().splitlines()))
+    assert not [line for line in lines if line.startswith("- ")], lines
+    return [line[2:] for line in lines if line.startswith("+ ")]
+
+
+def test_only_lines_are_added() -> None:
+    patched = patch(
+        SHOP,
+        place("/run", size=1 << 20),
+        place("/var/cache/nginx", uid=33, gid=33, mode=0o700, executable=True),
+        place("/etc/nginx/conf.d", SCRATCH, seed=Seed.CONTENT),
+        place("/data", VOLUME, name="web-data"),
+    )
+    assert added(SHOP, patched) == [
+        "    read_only: true",
+        "    tmpfs:",
+        '      - "/run:noexec,nosuid,nodev,size=1m,mode=0755"',
+        '      - "/var/cache/nginx:exec,nosuid,nodev,uid=33,gid=33,mode=0700"',
+        "    volumes:",
+        '      - "web-data:/data"',
+        "      - /etc/nginx/conf.d",
+        "volumes:",
+        "  web-data: {}",
+    ]
+
+
+def test_what_stands_on_one_line_stays_on_it() -> None:
+    patched = patch(SHOP, place("/tmp", mode=0o1777), service="cache")
+    assert b"  cache: {image: redis, read_only: true, tmpfs: [" in patched.text
+    assert patched.text.decode().splitlines()[:-1] == SHOP.splitlines()[:-1]
+
+
+def test_a_tmpfs_that_docker_would_give_another_mode_is_a_volume_in_memory() -> None:
+    image = ImageFacts(reference="x")  # nothing at /scratch: Docker makes it, 0755
+    patched = patch(SHOP, place("/scratch", mode=0o1777, size=1 << 20), image=image)
+    assert added(SHOP, patched) == [
+        "    read_only: true",
+        "    volumes:",
+        "      - type: volume",
+        "        source: nginx-scratch",
+        "        target: /scratch",
+        "        volume:",
+        "          nocopy: true",
+        "volumes:",
+        "  nginx-scratch:",
+        "    driver_opts:",
+        "      type: tmpfs",
+        "      device: tmpfs",
+        '      o: "noexec,nosuid,nodev,size=1m,mode=1777"',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        ("environment: [A=1, TMPDIR=/tmp]", {"environment": ["A=1", "TMPDIR=/run/$$x"]}),
+        ("environment: [A=1]", {"environment": ["A=1", "TMPDIR=/run/$$x"]}),
+        ("environment: {TMPDIR: /tmp}", {"environment": {"TMPDIR": "/run/$$x"}}),
+        ("environment: {A: 1}", {"environment": {"A": 1, "TMPDIR": "/run/$$x"}}),
+        ("working_dir: /", {"environment": {"TMPDIR": "/run/$$x"}}),
+    ],
+)
+def test_variables_keep_their_form(service: str, expected: dict[str, Any]) -> None:
+    text = f"services:\n  web:\n    image: x\n    {service}\n"
+    patched = patch(text, redirects=(redirect("TMPDIR", "/run/$x"),))
+    assert not patched.refused
+    found = yaml.safe_load(patched.text)["services"]["web"]
+    assert {**found, "read_only": True} == {**yaml.safe_load(text)["services"]["web"], "read_only": True, **expected}
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        ("command: [serve, --dir, /srv]", ["serve", "--dir", "/run/d"]),
+        ("command: serve --dir /srv", ["serve", "--dir", "/run/d"]),
+        ("user: '5'", ["of-the-image", "--dir", "/run/d"]),
+    ],
+)
+def test_an_argument_is_changed_where_the_command_stands(service: str, expected: list[str]) -> None:
+    argument = Redirect(old=PurePosixPath("/srv"), new=PurePosixPath("/run/d"), argument=(2, "/run/d"))
+    image = ImageFacts(reference="x", command=("of-the-image", "--dir", "/srv"))
+    patched = patch(f"services:\n  web:\n    image: x\n    {service}\n", redirects=(argument,), image=image)
+    assert not patched.refused
+    assert yaml.safe_load(patched.text)["services"]["web"]["command"] == expected
+
+
+def test_a_single_tmpfs_becomes_a_list() -> None:
+    patched = patch("services: {web: {image: x, tmpfs: /run}}\n", place("/tmp"))
+    assert yaml.safe_load(patched.text)["services"]["web"]["tmpfs"] == [
+        "/run",
+        "/tmp:noexec,nosuid,nodev,mode=0755",
+    ]
+
+
+def test_what_is_mounted_already_stays() -> None:
+    text = """\
+services:
+  web:
+    image: x
+    read_only: true
+    tmpfs: ["/run:size=1m"]
+    volumes:
+      - ${DATA:-./data}:/data
+      - {type: volume, target: /cache}
+"""
+    patched = patch(text, place("/run"), place("/data", VOLUME, name="d"), place("/cache", SCRATCH))
+    assert patched.text == text.encode()
+    assert not patched.refused
+    assert not patched.changes
+
+
+def test_a_taken_name_of_a_volume_is_left_to_its_owner() -> None:
+    text = "services:\n  web:\n    image: x\nvolumes:\n  web-data:\n    external: true\n"
+    patched = patch(text, place("/data", VOLUME, name="web-data"))
+    found = yaml.safe_load(patched.text)
+    assert found["volumes"] == {"web-data": {"external": True}, "web-data-2": {}}
+    assert found["services"]["web"]["volumes"] == ["web-data-2:/data"]
+
+
+ANCHORS = """\
+x-base: &base
+  image: x
+  tmpfs: [/run]
+services:
+  web:
+    <<: *base
+  worker: &worker
+    image: y
+  other:
+    <<: *worker
+  plain: {image: z}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "service", "reason"),
+    [
+        (ANCHORS, "web", "comes from a merge key"),
+        (ANCHORS, "worker", "is shared, by an anchor"),
+        ("services:\n  web: {image: x}\n  b: {extends: web}\n", "web", "service b extends it"),
+        ("services:\n  web: {image: x}\n  b: {extends: {service: web}}\n", "web", "service b extends it"),
+        ("services:\n  web: {image: x, read_only: '${RO:-false}'}\n", "web", "read_only is set by a variable"),
+        ("services:\n  web: {image: x, tmpfs: !reset []}\n", "web", "tmpfs is taken away here by !reset"),
+        ("include: [a.yaml]\nservices:\n  b: {image: x}\n", "web", "the service is not in this file"),
+        ("services:\n  web: {image: x, provider: {type: y}}\n", "web", "it has a provider"),
+        (
+            "services:\n  web: {image: x, configs: [c]}\nconfigs: {c: {content: hi}}\n",
+            "web",
+            "the config c, which has `content`",
+        ),
+        (
+            "services:\n  web: {image: x, secrets: [{source: s}]}\nsecrets: {s: {environment: HOME}}\n",
+            "web",
+            "the secret s, which has `environment`",
+        ),
+    ],
+)
+def test_what_others_say_too_is_left_to_a_person(text: str, service: str, reason: str) -> None:
+    patched = patch(text, place("/tmp", mode=0o1777, size=1 << 20), service=service)
+    assert patched.text == text.encode()
+    (refused,) = patched.refused
+    assert reason in refused.reason
+    by_hand = yaml.safe_load(refused.by_hand)
+    assert by_hand["services"][service]["read_only"] is True
+    assert by_hand["services"][service]["tmpfs"] == ["/tmp:noexec,nosuid,nodev,size=1m,mode=1777"]
+    jsonschema.validate(by_hand, SCHEMA)
+
+
+def test_a_merge_key_that_brings_nothing_of_it_is_no_obstacle() -> None:
+    text = "x-log: &log\n  logging: {driver: json-file}\nservices:\n  web:\n    <<: *log\n    image: x\n"
+    patched = patch(text, place("/tmp"))
+    assert not patched.refused
+    assert yaml.safe_load(patched.text)["services"]["web"]["tmpfs"]
+
+
+def test_a_single_file_is_left_to_a_person() -> None:
+    patched = patch(SHOP, place("/etc/app.conf", SCRATCH, type=EntryType.FILE))
+    (refused,) = patched.refused
+    assert "docker compose cp web:/etc/app.conf ./app.conf" in refused.remedy
+    assert yaml.safe_load(refused.by_hand)["services"]["web"]["volumes"] == ["./app.conf:/etc/app.conf"]
+
+
+def test_one_refusal_does_not_hold_up_the_others() -> None:
+    planned_services = [on(name, place("/tmp")) for name in ("web", "plain", "worker")]
+    patched = compose.patch(ANCHORS.encode(), planned_services)
+    assert [refused.container for refused in patched.refused] == ["web", "worker"]
+    assert "read_only: true" in patched.text.decode().splitlines()[-1]
+
+
+def test_a_broken_file_is_refused() -> None:
+    patched = patch("services: [\n", place("/tmp"))
+    assert patched.text == b"services: [\n"
+    assert patched.refused[0].remedy == "make it a file that Compose reads"
+
+
+_WORDS = st.sampled_from(("a", "x y", "$$HOME", "${X:-1}", "it's", "/srv", "#no", "on"))
+_FIELDS: dict[str, st.SearchStrategy[object]] = {
+    "command": st.one_of(_WORDS.map(shlex.quote), st.lists(_WORDS, min_size=1, max_size=3)),
+    "environment": st.one_of(
+        st.dictionaries(st.sampled_from(("A", "HOME")), st.one_of(_WORDS, st.integers(0, 9), st.none()), max_size=2),
+        st.lists(st.sampled_from(("A=1", "HOME=/root", "B")), unique=True, max_size=2),
+    ),
+    "tmpfs": st.one_of(st.just("/run"), st.lists(st.sampled_from(("/run", "/tmp:size=1m")), unique=True, max_size=2)),
+    "volumes": st.lists(
+        st.sampled_from(("/anon", "v:/srv/v", "./d:/var/log/a%b:ro", "${D:-x}:/opt/x")), unique=True, max_size=3
+    ),
+    "read_only": st.booleans(),
+    "working_dir": st.just("/srv"),
+}
+
+
+@st.composite
+def _files(draw: st.DrawFn) -> str:
+    """Compose files in the styles that people and programs write."""
+    service = {"image": "x", **draw(st.fixed_dictionaries({}, optional=_FIELDS))}
+    model: dict[str, Any] = {"services": {"web": service, "other": {"image": "y"}}}
+    if draw(st.booleans()):
+        model["volumes"] = {"v": None, "web-tmp": {}}
+    style = draw(st.sampled_from(("block", "indented", "flow", "json")))
+    if style == "json":
+        return json.dumps(model, indent=draw(st.sampled_from((None, 2))))
+    text: str = yaml.safe_dump(model, sort_keys=False, default_flow_style=style == "flow", width=1000)
+    if style == "indented":
+        text = text.replace("\n", "\n\n# a comment\n", 1)
+    return text.replace("\n", "\r\n") if draw(st.booleans()) else text
+
+
+@settings(deadline=None)
+@given(_files(), plans.mounts, st.booleans())
+def test_the_plan_is_in_it_and_nothing_else_has_changed(text: str, mounts: list[Mount], redirected: bool) -> None:
+    redirects = (redirect("HOME", "/run/h$"),) if redirected else ()
+    data = text.encode()
+    patched = patch(text, *mounts, redirects=redirects)
+    again = compose.patch(patched.text, [on("web", *mounts, redirects=redirects)])
+    assert again.text == patched.text
+    before, after = yaml.safe_load(data), yaml.safe_load(patched.text)
+    if patched.refused:
+        assert patched.text == data
+        assert "is set by a variable" in patched.refused[0].reason
+        return
+    jsonschema.validate(after, SCHEMA)
+    web, was = after["services"].pop("web"), before["services"].pop("web")
+    assert web.pop("read_only") is True
+    was.pop("read_only", None)
+    _same_variables(was.pop("environment", None) or {}, web.pop("environment", None) or {}, redirected)
+    for key in ("tmpfs", "volumes"):
+        new, old = (
+            known if isinstance(known, list) else [known] if known else []
+            for known in (web.pop(key, None), was.pop(key, None))
+        )
+        assert new[: len(old)] == old
+    assert web == was
+    volumes = after.pop("volumes", None) or {}
+    for name, known in (before.pop("volumes", None) or {}).items():
+        assert volumes[name] == known
+    assert after == before
+    if "\r\n" in text:
+        assert patched.text.count(b"\n") == patched.text.count(b"\r\n")
+
+
+def _same_variables(old: Any, new: Any, redirected: bool) -> None:
+    pairs = [
+        known if isinstance(known, dict) else dict(str(word).partition("=")[::2] for word in known)
+        for known in (old, new)
+    ]
+    if redirected:
+        assert pairs[1].pop("HOME") == "/run/h$$"
+        pairs[0].pop("HOME", None)
+    assert pairs[0] == pairs[1]
+
+
+@given(plans.mounts)
+def test_every_place_is_mounted_once(mounts: list[Mount]) -> None:
+    """Each planned place is mounted, by whatever entry says it."""
+    patched = patch("services: {web: {image: x}}\n", *mounts)
+    service = yaml.safe_load(patched.text)["services"]["web"]
+    found = [str(entry).partition(":")[0] for entry in service.get("tmpfs", ())]
+    volumes = service.get("volumes", ())
+    found += [entry["target"] if isinstance(entry, dict) else entry.rpartition(":")[2] for entry in volumes]
+    assert sorted(found) == sorted(str(mount.path).replace("$", "$$") for mount in mounts)
