@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lithify.model.image import ImageFacts
 from lithify.model.mount import MountPlan
@@ -106,6 +106,17 @@ class Container(Protocol):
 
     def remove(self) -> None:
         """Remove it with everything that was made for it; no error where it is gone already."""
+
+
+@runtime_checkable
+class Accompanied(Protocol):
+    """A container that other containers of its project run beside."""
+
+    def beside(self) -> Mapping[str, str]:
+        """Return at which address the host reaches each of them by name, itself included."""
+
+    def published(self, port: int) -> tuple[str, int] | None:
+        """Return where the host reaches what the project publishes as `port`; None where it publishes no such port."""
 
 
 class Engine(Protocol):

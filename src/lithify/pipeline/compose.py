@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lithify.documents.yaml import Document, read_documents
 from lithify.engines.cli import CliEngine
@@ -13,7 +14,7 @@ from lithify.model.group import MemberPlan
 from lithify.model.location import Route
 from lithify.model.patch import Patched, Planned
 from lithify.model.path import printable
-from lithify.model.run import Exercise, Target, TargetKind
+from lithify.model.run import Exercise, Probe, Target, TargetKind
 from lithify.patch.compose import patch
 from lithify.pipeline.group import Case, Group
 from lithify.pipeline.groups import GroupOptions
@@ -106,12 +107,21 @@ class ComposeGroup:
         return replace(self, file=file, project=file.read(self.program), as_it_stands=True)
 
     def _exercise(self, member: str) -> Exercise:
-        """Return what the user said, else the service's own health check."""
+        """Return what the user said, as far as it can tell of `member`, and the service's own health check."""
         exercise = self.options.exercise
+        if not self._concerned(member):
+            exercise = replace(exercise, http=None, tcp=None)
         health = self.project.health(member)
-        if exercise.decides or not health:
+        if not health:
             return exercise
-        return replace(exercise, check_inside=health)
+        return replace(exercise, probes=(Probe(name="health", command=health, timeout=10.0),))
+
+    def _concerned(self, member: str) -> bool:
+        """Tell whether a question at a published port is one to `member`, or to a service that needs it."""
+        exercise = self.options.exercise
+        ports = {exercise.tcp, _port_of(exercise.http) if exercise.http else None}
+        publishers = [name for name in self.project.services if ports & self.project.ports(name).keys()]
+        return not publishers or any(name == member or member in self.project.needed_by(name) for name in publishers)
 
     def _base(self) -> CliEngine:
         return make_cli_engine(self.program.engine)
@@ -135,3 +145,8 @@ class ComposeGroup:
                         f"Compose starts no read-only service with the {table[:-1]} {name}, which is not in a file",
                         hint=f"put it in a file and say `file: ./{name}` in its place",
                     )
+
+
+def _port_of(url: str) -> int:
+    parts = urlsplit(url if "//" in url else f"http://{url}")
+    return parts.port or (443 if parts.scheme == "https" else 80)

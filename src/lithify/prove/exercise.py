@@ -10,7 +10,7 @@ from dataclasses import replace
 from threading import Event
 from urllib.parse import urlsplit
 
-from lithify.engines.base import Container
+from lithify.engines.base import Accompanied, Container
 from lithify.engines.process import TIMED_OUT, run
 from lithify.errors import EngineRefused
 from lithify.model.behaviour import Answer, Phase
@@ -91,8 +91,7 @@ def _checks(
 
 
 def _tcp(port: int, container: Container, phase: Phase, ports: Mapping[int, int], timeout: float) -> Answer:
-    port = ports.get(port, port)
-    address = container.address()
+    address, port = _reach(container, port, ports)
     detail = f"connected to port {port}"
     try:
         if address is None:
@@ -104,11 +103,16 @@ def _tcp(port: int, container: Container, phase: Phase, ports: Mapping[int, int]
     return Answer(name="tcp", phase=phase, passed=passed, detail=detail, command=("nc", "-z", str(address), str(port)))
 
 
+def _reach(container: Container, port: int, ports: Mapping[int, int]) -> tuple[str | None, int]:
+    """Return where a port of the host is to be found: at the container, or at one that runs beside it."""
+    elsewhere = container.published(port) if isinstance(container, Accompanied) and port not in ports else None
+    return elsewhere or (container.address(), ports.get(port, port))
+
+
 def _http(url: str, container: Container, phase: Phase, ports: Mapping[int, int], timeout: float) -> Answer:
     parts = urlsplit(url if "//" in url else f"http://{url}")
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    port = ports.get(port, port)
-    address = container.address()
+    address, port = _reach(container, port, ports)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     at = f"{parts.scheme}://{address}:{port}{path}"
     make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
@@ -173,7 +177,9 @@ def _host_command(
     name: str, command: str, container: Container, phase: Phase, timeout: float, cancelled: Event | None
 ) -> Answer:
     words = _words(command, container.name)
+    beside = container.beside() if isinstance(container, Accompanied) else {}
     environment = {
+        **{f"LITHIFY_ADDRESS_{_variable(service)}": address for service, address in beside.items()},
         "LITHIFY_CONTAINER": container.name,
         "LITHIFY_ENGINE": container.engine,
         "LITHIFY_ADDRESS": container.address() or "",
@@ -183,6 +189,11 @@ def _host_command(
     done = run(words, environment=environment, timeout=timeout, limit=1 << 16, cancelled=cancelled)
     detail = _detail(done.code, done.stderr or done.stdout, timeout)
     return Answer(name=name, phase=phase, passed=done.code == 0, detail=detail, command=tuple(words))
+
+
+def _variable(name: str) -> str:
+    """Return a name as part of a variable's: `my-app` becomes `MY_APP`."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in name).upper()
 
 
 def _words(command: str, container: str) -> list[str]:

@@ -19,7 +19,9 @@ from lithify.model.mount import Mount, Redirect, Seed
 from lithify.model.patch import Patched, Planned
 from lithify.patch import compose
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "schemas" / "compose-spec.json").read_text())
+SCHEMA = jsonschema.Draft202012Validator(
+    json.loads((Path(__file__).parents[2] / "schemas" / "compose-spec.json").read_text())
+)
 SHOP = """\
 # the shop
 services:
@@ -208,7 +210,7 @@ def test_what_others_say_too_is_left_to_a_person(text: str, service: str, reason
     by_hand = yaml.safe_load(refused.by_hand)
     assert by_hand["services"][service]["read_only"] is True
     assert by_hand["services"][service]["tmpfs"] == ["/tmp:noexec,nosuid,nodev,size=1m,mode=1777"]
-    jsonschema.validate(by_hand, SCHEMA)
+    SCHEMA.validate(by_hand)
 
 
 def test_a_merge_key_that_brings_nothing_of_it_is_no_obstacle() -> None:
@@ -283,7 +285,7 @@ def test_the_plan_is_in_it_and_nothing_else_has_changed(text: str, mounts: list[
         assert patched.text == data
         assert "is set by a variable" in patched.refused[0].reason
         return
-    jsonschema.validate(after, SCHEMA)
+    SCHEMA.validate(after)
     web, was = after["services"].pop("web"), before["services"].pop("web")
     assert web.pop("read_only") is True
     was.pop("read_only", None)
