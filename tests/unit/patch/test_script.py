@@ -167,5 +167,5 @@ def test_the_changed_script_is_one_that_a_shell_takes(tmp_path: Path) -> None:
     lines = (tmp_path / "log").read_text().splitlines()
     assert lines[1] == "volume inspect data"
     assert lines[2].startswith("volume create")
-    assert "dst=/o'neill x," in lines[-1]
+    assert "--tmpfs /o'neill x:rw," in lines[-1]
     assert lines[-1].endswith("--mount type=volume,src=data,dst=/var/lib/web web:1 serve --say a b")
