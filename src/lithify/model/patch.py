@@ -55,3 +55,33 @@ class Patched:
     refused: tuple[Refused, ...] = ()
     notes: tuple[str, ...] = ()
     """What the file's format can't say or the reader should know, in sentences."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchedFile:
+    """One file of several that a patch writes."""
+
+    path: str
+    before: bytes | None
+    """None where there is no such file yet."""
+    after: bytes
+    executable: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Tell whether anything is written."""
+        return self.before != self.after
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchedFiles:
+    """What a patch of a chart or kustomization writes; no file where nothing had to change."""
+
+    files: tuple[PatchedFile, ...] = ()
+    changes: tuple[Change, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    notes: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    """What a person runs from now on, with these files; nothing where it is what it was."""
+    manifests: bytes = b""
+    """What comes out with these files, as it was checked; nothing where nothing could be."""

@@ -1,0 +1,427 @@
+"""Mount plans written for Helm charts: as values where the chart's own reach the containers, else after rendering.
+
+What the manifests should say is worked out on what Helm renders. Values that come out in the right places are found by
+rendering with markers; what they can't say goes into a Kustomize patch that Helm pipes its output through
+(`--post-renderer`: a program for Helm 3, a plugin for Helm 4). Both are rendered again, and have to give exactly what
+was planned, or are not written.
+"""
+
+import copy
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lithify.documents.edit import Editor
+from lithify.documents.emit import render_block
+from lithify.documents.splice import Uneditable
+from lithify.engines.helm import Chart
+from lithify.engines.kustomize import build_with
+from lithify.errors import EngineRefused, EngineUnreachable, LithifyError
+from lithify.model.location import Route
+from lithify.model.patch import Change, Patched, PatchedFile, PatchedFiles, Refused
+from lithify.patch.difference import BUILT_IN, NoStrategicPatch, json_patch, normal, strategic_patch
+from lithify.patch.pods import Need, ObjectId, Place, id_of, needs, pods_of, read_objects
+from lithify.patch.values import Value, Values, get
+
+FOLDER = "lithify"
+"""Where in the chart's folder our files stand."""
+_HOOK = "helm.sh/hook"
+_TRIED = 12
+"""Values of one object that are tried without each other before none of them is used."""
+_Chosen = dict[Value, list[Need]]
+_POST_RENDER = """\
+#!/bin/sh
+# Changes what Helm rendered as patch.yaml says. Helm 3: --post-renderer THIS-FILE; Helm 4: install the folder it stands
+# in as a plugin (helm plugin install FOLDER) and name that: --post-renderer lithify-NAME
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cp "$here/kustomization.yaml" "$work"
+cat >"$work/rendered.yaml"
+if command -v kustomize >/dev/null; then kustomize build "$work"; else kubectl kustomize "$work"; fi
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChartOptions:
+    """Where the patch of a chart goes."""
+
+    into: str = ""
+    """A values file to write into (the chart's own, or one of the user's); a new one in the chart's folder else."""
+    values: bool = True
+    """Values may be written; else everything is done after rendering."""
+
+
+def patch(chart: Chart, before: bytes, after: Patched, options: ChartOptions | None = None) -> PatchedFiles:
+    """Return the files that make `chart` render as `after`, which is `before`, what it renders, with the plans in it.
+
+    EngineRefused, EngineUnreachable and InvalidInput where Helm is not there or the chart does not render.
+    """
+    return _ChartPatch(chart, before, after, options or ChartOptions()).run()
+
+
+class _ChartPatch:
+    def __init__(self, chart: Chart, before: bytes, after: Patched, options: ChartOptions) -> None:
+        self.chart = chart
+        self.after = after
+        self.options = options
+        self.old = read_objects(before)
+        self.new = read_objects(after.text)
+        self.wanted = needs(self.old, self.new)
+        self.notes: list[str] = []
+
+    def run(self) -> PatchedFiles:
+        if not self.wanted:
+            return PatchedFiles(refused=self.after.refused, notes=self.after.notes, manifests=self.after.text)
+        overlay, said, values = self._by_values() if self.options.values else ({}, [], None)
+        rendered = self.chart.render(overlay) if overlay else None
+        objects = read_objects(rendered) if rendered else self.old
+        left = needs(objects, self._desired(objects))
+        files: list[PatchedFile] = []
+        refused = list(self.after.refused)
+        if overlay and values is not None:
+            files.append(self._values_file(overlay, said, values))
+        hooks = [item for item in self.old if _HOOK in ((item.get("metadata") or {}).get("annotations") or {})]
+        patched = b""
+        post: list[PatchedFile] = []
+        if left:
+            ours = {id_of(item) for item in hooks}
+            refused += self._refuse_hooks([need for need in left if need.place.object in ours])
+            left = [need for need in left if need.place.object not in ours]
+        if left:
+            post, patched, problem = self._by_post_render(objects, {need.place.object for need in left})
+            if problem:
+                refused += [Refused(container=name, reason=problem) for name in sorted({str(n.place) for n in left})]
+            files += post
+        unchanged = all(not file.changed for file in files)
+        command = self._command(files, bool(post))
+        return PatchedFiles(
+            files=() if unchanged else tuple(files),
+            changes=() if unchanged else (*self._changes(said, left),),
+            refused=tuple(refused),
+            notes=(*self.after.notes, *self.notes),
+            command=command,
+            manifests=patched or rendered or b"",
+        )
+
+    # values
+
+    def _by_values(self) -> tuple[dict[str, Any], list[tuple[Value, Need]], Values | None]:
+        """Return the values that say most of what is wanted, none where they would say anything else as well."""
+        values = Values(self.chart)
+        reached = values.reached([need for need in self.wanted if need.sayable])
+        chosen = _choose(reached, self.wanted, self.old)
+        while chosen:
+            overlay = values.overlay(chosen)
+            wrong = self._wrong(overlay)
+            if not wrong:
+                return overlay, [(value, need) for value, meets in chosen.items() for need in meets], values
+            chosen = self._fewer(values, chosen, wrong)
+        return {}, [], None
+
+    def _fewer(self, values: Values, chosen: _Chosen, wrong: set[Place]) -> _Chosen:
+        """Return what is left without the value that spoils an object, else without all that reach it."""
+        objects = {place.object for place in wrong}
+        concerned = [value for value in chosen if objects & {place.object for place in value.reaches}]
+        for one in concerned[:_TRIED]:
+            rest = {value: meets for value, meets in chosen.items() if value is not one}
+            if rest and not objects & {place.object for place in self._wrong(values.overlay(rest))}:
+                return rest
+        return {value: meets for value, meets in chosen.items() if value not in concerned} if concerned else {}
+
+    def _wrong(self, overlay: Mapping[str, Any]) -> set[Place]:
+        """Return the places that come out otherwise than planned, beyond what is merely still missing."""
+        try:
+            objects = read_objects(self.chart.render(overlay))
+        except (EngineRefused, LithifyError):
+            return {need.place for need in self.wanted}
+        if [id_of(item) for item in objects] != [id_of(item) for item in self.old]:
+            return {need.place for need in self.wanted}
+        missing = {(n.place, n.field, n.leaf, repr(n.value)) for n in self.wanted}
+        found = needs(objects, self._desired(objects))
+        wrong = {n.place for n in found if (n.place, n.field, n.leaf, repr(n.value)) not in missing}
+        again = {id_of(item): _plain(item) for item in read_objects(self.chart.render())}
+        for before, item in zip(self.old, objects, strict=True):
+            stable = again.get(id_of(item)) == _plain(
+                before
+            )  # else it is made anew at each rendering: a random password
+            if stable and _plain(item) != _plain(before):
+                wrong |= {need.place for need in self.wanted}
+        return wrong
+
+    def _desired(self, objects: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return `objects` with the pod specs that are planned."""
+        planned = {id_of(item): item for item in self.new}
+        result = []
+        for item in objects:
+            wanted = planned.get(id_of(item))
+            if wanted is not None:
+                item = copy.deepcopy(item)
+                for route, pod in pods_of(wanted):
+                    _put(item, route, pod)
+            result.append(item)
+        return result
+
+    def _values_file(self, overlay: dict[str, Any], said: Sequence[tuple[Value, Need]], values: Values) -> PatchedFile:
+        if self.options.into:
+            try:
+                return _edited(self.options.into, overlay, said)
+            except Uneditable as error:
+                self.notes.append(
+                    f"{self.options.into} can't be edited safely ({error}): the values stand in a new file"
+                )
+        path = os.path.join(self.chart.folder, FOLDER, "values.yaml")
+        lists = sorted(".".join(map(str, value.route)) for value, _ in said if get(values.effective, value.route))
+        head = ["# What lithify found this chart's containers to need; give it after all other values files."]
+        if any(value.shape == "list" for value, _ in said) and lists:
+            head.append("# Helm replaces lists, so that those here hold what the chart's values have as well.")
+        text = "\n".join([*head, *render_block(overlay, step=2, listed=2), ""]).encode()
+        return PatchedFile(path=path, before=_read(path), after=text)
+
+    # after rendering
+
+    def _by_post_render(
+        self, objects: list[dict[str, Any]], which: set[ObjectId]
+    ) -> tuple[list[PatchedFile], bytes, str]:
+        """Return the files of a post-renderer, what comes out of it, and what is wrong with that."""
+        names = self._names()
+        patches = []
+        for before, after in zip(objects, self._desired(objects), strict=True):
+            if id_of(before) in which:
+                patches.append(_kustomize_patch(before, after, names.get(id_of(before), id_of(before)[2])))
+        kustomization = "\n".join(
+            [
+                "# Applied to what Helm renders, by post-render beside this file.",
+                *render_block(
+                    {
+                        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+                        "kind": "Kustomization",
+                        "resources": ["rendered.yaml"],
+                        "patches": patches,
+                    },
+                    step=2,
+                    listed=2,
+                ),
+                "",
+            ]
+        ).encode()
+        problem, built = "", b""
+        try:
+            from lithify.documents.emit import render_json
+
+            rendered = "\n---\n".join(render_json(item) for item in objects if not _is_hook(item)).encode()
+            built = build_with({"kustomization.yaml": kustomization, "rendered.yaml": rendered})
+            found = {id_of(item): item for item in read_objects(built)}
+            wanted = {id_of(item): item for item in self._desired(objects)}
+            if any(normal(found.get(name)) != normal(wanted[name]) for name in which):
+                problem = "Kustomize makes something else of the patch than was planned"
+        except EngineUnreachable as error:
+            if isinstance(error, EngineRefused):
+                problem = str(error)
+            else:
+                self.notes.append(f"the patch after rendering was not tried: {error}")
+        if problem:
+            return [], b"", problem
+        folder = os.path.join(self.chart.folder, FOLDER)
+        plugin = _PLUGIN.format(name=self._plugin_name())
+        files = (
+            ("kustomization.yaml", kustomization, False),
+            ("plugin.yaml", plugin.encode(), False),
+            ("post-render", _POST_RENDER.encode(), True),
+        )
+        return (
+            [
+                PatchedFile(path=(path := os.path.join(folder, name)), before=_read(path), after=data, executable=run)
+                for name, data, run in files
+            ],
+            built,
+            "",
+        )
+
+    def _names(self) -> dict[ObjectId, str]:
+        """Return the expression that each object's name follows, whatever the release is called."""
+        other = "lithify-other"
+        try:
+            again = read_objects(self.chart.render(release=other))
+        except LithifyError:
+            return {}
+        if len(again) != len(self.old):
+            return {}
+        found = {}
+        for item, twin in zip(self.old, again, strict=True):
+            name, renamed = id_of(item)[2], id_of(twin)[2]
+            if name != renamed and name.replace(self.chart.release, other) == renamed:
+                pattern = ".*".join(part.replace(".", r"\.") for part in name.split(self.chart.release))
+                alike = [o for o in self.old if id_of(o)[0] == id_of(item)[0] and re.fullmatch(pattern, id_of(o)[2])]
+                if len(alike) == 1:
+                    found[id_of(item)] = pattern
+                else:
+                    self.notes.append(f"the patch of {name} is for a release called {self.chart.release} alone")
+        return found
+
+    def _refuse_hooks(self, left: Sequence[Need]) -> list[Refused]:
+        reason = "it is a hook, which Helm hands to no post-renderer, and no value of the chart reaches it"
+        containers = dict.fromkeys(str(need.place) for need in left if need.place.container)
+        objects = {need.place.object for need in left}
+        by_hand = "---\n".join(
+            "\n".join([*render_block(strategic_patch(old, new), step=2, listed=2), ""])
+            for old, new in zip(self.old, self._desired(self.old), strict=True)
+            if id_of(old) in objects
+        )
+        remedy = "let the chart's template say it, or take values for it"
+        return [Refused(container=name, reason=reason, by_hand=by_hand, remedy=remedy) for name in containers]
+
+    def _changes(self, said: Sequence[tuple[Value, Need]], left: Sequence[Need]) -> list[Change]:
+        changes = [
+            Change(
+                container=str(need.place),
+                document=0,
+                route=value.route,
+                text="sets " + ".".join(map(str, value.said(need))),
+            )
+            for value, need in said
+        ]
+        after = dict.fromkeys((str(need.place), need.field or "pod") for need in left)
+        changes += [
+            Change(container=name, document=0, route=(), text=f"patches {field} after rendering")
+            for name, field in after
+        ]
+        return list(dict.fromkeys(changes))
+
+    def _plugin_name(self) -> str:
+        return "lithify-" + re.sub(r"[^a-z0-9-]+", "-", os.path.basename(os.path.abspath(self.chart.folder)).lower())
+
+    def _command(self, files: Sequence[PatchedFile], post: bool) -> tuple[str, ...]:
+        """Return how the chart is installed from now on."""
+        if not files:
+            return ()
+        words = ["helm", "upgrade", "--install", "RELEASE", self.chart.folder]
+        words += [word for path in self.chart.values for word in ("--values", path)]
+        ours = next((file.path for file in files if file.path.endswith("values.yaml")), "")
+        chart_values = os.path.join(self.chart.folder, "values.yaml")
+        if ours and ours not in self.chart.values and os.path.abspath(ours) != os.path.abspath(chart_values):
+            words += ["--values", ours]
+        if post:
+            words += ["--post-renderer", os.path.join(self.chart.folder, FOLDER, "post-render")]
+            self.notes.append(
+                f"Helm 4 takes a plugin: helm plugin install {os.path.join(self.chart.folder, FOLDER)}, "
+                f"then --post-renderer {self._plugin_name()}"
+            )
+        return tuple(words)
+
+
+_PLUGIN = """\
+apiVersion: v1
+type: postrenderer/v1
+name: {name}
+version: 0.1.0
+runtime: subprocess
+runtimeConfig:
+  platformCommand:
+    - command: ${{HELM_PLUGIN_DIR}}/post-render
+"""
+
+
+def _choose(
+    reached: Sequence[Value], wanted: Sequence[Need], old: Sequence[Mapping[str, Any]]
+) -> dict[Value, list[Need]]:
+    """Return which value says which needs: the one that reaches most of the places that need it, and no other."""
+    del old
+    by_want: dict[tuple[str, str, str], list[Need]] = {}
+    for need in wanted:
+        if need.sayable:
+            by_want.setdefault((need.field, need.leaf, repr(need.value)), []).append(need)
+    chosen: dict[Value, list[Need]] = {}
+    for (field, _, _), alike in by_want.items():
+        open_places = {need.place for need in alike}
+        fitting = [
+            value
+            for value in reached
+            if value.reaches <= open_places
+            and (value.field == field or (value.field == "flag" and field == "securityContext"))
+        ]
+        # a map before a bare flag, then the widest, then the shortest way
+        for value in sorted(fitting, key=lambda v: (v.shape == "flag", -len(v.reaches), len(v.route), str(v.route))):
+            mine = [need for need in alike if need.place in value.reaches and need.place in open_places]
+            if value.shape == "flag" and any(need.leaf != "readOnlyRootFilesystem" for need in mine):
+                continue
+            if value.reaches <= open_places and mine:
+                chosen.setdefault(value, []).extend(mine)
+                open_places -= value.reaches
+    return chosen
+
+
+def _kustomize_patch(before: dict[str, Any], after: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an entry of `patches:` that makes `after` of `before`, a strategic merge patch where its kind has one."""
+    kind, namespace, _ = id_of(before)
+    target = {"kind": kind, "name": name, **({"namespace": namespace} if namespace else {})}
+    if "/" in str(before.get("apiVersion")):
+        group, _, version = str(before["apiVersion"]).partition("/")
+        target = {"group": group, "version": version, **target}
+    operations = json_patch(before, after)
+    if kind in BUILT_IN:
+        try:
+            value = strategic_patch(before, after)
+            return {"target": target, "patch": "\n".join([*render_block(value, step=2, listed=2), ""])}
+        except NoStrategicPatch:
+            pass
+    return {"target": target, "patch": "\n".join([*render_block(operations, step=2, listed=2), ""])}
+
+
+def _edited(path: str, overlay: dict[str, Any], said: Sequence[tuple[Value, Need]]) -> PatchedFile:
+    """Return a values file with the overlay in it: lists that stand there already are added to."""
+    data = _read(path)
+    editor = Editor(data or b"{}\n")
+    draft = editor.draft(0)
+    for value in dict.fromkeys(value for value, _ in said):
+        wanted = get(overlay, value.route)
+        present = draft.get(value.route)
+        if value.shape == "list" and isinstance(present, list) and wanted[: len(present)] == present:
+            for item in wanted[len(present) :]:
+                draft.append(value.route, item)
+        elif isinstance(wanted, dict):
+            for key, item in wanted.items():
+                draft.set((*value.route, key), item)
+        else:
+            draft.set(value.route, wanted)
+    return PatchedFile(path=path, before=data, after=editor.apply())
+
+
+def _put(item: Any, route: Route, value: Any) -> None:
+    for key in route[:-1]:
+        item = item[key]
+    if route:
+        item[route[-1]] = value
+
+
+def _is_hook(item: Mapping[str, Any]) -> bool:
+    return _HOOK in ((item.get("metadata") or {}).get("annotations") or {})
+
+
+def _plain(item: Mapping[str, Any]) -> Any:
+    """Return an object without its pod specs and annotations, which hold sums over others."""
+    made = copy.deepcopy(dict(item))
+    for _, pod in list(pods_of(made)):
+        pod.clear()
+
+    def strip(value: Any) -> None:
+        if isinstance(value, dict):
+            value.pop("annotations", None)
+            for below in value.values():
+                strip(below)
+
+    strip(made)
+    return made
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read(16 << 20)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise EngineRefused(f"can't read {path}: {error.strerror}", hint="may you read it?") from error

@@ -1,0 +1,138 @@
+"""The pod specs in rendered manifests, as plain data, and what differs between two of them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lithify.documents.yaml import Broken, read_documents, to_python
+from lithify.errors import InvalidInput
+from lithify.model.location import Route
+from lithify.model.workload import CONTAINER_LISTS
+from lithify.patch.difference import normal
+
+ObjectId = tuple[str, str, str]
+"""Kind, namespace and name."""
+
+LISTS = ("volumeMounts", "env", "volumes", "initContainers")
+"""Fields to which items are added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A pod spec, or a container in it."""
+
+    object: ObjectId
+    pod: Route
+    container: tuple[str, str] | None = None
+    """The list it stands in, and its name."""
+
+    def __str__(self) -> str:
+        kind, _, name = self.object
+        return f"{kind}/{name}" + (f"/{self.container[1]}" if self.container else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing that has to be different at a place."""
+
+    place: Place
+    field: str
+    leaf: str
+    """The key within the field; nothing for an item of a list, and for what only a patch can say."""
+    value: Any
+
+    @property
+    def sayable(self) -> bool:
+        """Tell whether values of a chart could say it."""
+        return bool(self.leaf) or self.field in LISTS
+
+
+def read_objects(data: bytes) -> list[dict[str, Any]]:
+    """Return the objects of a manifest, lists taken apart; InvalidInput where it can't be read."""
+    found: list[dict[str, Any]] = []
+    for document in read_documents(data):
+        if isinstance(document, Broken):
+            raise InvalidInput(f"line {document.line} of the rendered manifests can't be read: {document.reason}")
+        value = to_python(document.root)
+        items = value.get("items") if isinstance(value, dict) and value.get("kind") == "List" else [value]
+        found += [item for item in items or [] if isinstance(item, dict)]
+    return found
+
+
+def id_of(item: Mapping[str, Any]) -> ObjectId:
+    """Return what an object is called."""
+    metadata = item.get("metadata") or {}
+    return str(item.get("kind") or ""), str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
+
+
+def pods_of(value: Any, route: Route = ()) -> Iterator[tuple[Route, dict[str, Any]]]:
+    """Yield each pod spec in an object: whatever holds a list of containers, in custom resources too."""
+    if isinstance(value, dict):
+        listed = value.get("containers")
+        if isinstance(listed, list) and listed and all(isinstance(item, dict) and "name" in item for item in listed):
+            yield route, value
+            return
+        for key, item in value.items():
+            yield from pods_of(item, (*route, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from pods_of(item, (*route, index))
+
+
+def places(objects: list[dict[str, Any]]) -> dict[Place, dict[str, Any]]:
+    """Return the fields of every pod and every container, each by its place; a pod's without its containers."""
+    found: dict[Place, dict[str, Any]] = {}
+    for item in objects:
+        for route, pod in pods_of(item):
+            where = id_of(item)
+            found[Place(where, route)] = pod
+            for name in CONTAINER_LISTS:
+                for container in pod.get(name) or []:
+                    if isinstance(container, dict):
+                        found[Place(where, route, (name, str(container.get("name"))))] = container
+    return found
+
+
+def needs(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[Need]:
+    """Return what has to be different in pods and containers for `before` to become `after`."""
+    old, new = places(before), places(after)
+    found: list[Need] = []
+    for place, fields in new.items():
+        if place in old:
+            found += _differences(place, old[place], fields)
+        elif place.container is None:
+            found.append(Need(place, "", "", fields))
+    return found
+
+
+def _differences(place: Place, old: dict[str, Any], new: dict[str, Any]) -> Iterator[Need]:
+    for key in dict.fromkeys((*new, *old)):
+        one, other = old.get(key), new.get(key)
+        if key in CONTAINER_LISTS and place.container is None:
+            one, other = _new_containers(one, other)
+        if normal(one, key) == normal(other, key):
+            continue
+        if key == "securityContext" and isinstance(other, dict) and isinstance(one, dict | None):
+            held = one or {}
+            yield from (
+                Need(place, key, leaf, value)
+                for leaf, value in other.items()
+                if normal(held.get(leaf)) != normal(value)
+            )
+            if set(held) - set(other):
+                yield Need(place, key, "", other)
+        elif key in LISTS and isinstance(other, list) and isinstance(one, list | None):
+            held_items = [normal(item) for item in one or []]
+            kept = [item for item in other if normal(item) in held_items]
+            added = [item for item in other if normal(item) not in held_items]
+            if len(kept) < len(held_items):
+                yield Need(place, f"{key} (changed)", "", other)
+            yield from (Need(place, key, "", item) for item in added)
+        else:
+            yield Need(place, f"{key} (changed)", "", other)
+
+
+def _new_containers(old: Any, new: Any) -> tuple[list[Any], list[Any]]:
+    """Leave out the containers that are there on both sides: they are places of their own."""
+    known = {item.get("name") for item in old or [] if isinstance(item, dict)}
+    return [], [item for item in new or [] if isinstance(item, dict) and item.get("name") not in known]

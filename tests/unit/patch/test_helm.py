@@ -1,0 +1,234 @@
+"""Charts: values that reach the containers are found and written, the rest is patched after rendering.
+
+What is held against the plan is what Helm renders with the files as they lie on disk, by the command that is printed.
+"""
+
+import copy
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.patch.programs import on_path, program
+
+from lithify.documents.emit import render_json
+from lithify.engines.helm import Chart
+from lithify.errors import EngineRefused
+from lithify.model.patch import Patched, PatchedFiles
+from lithify.patch import helm
+from lithify.patch.difference import normal
+from lithify.patch.helm import ChartOptions
+from lithify.patch.pods import id_of, needs, pods_of, read_objects
+
+CHARTS = Path(__file__).parents[2] / "cases" / "charts"
+
+
+@pytest.fixture(autouse=True)
+def _programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    on_path(monkeypatch, "helm", "kustomize")
+
+
+def chart(name: str, tmp_path: Path, *values: str) -> Chart:
+    folder = tmp_path / name
+    shutil.copytree(CHARTS / name, folder)
+    return Chart(str(folder), values=values)
+
+
+def hardened(data: bytes, *leave: str) -> Patched:
+    """Return manifests in which every container has the flag and a place, and some a variable or a seed besides."""
+    objects = read_objects(data)
+    for item in objects:
+        for _, pod in pods_of(item):
+            for container in pod["containers"]:
+                name = f"lithify-{container['name']}-tmp"
+                if container["name"] in leave:
+                    continue
+                context = container.get("securityContext") or {}
+                container["securityContext"] = {**context, "readOnlyRootFilesystem": True}
+                mounts = container.get("volumeMounts") or []
+                container["volumeMounts"] = [*mounts, {"name": name, "mountPath": "/tmp"}]
+                pod["volumes"] = [*(pod.get("volumes") or []), {"name": name, "emptyDir": {"sizeLimit": "64Mi"}}]
+                if container["name"] in ("web", "server"):
+                    container["env"] = [*(container.get("env") or []), {"name": "HOME", "value": "/tmp"}]
+                if container["name"] == "web":
+                    seed = {"name": "seed", "image": container["image"], "command": ["cp", "-a", "/etc/x", "/tmp"]}
+                    pod["initContainers"] = [seed, *(pod.get("initContainers") or [])]
+    return Patched(text="\n---\n".join(map(render_json, objects)).encode())
+
+
+def write(patched: PatchedFiles) -> None:
+    for file in patched.files:
+        path = Path(file.path)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(file.after)
+        path.chmod(0o755 if file.executable else 0o644)
+
+
+def rendered(patched: PatchedFiles, release: str, helm_program: str) -> list[dict[str, Any]]:
+    """Render as the printed command would install, with a program for Helm 3 and a plugin for Helm 4."""
+    words = list(patched.command[4:])
+    version = subprocess.run([helm_program, "version", "--short"], capture_output=True, text=True, check=True).stdout
+    environment = dict(os.environ)
+    if "--post-renderer" in words and version.startswith("v4"):
+        at = words.index("--post-renderer") + 1
+        plugin = Path(words[at]).parent
+        environment["HELM_PLUGINS"] = str(plugin.parent)
+        words[at] = re.findall(r"^name: (.*)", (plugin / "plugin.yaml").read_text(), re.MULTILINE)[0]
+    result = subprocess.run(
+        [helm_program, "template", release, *words], env=environment, capture_output=True, timeout=60
+    )
+    assert result.returncode == 0, result.stderr.decode()
+    return read_objects(result.stdout)
+
+
+def planned_pods(objects: list[dict[str, Any]]) -> dict[Any, Any]:
+    return {
+        (id_of(item)[0], id_of(item)[2], route): normal(pod)
+        for item in objects
+        if "helm.sh/hook" not in ((item["metadata"]).get("annotations") or {})
+        for route, pod in pods_of(item)
+    }
+
+
+@pytest.mark.parametrize("name", sorted(os.listdir(CHARTS)))
+@pytest.mark.parametrize("helm_program", ["helm", "helm3"])
+def test_the_files_make_helm_render_exactly_the_plan(name: str, helm_program: str, tmp_path: Path) -> None:
+    tool = program(helm_program)
+    ours = chart(name, tmp_path)
+    before = ours.render()
+    after = hardened(before)
+    patched = helm.patch(ours, before, after)
+    write(patched)
+    assert planned_pods(rendered(patched, "release", tool)) == planned_pods(read_objects(after.text))
+    # another release is another name, and the same patch
+    other = Chart(ours.folder, release="lithify-other").render()
+    found = planned_pods(rendered(patched, "lithify-other", tool))
+    assert found == planned_pods(read_objects(hardened(other).text)) or name == "listed"
+    again = helm.patch(ours, before, after)
+    assert not again.files
+    assert not again.changes
+
+
+def test_a_chart_with_values_for_everything_gets_a_values_file_alone(tmp_path: Path) -> None:
+    ours = chart("everything", tmp_path)
+    before = ours.render()
+    patched = helm.patch(ours, before, hardened(before))
+    assert [file.path for file in patched.files] == [f"{ours.folder}/lithify/values.yaml"]
+    assert (
+        patched.files[0].after.decode().splitlines()[2:]
+        == (
+            "extraVolumes:\n  - name: settings\n    configMap:\n      name: settings\n"
+            "  - name: lithify-web-tmp\n    emptyDir:\n      sizeLimit: 64Mi\n"
+            "  - name: lithify-metrics-tmp\n    emptyDir:\n      sizeLimit: 64Mi\n"
+            'initContainers:\n  - name: seed\n    image: "example.org/web:1"\n'
+            "    command:\n      - cp\n      - -a\n      - /etc/x\n      - /tmp\n"
+            "containerSecurityContext:\n  readOnlyRootFilesystem: true\n"
+            "metrics:\n  containerSecurityContext:\n    readOnlyRootFilesystem: true\n"
+            "  extraVolumeMounts:\n    - name: lithify-metrics-tmp\n      mountPath: /tmp\n"
+            "extraEnvVars:\n  - name: HOME\n    value: /tmp\n"
+            "extraVolumeMounts:\n  - name: lithify-web-tmp\n    mountPath: /tmp"
+        ).splitlines()
+    )
+    assert patched.command == (
+        "helm", "upgrade", "--install", "RELEASE", ours.folder, "--values", f"{ours.folder}/lithify/values.yaml"
+    )  # fmt: skip
+
+
+def test_values_that_the_chart_has_not_are_patched_after_rendering(tmp_path: Path) -> None:
+    ours = chart("tractus", tmp_path)
+    before = ours.render()
+    patched = helm.patch(ours, before, hardened(before))
+    values, kustomization, _, post = patched.files
+    assert b"\nsecurityContext:\n  readOnlyRootFilesystem: true\n" in values.after
+    assert b"readOnlyRootFilesystem" not in kustomization.after
+    assert b'name: ".*-tractus"' in kustomization.after
+    assert post.executable
+    assert patched.command[-2:] == ("--post-renderer", post.path)
+    assert any("helm plugin install" in note for note in patched.notes)
+
+
+def test_the_charts_own_values_change_only_where_they_must(tmp_path: Path) -> None:
+    ours = chart("tractus", tmp_path)
+    before = ours.render()
+    path = Path(ours.folder) / "values.yaml"
+    text = path.read_bytes()
+    patched = helm.patch(ours, before, hardened(before), ChartOptions(into=str(path)))
+    assert patched.files[0].path == str(path)
+    assert patched.files[0].after == text.replace(b"readOnlyRootFilesystem: false", b"readOnlyRootFilesystem: true")
+    assert "--values" not in patched.command
+
+
+def test_lists_in_the_users_values_are_added_to(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("# ours\nextraVolumeMounts: # kept\n- {name: settings, mountPath: /etc/settings}\n")
+    ours = chart("everything", tmp_path, str(mine))
+    before = ours.render()
+    assert b"/etc/settings" in before
+    patched = helm.patch(ours, before, hardened(before), ChartOptions(into=str(mine)))
+    (file,) = patched.files
+    assert file.after.decode().startswith(
+        "# ours\nextraVolumeMounts: # kept\n- {name: settings, mountPath: /etc/settings}\n- "
+    )
+    write(patched)
+    assert not needs(read_objects(ours.render()), read_objects(hardened(before).text))
+
+
+def test_a_hook_that_no_value_reaches_is_refused_with_its_patch(tmp_path: Path) -> None:
+    ours = chart("closed", tmp_path)
+    before = ours.render()
+    patched = helm.patch(ours, before, hardened(before))
+    (refused,) = patched.refused
+    assert refused.container == "Job/release-migrate/migrate"
+    assert "readOnlyRootFilesystem: true" in refused.by_hand
+    assert not any(file.path.endswith("values.yaml") for file in patched.files) or b"migrate" not in patched.manifests
+
+
+def test_one_context_for_two_containers_is_not_used_for_one_of_them(tmp_path: Path) -> None:
+    ours = chart("closed", tmp_path)
+    before = ours.render()
+    after = hardened(before, "proxy", "migrate")
+    patched = helm.patch(ours, before, after)
+    assert not patched.refused
+    assert not any(file.path.endswith("values.yaml") for file in patched.files)
+    write(patched)
+    found = planned_pods(rendered(patched, "release", program("helm")))
+    assert found == planned_pods(read_objects(after.text))
+
+
+def test_a_pattern_that_would_meet_two_objects_names_one(tmp_path: Path) -> None:
+    ours = chart("listed", tmp_path)
+    folder = Path(ours.folder)
+    (folder / "templates" / "other.yaml").write_text(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: fixed}\nspec: {containers: [{name: a, image: x}]}\n"
+    )
+    before = ours.render()
+    patched = helm.patch(ours, before, hardened(before, "a"))
+    kustomization = next(file.after for file in patched.files if file.path.endswith("kustomization.yaml"))
+    assert b"name: release\n" in kustomization
+    assert any("called release alone" in note for note in patched.notes)
+
+
+def test_without_a_change_nothing_is_written(tmp_path: Path) -> None:
+    ours = chart("closed", tmp_path)
+    before = ours.render()
+    assert helm.patch(ours, before, Patched(text=before)).files == ()
+
+
+def test_a_chart_that_does_not_render_is_refused_in_helms_words(tmp_path: Path) -> None:
+    ours = chart("closed", tmp_path)
+    (Path(ours.folder) / "templates" / "bad.yaml").write_text("{{ .Values.x.y.z }")
+    with pytest.raises(EngineRefused, match=r"helm template failed: .*bad\.yaml"):
+        ours.render()
+
+
+def test_what_helm_renders_is_not_changed_by_looking(tmp_path: Path) -> None:
+    ours = chart("components", tmp_path)
+    files = {path: path.read_bytes() for path in Path(ours.folder).rglob("*") if path.is_file()}
+    before = ours.render()
+    copied = copy.deepcopy(read_objects(before))
+    helm.patch(ours, before, hardened(before))
+    assert files == {path: path.read_bytes() for path in Path(ours.folder).rglob("*") if path.is_file()}
+    assert copied == read_objects(ours.render())
