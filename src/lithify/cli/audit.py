@@ -1,4 +1,4 @@
-"""`lithify audit`: what can still be written, judged from files or from what an engine has."""
+"""`lithify audit`: what can still be written, judged from files, or from what an engine, cluster or node has."""
 
 import argparse
 import os
@@ -12,12 +12,20 @@ SEVERITIES = ("info", "low", "medium", "high", "critical", "never")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "paths", nargs="*", metavar="PATH", help="files, folders, globs, - for standard input; with --engine containers"
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="files, folders, globs, - for standard input; containers (--engine, --node); KIND/NAME (--cluster)",
     )
     group = parser.add_argument_group("what is judged")
     group.add_argument(
         "--engine", choices=("docker", "podman"), help="judge its containers and services: those named, or all"
     )
+    group.add_argument("--cluster", action="store_true", help="judge the pods of a cluster: of objects named, or all")
+    group.add_argument("--node", action="store_true", help="judge the containers of this node, without the API server")
+    group.add_argument("--kubeconfig", metavar="FILE", help="the file that says which cluster (default: as kubectl)")
+    group.add_argument("--context", metavar="NAME", help="the context in it (default: the current one)")
+    group.add_argument("-n", "--namespace", action="append", metavar="NAME", help="only this namespace; may repeat")
     group.add_argument("--rule", action="append", metavar="NAME", help="only this rule; may repeat")
     group.add_argument("--skip-rule", action="append", metavar="NAME", help="all rules but this; may repeat")
     group.add_argument("--list-rules", action="store_true", help="print every rule with its severity, and stop")
@@ -51,12 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _about_rules(arguments.explain)
     outputs = pairs(arguments)
     rules = _rules(arguments)
-    if arguments.engine:
-        _refuse_options_of_files(arguments)
-    elif not arguments.paths:
-        from lithify.errors import UsageError
-
-        raise UsageError("nothing to audit was named", hint="name files or folders, - for standard input, or --engine")
+    _refuse_options_of_others(arguments)
     baseline, about_baseline = None, None
     if arguments.baseline:
         from lithify.pipeline.baseline import read_baseline
@@ -78,6 +81,21 @@ def _audit(arguments: argparse.Namespace, rules: list[str] | None, baseline: Any
         from lithify.pipeline.audit_engine import audit_engine
 
         return audit_engine(arguments.engine, arguments.paths, rules=rules, baseline=baseline)
+    if arguments.cluster:
+        from lithify.pipeline.audit_cluster import audit_cluster
+
+        return audit_cluster(
+            kubeconfig=arguments.kubeconfig,
+            context=arguments.context,
+            namespaces=arguments.namespace or (),
+            names=arguments.paths,
+            rules=rules,
+            baseline=baseline,
+        )
+    if arguments.node:
+        from lithify.pipeline.audit_cluster import audit_node
+
+        return audit_node(arguments.paths, rules=rules, baseline=baseline)
     from lithify.pipeline.audit import audit
 
     return audit(
@@ -93,13 +111,30 @@ def _audit(arguments: argparse.Namespace, rules: list[str] | None, baseline: Any
     )
 
 
-def _refuse_options_of_files(arguments: argparse.Namespace) -> None:
-    given = [name for name in ("stack", "values", "all_files", "shard") if getattr(arguments, name)]
-    if given:
+_OF_FILES = ("stack", "values", "all_files", "shard")
+_OF_CLUSTERS = ("kubeconfig", "context", "namespace")
+
+
+def _refuse_options_of_others(arguments: argparse.Namespace) -> None:
+    """Raise UsageError where what is judged is said twice or not at all, or an option speaks of something else."""
+    live = [name for name in ("engine", "cluster", "node") if getattr(arguments, name)]
+    foreign = [] if "cluster" in live else [name for name in _OF_CLUSTERS if getattr(arguments, name)]
+    foreign += [name for name in _OF_FILES if live and getattr(arguments, name)]
+    message = ""
+    if len(live) > 1:
+        message, hint = f"--{live[0]} and --{live[1]} exclude each other", "run it once for each, and join the reports"
+    elif foreign:
+        option = foreign[0].replace("_", "-")
+        subject = "a cluster" if foreign[0] in _OF_CLUSTERS else "files"
+        there = f"--{live[0]} of containers" if live else "there is no --cluster"
+        message, hint = f"--{option} speaks of {subject}, {there}", "leave one of them out"
+    elif not live and not arguments.paths:
+        message = "nothing to audit was named"
+        hint = "name files or folders, - for standard input, or --engine, --cluster or --node"
+    if message:
         from lithify.errors import UsageError
 
-        option = given[0].replace("_", "-")
-        raise UsageError(f"--{option} speaks of files, --engine of containers", hint="give one of them")
+        raise UsageError(message, hint=hint)
 
 
 def write_reports(report: Any, outputs: list[tuple[str, str]], arguments: argparse.Namespace) -> None:

@@ -70,6 +70,7 @@ class ContainerVerdict:
         "id",
         "image",
         "index",
+        "injected",
         "list_name",
         "location",
         "name",
@@ -94,6 +95,7 @@ class ContainerVerdict:
         location: Location,
         places: tuple[WritablePlace, ...] = (),
         id: str = "",  # noqa: A002 - what engines call it
+        injected: bool = False,
     ) -> None:
         self.object = object_name
         self.list_name = list_name
@@ -111,6 +113,8 @@ class ContainerVerdict:
         """Where it can write besides its root filesystem, as far as its description or its mount table says."""
         self.id = id
         """What its engine calls it for ever; nothing where it is only described."""
+        self.injected = injected
+        """True where admission put it into a pod whose template lacks it."""
 
     @property
     def verdict(self) -> State:

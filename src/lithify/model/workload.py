@@ -163,6 +163,7 @@ class Container:
         "id",
         "image",
         "index",
+        "injected",
         "inline_files",
         "list_name",
         "location",
@@ -187,6 +188,8 @@ class Container:
         """What it is besides a container: `init`, `sidecar`, `ephemeral`, or nothing."""
         self.id = ""
         """What its engine calls it for ever; nothing where it is only described."""
+        self.injected = False
+        """True where the object that a person edits does not have it: admission put it into the pod."""
         self.observed: Observed | None = None
         """None where it is only described."""
         self.image = ""
@@ -207,7 +210,8 @@ class Container:
         """What messages call it: `container 'app'`, `init container 'setup'`, `container #2`."""
         name = repr(self.name) if self.name else f"#{self.index}"
         noun = "service" if self.list_name == "services" else "container"
-        return f"{self.role} {noun} {name}" if self.role else f"{noun} {name}"
+        role = f"{self.role} " if self.role else ""
+        return f"injected {role}{noun} {name}" if self.injected else f"{role}{noun} {name}"
 
     def mount_over(self, path: str) -> VolumeMount | None:
         """Return the mount that lies exactly on `path`, the last one where there are several."""
@@ -258,7 +262,9 @@ class Workload:
     def __init__(self, name: ObjectName, source: str, location: Location) -> None:
         self.name = name
         self.source = source
-        """What it was read as: `kubernetes`, `compose`, `stack`, `quadlet`, `ecs`, `docker`, `podman`, `swarm`."""
+        """What it was read as: `kubernetes`, `compose`, `stack`, `quadlet`, `ecs`, `docker`, `podman`, `swarm`, or
+        `oci`, a runtime's own configuration.
+        """
         self.location = location
         self.pod: Route = ()
         """The keys from the object to its pod spec."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import lithify
 
-_MAGIC = b"lithify-audit-3\n"
+_MAGIC = b"lithify-audit-4\n"
 _KEPT = 16
 _KEY = 16
 _ENTRY = struct.Struct("=16sQI")

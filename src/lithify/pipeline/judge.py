@@ -150,6 +150,7 @@ def _verdict(container: Container) -> ContainerVerdict:
         location=container.location,
         places=tuple(_writable(mount) for mount in container.mounts if mount.writable),
         id=container.id,
+        injected=container.injected,
     )
 
 
@@ -175,7 +176,7 @@ def pack(result: FileResult) -> bytes:
     containers = [
         (
             named(c.object), c.list_name, c.index, c.name, c.role, c.image, c.declared, c.effective.value, c.reason,
-            _pack_place(result.path, c.location), c.places,
+            _pack_place(result.path, c.location), c.places, c.id, c.injected,
         )
         for c in result.containers
     ]  # fmt: skip
@@ -218,7 +219,8 @@ def _load(result: FileResult, whole: bytes) -> None:
     result.documents = documents
     result.containers, result.findings = [], []
     objects = [ObjectName(kind, name, namespace, version) for kind, name, namespace, version in names]
-    for name, list_name, index, called, role, image, declared, state, reason, place, places in containers:
+    for packed in containers:
+        name, list_name, index, called, role, image, declared, state, reason, place, places, identity, injected = packed
         result.containers.append(
             ContainerVerdict(
                 object_name=objects[name],
@@ -232,6 +234,8 @@ def _load(result: FileResult, whole: bytes) -> None:
                 reason=reason,
                 location=_unpack_place(path, place),
                 places=places,
+                id=identity,
+                injected=injected,
             )
         )
     for rule, severity, message, place, name, container, fix, exemption in findings:

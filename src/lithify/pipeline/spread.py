@@ -20,7 +20,7 @@ _TOKENS = 16_000
 """That many numbers fit into a pipe before anybody reads."""
 
 
-class _Spool:
+class Spool:
     """Records in an unnamed file, and where each of them is: input, offset, bytes of the key, bytes of the result."""
 
     def __init__(self) -> None:
@@ -35,6 +35,7 @@ class _Spool:
         os.close(self.descriptor)  # the report reads it as often as it is iterated: its end is ours
 
     def add(self, number: int, record: Record) -> None:
+        """Keep the record of one input."""
         key, blob = record
         self.index.extend((number, self._size, len(key), len(blob)))
         self._pending += (key, blob)
@@ -42,6 +43,12 @@ class _Spool:
         self._length += len(key) + len(blob)
         if self._length > _FLUSH:
             self.flush()
+
+    def records(self) -> Iterator[Record]:
+        """Yield what was added, in that order, as often as it is called."""
+        self.flush()
+        for start in range(0, len(self.index), 4):
+            yield _read(self, *self.index[start + 1 : start + 4])
 
     def flush(self) -> None:
         _write(self.descriptor, b"".join(self._pending))
@@ -87,7 +94,7 @@ def spread(
     for token in range(-(-len(inputs) // size)):
         os.write(writer, _TOKEN.pack(token))
     os.close(writer)
-    spools = [_Spool() for _ in range(max(count, 1))]
+    spools = [Spool() for _ in range(max(count, 1))]
     children: list[int] = []
     try:
         children += [_fork(spool, reader, inputs, work, size) for spool in spools[1:]]
@@ -108,7 +115,7 @@ def spread(
     return lambda: (_read(spools[spool], *place) for spool, *place in places)
 
 
-def _places(spools: list[_Spool], count: int) -> list[tuple[int, int, int, int]]:
+def _places(spools: list[Spool], count: int) -> list[tuple[int, int, int, int]]:
     places = [(-1, 0, 0, 0)] * count
     for which, spool in enumerate(spools):
         numbers = iter(spool.index)
@@ -117,19 +124,19 @@ def _places(spools: list[_Spool], count: int) -> list[tuple[int, int, int, int]]
     return places
 
 
-def _read(spool: _Spool, offset: int, key: int, blob: int) -> Record:
+def _read(spool: Spool, offset: int, key: int, blob: int) -> Record:
     data = os.pread(spool.descriptor, key + blob, offset)
     return data[:key], data[key:]
 
 
-def _work(spool: _Spool, reader: int, inputs: Sequence[Entry], work: Callable[[Entry], Record], size: int) -> None:
+def _work(spool: Spool, reader: int, inputs: Sequence[Entry], work: Callable[[Entry], Record], size: int) -> None:
     while token := os.read(reader, _TOKEN.size):
         start = _TOKEN.unpack(token)[0] * size
         for number in range(start, min(start + size, len(inputs))):
             spool.add(number, work(inputs[number]))
 
 
-def _fork(spool: _Spool, reader: int, inputs: Sequence[Entry], work: Callable[[Entry], Record], size: int) -> int:
+def _fork(spool: Spool, reader: int, inputs: Sequence[Entry], work: Callable[[Entry], Record], size: int) -> int:
     child = os.fork()
     if child == 0:
         code = 1
@@ -146,8 +153,8 @@ def _ended_well(child: int) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def _alone(entry: Entry, work: Callable[[Entry], Record], died: Callable[[Entry], Record]) -> _Spool:
-    spool = _Spool()
+def _alone(entry: Entry, work: Callable[[Entry], Record], died: Callable[[Entry], Record]) -> Spool:
+    spool = Spool()
     child = os.fork()
     if child == 0:
         code = 1
@@ -159,7 +166,7 @@ def _alone(entry: Entry, work: Callable[[Entry], Record], died: Callable[[Entry]
             os._exit(code)
     if _ended_well(child) and spool.take_index():
         return spool
-    spool = _Spool()
+    spool = Spool()
     spool.add(0, died(entry))
     spool.flush()
     return spool

@@ -173,6 +173,7 @@ def named_container(container: ContainerVerdict) -> dict[str, Any]:
         "index": container.index,
         "name": container.name or None,
         "role": container.role or None,
+        "injected": container.injected,
         "image": container.image or None,
         "declared": container.declared,
         "effective": container.effective.value,
@@ -292,6 +293,7 @@ def _parse_container(value: dict[str, Any]) -> ContainerVerdict:
         reason=container["reason"] or "",
         location=_parse_place(value),
         id=container.get("id") or "",
+        injected=container.get("injected", False),
         places=tuple(
             (place["path"], place["kind"], place["source"] or "", place["executable"], place["size"])
             for place in value["writablePlaces"]

@@ -71,6 +71,16 @@ _FIELDS["docker"] = _FIELDS["podman"] = {
     "memory": ("HostConfig", "Memory"),
     "command": ("Config", "Cmd"),
 }
+_FIELDS["oci"] = {
+    "flag": ("root", "readonly"),
+    "privileged": ("process", "capabilities"),
+    "escalation": ("process", "noNewPrivileges"),
+    "user": ("process", "user", "uid"),
+    "added": ("process", "capabilities", "bounding"),
+    "dropped": ("process", "capabilities", "bounding"),
+    "memory": ("linux", "resources", "memory", "limit"),
+    "command": ("process", "args"),
+}
 _FIELDS["swarm"] = {
     "flag": ("ContainerSpec", "ReadOnly"),
     "user": ("ContainerSpec", "User"),
@@ -107,7 +117,8 @@ def effective(container: Container) -> tuple[State, str]:
     mounted = None if observed is None else observed.read_only
     note = "" if observed is None else observed.note
     if mounted is not None and mounted is not declared:
-        note = f"its mount table says {'ro' if mounted else 'rw'}, {field_name(container, 'flag')} says otherwise"
+        differs = f"its mount table says {'ro' if mounted else 'rw'}, {field_name(container, 'flag')} says otherwise"
+        note = f"{differs}; {note}" if note else differs
     if not (declared if mounted is None else mounted):
         return State.WRITABLE, note
     reason = container.security.can_remount

@@ -25,10 +25,12 @@ _FIELD = re.compile(r"[;,]?\s*\(?\b(owner|until)\s*[=:]\s*([^\s;,)]+)\)?")
 class Reading:
     """What one file holds: workloads, what is odd about it outside of them, and what was left out."""
 
-    __slots__ = ("comments", "depends", "documents", "lines", "oddities", "path", "skipped", "workloads")
+    __slots__ = ("comments", "depends", "documents", "lines", "oddities", "path", "pod", "skipped", "workloads")
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.pod = ""
+        """The live pod that it is of; nothing where it is of none."""
         self.workloads: list[Workload] = []
         self.oddities: list[Oddity] = []
         self.skipped: list[Skipped] = []

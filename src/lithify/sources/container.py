@@ -7,26 +7,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lithify.engines.mounts import MountPoint, process_root, read_mounts, visible_mounts
-from lithify.errors import NotPermitted
 from lithify.model.location import Location
-from lithify.model.quantity import parse_engine_size
 from lithify.model.workload import Container, Exemption, ObjectName, Observed, Volume, VolumeMount, Workload
 from lithify.sources.base import EXEMPTION_KEY, Reading, normal_path, parse_exemption
 from lithify.sources.manifest import capability_names
+from lithify.sources.mounted import observe, place_of, tmpfs_size
 
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
-_OWN = frozenset(
-    ("/dev", "/dev/shm", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/run/.containerenv", "/run/secrets")  # noqa: S108
-)
-"""What engines mount in every container unasked."""
-_INTERFACES = frozenset(
-    (
-        "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "efivarfs", "fusectl", "mqueue",
-        "nsfs", "proc", "pstore", "securityfs", "selinuxfs", "sysfs", "tracefs",
-    )
-)  # fmt: skip
-"""Filesystems that hold the kernel's interfaces, and nobody's files."""
 
 
 def read_container(found: Mapping[str, Any], engine: str) -> Reading:
@@ -134,7 +121,7 @@ def _declared_mounts(container: Container, found: Mapping[str, Any]) -> Iterator
             mount = _tmpfs(path, str(sizes.get(path) or ""), container.location)
             mount.executable = podman
         else:
-            place = _place(container.location, normal_path(path))
+            place = place_of(container.location, normal_path(path))
             mount = VolumeMount(normal_path(path), _volume(item, place), place)
             mount.executable = "noexec" not in texts(item.get("Options"))
         mount.read_only = item.get("RW") is False
@@ -143,23 +130,11 @@ def _declared_mounts(container: Container, found: Mapping[str, Any]) -> Iterator
 
 def _tmpfs(path: str, size: str, location: Location) -> VolumeMount:
     path = normal_path(path)
-    place = _place(location, path)
+    place = place_of(location, path)
     volume = Volume("", "tmpfs", place)
     volume.memory = True
-    volume.size = _size(size)
+    volume.size = tmpfs_size(size)
     return VolumeMount(path, volume, place)
-
-
-def _place(location: Location, path: str) -> Location:
-    return location.below(("Mounts", path))
-
-
-def _size(text: str) -> int | None:
-    """Return a size of tmpfs's options; None without one. A share of memory is a limit of unknown size."""
-    try:
-        return 0 if text.endswith("%") else parse_engine_size(text) or None
-    except ValueError:
-        return None
 
 
 def _volume(item: Mapping[str, Any], location: Location) -> Volume:
@@ -173,65 +148,8 @@ def _volume(item: Mapping[str, Any], location: Location) -> Volume:
 
 
 def _observe(container: Container, found: Mapping[str, Any]) -> None:
-    """Look at the mount table of a running container, and put what it says in the place of what was declared."""
     written = found.get("SizeRw")
-    observed = container.observed = Observed(written=written if isinstance(written, int) else None)
+    container.observed = Observed(written=written if isinstance(written, int) else None)
     state = _mapping(found, "State")
     pid = state.get("Pid")
-    if state.get("Running") is not True or not isinstance(pid, int) or pid <= 0:
-        observed.note = "it does not run: judged by its flag"
-        return
-    try:
-        mounts = read_mounts(pid)
-        root = process_root(mounts)
-        if root is None or not _is_of(pid, container.id, mounts):
-            observed.note = "its mount table can't be seen from here: judged by its flag"
-            return
-    except NotPermitted:
-        observed.note = "its mount table may not be read: judged by its flag"
-        return
-    observed.read_only = root.read_only
-    declared = {mount.path: mount for mount in container.mounts}
-    container.mounts = tuple(
-        _mounted(point, declared.get(str(point.path)), container.location)
-        for point in sorted(visible_mounts(mounts), key=lambda point: str(point.path))
-        if point is not root and (str(point.path) in declared or _holds_files(point))
-    )
-
-
-def _is_of(pid: int, identity: str, mounts: Iterable[MountPoint]) -> bool:
-    """Tell whether process `pid` of this host is in the container: the engine's pid may be one of another machine."""
-    if len(identity) < 32:
-        return False
-    try:
-        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
-            if identity in file.read(1 << 16):
-                return True
-    except OSError:
-        return False
-    return any(identity in str(mount.root) for mount in mounts)  # its hosts file, where it has no cgroup of its own
-
-
-def _holds_files(point: MountPoint) -> bool:
-    """Tell whether files of somebody may lie there: no interface of the kernel, no device, no masked path."""
-    if point.filesystem in _INTERFACES or (point.filesystem == "devtmpfs" and str(point.root) != "/"):
-        return False
-    return not str(point.path).startswith(("/proc/", "/sys/"))
-
-
-def _mounted(point: MountPoint, declared: VolumeMount | None, location: Location) -> VolumeMount:
-    """Return what is mounted, as what it was asked for as."""
-    path = str(point.path)
-    place = _place(location, path)
-    if declared is not None:
-        mount = VolumeMount(path, declared.volume, place)
-    else:
-        memory = point.filesystem == "tmpfs"
-        kind = "engine" if path in _OWN else "tmpfs" if memory else "mount"
-        volume = Volume("" if memory else point.source, kind, place)
-        volume.memory = memory
-        volume.size = _size(point.option("size") or "")
-        mount = VolumeMount(path, volume, place)
-    mount.read_only = point.read_only
-    mount.executable = point.executable
-    return mount
+    observe(container, pid if state.get("Running") is True and isinstance(pid, int) else 0)

@@ -5,7 +5,8 @@ spec wherever it stands. Values mean what kubectl reads in them. What is odd on 
 key, a scalar where a container should be) is kept for the rules that explain it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from lithify.documents.scalar import EVERYWHERE
 from lithify.documents.yaml import (
@@ -139,6 +140,32 @@ def read_manifest(path: str, data: bytes) -> Reading:
     if b"lithify:" in data:
         read_exemptions(reading, documents, data)
     return reading
+
+
+def read_object(path: str, value: Mapping[str, Any], *, index: int = 0, route: Route = ()) -> Reading:
+    """Return the workloads of a live object; `route` is where it stands in the object that `path` names."""
+    from lithify.documents.live import LiveDocument
+
+    reading = Reading(path)
+    reading.documents = 1
+    document = LiveDocument(index, value)
+    manifest = _Manifest(reading, document)
+    manifest.annotated = True
+    manifest.read(document.root, route)
+    return reading
+
+
+def read_annotations(metadata: Mapping[str, Any]) -> Iterator[Exemption]:
+    """Yield the exemptions that annotations and labels of a live object give."""
+    for origin in ("annotations", "labels"):
+        for key, value in (metadata.get(origin) or {}).items():
+            if key.startswith(EXEMPTION_KEY):
+                yield parse_exemption(key.removeprefix(EXEMPTION_KEY), str(value), origin=origin.rstrip("s"))
+
+
+def template_route(kind: str) -> Route:
+    """Return the keys from an object of `kind` to its pod template; nothing for a pod, and for kinds of others."""
+    return _PODS.get(kind, ())[:-1]
 
 
 def read_exemptions(reading: Reading, documents: list[Document], data: bytes) -> None:

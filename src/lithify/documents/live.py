@@ -1,0 +1,34 @@
+"""Plain data as the nodes of a document that nobody wrote: objects that an API server answered with."""
+
+from typing import Any
+
+from lithify.documents.yaml import Document, MappingNode, Node, ScalarNode, SequenceNode
+from lithify.model.location import Route
+
+_TAG: Any = None
+"""What `documents.yaml` composes: a scalar gets its meaning where somebody asks."""
+
+
+class LiveDocument(Document):
+    """One object without lines."""
+
+    def __init__(self, index: int, value: Any) -> None:
+        super().__init__(index, to_node(value), 0, b"")
+
+    def find(self, _anchor: object, _tail: Route) -> tuple[int, int]:
+        """Return no place: there is no text."""
+        return 0, 0
+
+
+def to_node(value: Any) -> Node:
+    """Return the node of plain JSON data."""
+    kind = type(value)
+    if kind is dict:
+        return MappingNode(_TAG, [(ScalarNode(_TAG, key, style='"'), to_node(item)) for key, item in value.items()])
+    if kind is list:
+        return SequenceNode(_TAG, [to_node(item) for item in value])
+    if kind is str:
+        return ScalarNode(_TAG, value, style='"')
+    if kind is bool:
+        return ScalarNode(_TAG, "true" if value else "false")
+    return ScalarNode(_TAG, "null" if value is None else str(value))

@@ -1,0 +1,185 @@
+"""The containers that run on this host, whatever started them: by their shims and monitors, and the bundles of these.
+
+A shim of containerd (Kubernetes, Docker) works in the bundle of its first container, and the other containers of the
+pod lie beside it; conmon (CRI-O, Podman) is told its bundle. A bundle's `config.json` says what the runtime was asked
+for, the mount table of its first process what came of it. No daemon is asked, so none needs to answer.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from lithify.errors import NotPermitted
+
+_ID = re.compile(rb"[0-9a-f]{64}")
+_SPEC_LIMIT = 16 << 20
+_SHORT = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeContainer:
+    """One container of this host, running or known to its runtime."""
+
+    id: str
+    runtime: str
+    """Who manages it: `containerd`, `docker`, `cri-o`, `podman`, or `cri` where the CRI was asked."""
+    pid: int = 0
+    """Its first process, 0 where it does not run."""
+    state: str = "running"
+    """As the runtime calls it: `running`, `exited`, `created`, `unknown`."""
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    """The OCI configuration that it was made from; empty where it is not there to be read."""
+    name: str = ""
+    """What it is called in its pod, or by its engine."""
+    pod: str = ""
+    namespace: str = ""
+    image: str = ""
+    privileged: bool | None = None
+    """What the runtime was asked for; None where only its capabilities tell."""
+
+
+_NAMES = ("io.kubernetes.cri.container-name", "io.kubernetes.container.name")
+_PODS = ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name")
+_NAMESPACES = ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace")
+_IMAGES = ("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName", "io.podman.annotations.image")
+_TYPES = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType")
+
+
+def read_node() -> Iterator[NodeContainer]:
+    """Yield the containers that shims and monitors of this host serve, the sandboxes of pods left out.
+
+    NotPermitted where others' processes can't be looked into.
+    """
+    if os.geteuid() != 0:
+        raise NotPermitted("the shims of a node are looked into as root only", hint="run lithify as root")
+    seen: set[str] = set()
+    for runtime, bundle in _bundles():
+        identity = _identity(bundle)
+        if identity in seen:
+            continue
+        seen.add(identity)
+        spec = _read_spec(bundle)
+        annotations = spec.get("annotations")
+        annotations = annotations if isinstance(annotations, dict) else {}
+        if _first(annotations, _TYPES) == "sandbox":
+            continue
+        yield NodeContainer(
+            id=identity,
+            runtime=_manager(runtime, bundle),
+            pid=_pid(bundle),
+            spec=spec,
+            name=_first(annotations, _NAMES),
+            pod=_first(annotations, _PODS),
+            namespace=_first(annotations, _NAMESPACES),
+            image=_first(annotations, _IMAGES),
+        )
+
+
+def pids_here() -> dict[str, int]:
+    """Return the first process of each container of this host, by the container's id; as far as we may look."""
+    found: dict[str, int] = {}
+    for pid in _pids():
+        match = _ID.findall(_read(f"/proc/{pid}/cgroup", _SHORT))
+        if match:
+            found.setdefault(match[-1].decode(), pid)
+    if os.geteuid() == 0:
+        for _, bundle in _bundles():
+            pid = _pid(bundle)
+            if pid:
+                found[_identity(bundle)] = pid
+    return found
+
+
+def endpoints() -> tuple[str, ...]:
+    """Return the sockets of the containerds whose shims run here, for a client of the CRI."""
+    found = []
+    for pid in _pids():
+        words = _command(pid)
+        if words and os.path.basename(words[0]).startswith("containerd-shim") and "k8s.io" in words:
+            found += [after for word, after in pairwise(words) if word in ("-address", "--address")]
+    return tuple(f"unix://{one.removeprefix('unix://')}" for one in dict.fromkeys(found))
+
+
+def _bundles() -> Iterator[tuple[str, str]]:
+    """Yield, with the name of who serves it, each bundle; as seen from the root of that process, which may be ours."""
+    for pid in _pids():
+        words = _command(pid)
+        program = os.path.basename(words[0]) if words else ""
+        if program.startswith("containerd-shim"):
+            try:
+                beside = os.path.dirname(os.readlink(f"/proc/{pid}/cwd"))
+                home = f"/proc/{pid}/root{beside}"
+                bundles = sorted(entry.name for entry in os.scandir(home) if entry.is_dir(follow_symlinks=False))
+            except OSError:
+                continue
+            yield from (("containerd", f"{home}/{name}") for name in bundles)
+        elif program == "conmon":
+            for word, after in pairwise(words):
+                if word in ("-b", "--bundle"):
+                    yield "conmon", f"/proc/{pid}/root{after}"
+
+
+def _manager(runtime: str, bundle: str) -> str:
+    """Return who manages a bundle, by where it lies."""
+    if runtime == "conmon":
+        return "podman" if "libpod" in bundle or not _is_crio(bundle) else "cri-o"
+    return "docker" if "/moby/" in bundle else "containerd"
+
+
+def _is_crio(bundle: str) -> bool:
+    annotations = _read_spec(bundle).get("annotations")
+    return isinstance(annotations, dict) and any(key.startswith("io.kubernetes.cri-o.") for key in annotations)
+
+
+def _identity(bundle: str) -> str:
+    name = os.path.basename(bundle)
+    return os.path.basename(os.path.dirname(bundle)) if name == "userdata" else name
+
+
+def _pid(bundle: str) -> int:
+    for name in ("init.pid", "pidfile"):
+        text = _read(f"{bundle}/{name}", 32).strip()
+        if text.isdigit() and os.path.exists(f"/proc/{int(text)}"):
+            return int(text)
+    return 0
+
+
+def _read_spec(bundle: str) -> dict[str, Any]:
+    try:
+        found = json.loads(_read(f"{bundle}/config.json", _SPEC_LIMIT))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _first(annotations: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+    return next((str(annotations[key]) for key in keys if annotations.get(key)), "")
+
+
+def _pids() -> list[int]:
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _command(pid: int) -> list[str]:
+    return [os.fsdecode(word) for word in _read(f"/proc/{pid}/cmdline", _SHORT).split(b"\0")[:-1]]
+
+
+def _read(path: str, limit: int) -> bytes:
+    """Return the beginning of a file of a process or runtime; nothing where it is gone or may not be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        data = bytearray()
+        while len(data) < limit and (more := os.read(descriptor, min(limit - len(data), 1 << 20))):
+            data += more
+        return bytes(data)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,103 @@
+"""What the mount table of a running container says, put in the place of what was declared for it."""
+
+from collections.abc import Iterable
+
+from lithify.engines.mounts import MountPoint, process_root, read_mounts, visible_mounts
+from lithify.errors import NotPermitted
+from lithify.model.location import Location
+from lithify.model.quantity import parse_engine_size
+from lithify.model.workload import Container, Observed, Volume, VolumeMount
+
+_OWN = frozenset(
+    (
+        "/dev", "/dev/shm", "/dev/termination-log", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf",  # noqa: S108
+        "/run/.containerenv", "/run/secrets",
+    )
+)  # fmt: skip
+"""What engines mount in every container unasked."""
+_INTERFACES = frozenset(
+    (
+        "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "efivarfs", "fusectl", "mqueue",
+        "nsfs", "proc", "pstore", "securityfs", "selinuxfs", "sysfs", "tracefs",
+    )
+)  # fmt: skip
+"""Filesystems that hold the kernel's interfaces, and nobody's files."""
+
+
+def observe(container: Container, pid: int, *, identity: str = "") -> None:
+    """Look at the mounts of a container whose first process is `pid`, 0 where it does not run.
+
+    They are believed only if that process is in the container, by `identity` (else the container's id) in its cgroup or
+    its mounts; where they can't be read the reason is noted.
+    """
+    observed = container.observed = container.observed or Observed()
+    if pid <= 0:
+        observed.note = observed.note or "it does not run: judged by its flag"
+        return
+    try:
+        mounts = read_mounts(pid)
+        root = process_root(mounts)
+        if root is None or not _is_of(pid, identity or container.id, mounts):
+            observed.note = "its mount table can't be seen from here: judged by its flag"
+            return
+    except NotPermitted:
+        observed.note = "its mount table may not be read: judged by its flag"
+        return
+    observed.read_only = root.read_only
+    declared = {mount.path: mount for mount in container.mounts}
+    container.mounts = tuple(
+        _mounted(point, declared.get(str(point.path)), container.location)
+        for point in sorted(visible_mounts(mounts), key=lambda point: str(point.path))
+        if point is not root and (str(point.path) in declared or _holds_files(point))
+    )
+
+
+def place_of(location: Location, path: str) -> Location:
+    """Return the place of a mount in what an engine says of a container."""
+    return location.below(("Mounts", path))
+
+
+def tmpfs_size(text: str) -> int | None:
+    """Return a size of tmpfs's options; None without one. A share of memory is a limit of unknown size."""
+    try:
+        return 0 if text.endswith("%") else parse_engine_size(text) or None
+    except ValueError:
+        return None
+
+
+def _is_of(pid: int, identity: str, mounts: Iterable[MountPoint]) -> bool:
+    """Tell whether process `pid` of this host is in the container: the engine's pid may be one of another machine."""
+    if len(identity) < 32:
+        return False
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
+            if identity in file.read(1 << 16):
+                return True
+    except OSError:
+        return False
+    return any(identity in str(mount.root) for mount in mounts)  # its hosts file, where it has no cgroup of its own
+
+
+def _holds_files(point: MountPoint) -> bool:
+    """Tell whether files of somebody may lie there: no interface of the kernel, no device, no masked path."""
+    if point.filesystem in _INTERFACES or (point.filesystem == "devtmpfs" and str(point.root) != "/"):
+        return False
+    return not str(point.path).startswith(("/proc/", "/sys/"))
+
+
+def _mounted(point: MountPoint, declared: VolumeMount | None, location: Location) -> VolumeMount:
+    """Return what is mounted, as what it was asked for as."""
+    path = str(point.path)
+    place = place_of(location, path)
+    if declared is not None:
+        mount = VolumeMount(path, declared.volume, place)
+    else:
+        memory = point.filesystem == "tmpfs"
+        kind = "engine" if path in _OWN else "tmpfs" if memory else "mount"
+        volume = Volume("" if memory else point.source, kind, place)
+        volume.memory = memory
+        volume.size = tmpfs_size(point.option("size") or "")
+        mount = VolumeMount(path, volume, place)
+    mount.read_only = point.read_only
+    mount.executable = point.executable
+    return mount

@@ -1,0 +1,190 @@
+"""The containers of this node, judged by what their runtime was asked for and by their mount tables.
+
+No API server is asked: what the node itself does is what holds, also when the cluster is out of reach or lies.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lithify.engines.cri import find_crictl, read_cri
+from lithify.engines.node import NodeContainer, read_node
+from lithify.errors import EngineUnreachable, NothingToExamine
+from lithify.model.finding import Skipped
+from lithify.model.location import Location
+from lithify.model.path import printable
+from lithify.model.workload import Container, ObjectName, Observed, Volume, VolumeMount, Workload
+from lithify.sources.base import Reading, normal_path
+from lithify.sources.container import memory_volumes
+from lithify.sources.manifest import capability_names
+from lithify.sources.mounted import observe, place_of, tmpfs_size
+
+_DEFAULT_CAPABILITIES = frozenset(
+    (
+        "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
+        "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+    )
+)  # fmt: skip
+"""What containerd and Docker leave a container that asks for nothing; CRI-O and Podman leave fewer."""
+_OWN = frozenset(("/dev", "/dev/shm", "/run/.containerenv", "/run/secrets"))  # noqa: S108
+_EMPTY_DIR = "/volumes/kubernetes.io~empty-dir/"
+_KINDS = {
+    _EMPTY_DIR: "emptyDir",
+    "/volumes/kubernetes.io~configmap/": "configMap",
+    "/volumes/kubernetes.io~secret/": "secret",
+    "/volumes/kubernetes.io~projected/": "projected",
+    "/volumes/kubernetes.io~downward-api/": "downwardAPI",
+    "/volumes/kubernetes.io~csi/": "persistentVolumeClaim",
+    "/volumes/kubernetes.io~local-volume/": "persistentVolumeClaim",
+    "/volumes/kubernetes.io~nfs/": "nfs",
+}
+
+
+def read_here(names: Sequence[str] = ()) -> Iterator[Reading]:
+    """Yield a reading of each container of this node, or of those named: a pod, `NAMESPACE/POD`, a container, or an id.
+
+    Running ones by their shims and monitors, whatever engine they are of; where crictl is there, also those that do
+    not run. NothingToExamine where a name is nobody's or nothing runs here.
+    """
+    found = {container.id: container for container in read_node()}
+    skipped = _ask_cri(found)
+    chosen = [one for one in found.values() if not names or any(_is_called(one, name) for name in names)]
+    for name in names:
+        if not any(_is_called(one, name) for one in found.values()):
+            raise NothingToExamine(f"this node has no container {printable(name)!r}", hint="see `crictl ps --all`")
+    if not chosen:
+        raise NothingToExamine("no container runs on this node", hint="is its runtime up?")
+    yield from (read_node_container(one) for one in sorted(chosen, key=_order))
+    if skipped:
+        reading = Reading("node")
+        reading.skipped = [Skipped(Location("node"), skipped)]
+        yield reading
+
+
+def _ask_cri(found: dict[str, NodeContainer]) -> str:
+    """Add what the CRI knows to what was seen; return why it knows less than it might."""
+    crictl = find_crictl()
+    if not crictl:
+        return "crictl is not installed: containers that do not run are not seen"
+    try:
+        for one in read_cri(crictl):
+            seen = found.get(one.id)
+            found[one.id] = one if seen is None else _joined(seen, one)
+    except EngineUnreachable as error:
+        return f"containers that do not run are not seen: {error}"
+    return ""
+
+
+def _joined(seen: NodeContainer, said: NodeContainer) -> NodeContainer:
+    """Return what the shim's bundle shows, with the words that only the CRI has."""
+    return NodeContainer(
+        id=seen.id,
+        runtime=seen.runtime,
+        pid=seen.pid or said.pid,
+        state=said.state,
+        spec=seen.spec or said.spec,
+        name=seen.name or said.name,
+        pod=seen.pod or said.pod,
+        namespace=seen.namespace or said.namespace,
+        image=seen.image or said.image,
+        privileged=said.privileged,
+    )
+
+
+def _order(one: NodeContainer) -> tuple[str, ...]:
+    return one.namespace, one.pod, one.name, one.id
+
+
+def _is_called(one: NodeContainer, name: str) -> bool:
+    return name in (one.pod, one.name, f"{one.namespace}/{one.pod}") or (len(name) >= 8 and one.id.startswith(name))
+
+
+def read_node_container(one: NodeContainer) -> Reading:
+    """Return the reading of one container of this node, called `node:NAMESPACE/POD/CONTAINER` or `node:ID`."""
+    name = "/".join(part for part in (one.namespace, one.pod, one.name) if part) or one.id[:12]
+    reading = Reading(f"node:{name}")
+    reading.documents = 1
+    here = Location(reading.path)
+    subject = ObjectName("Pod", one.pod, one.namespace, "v1") if one.pod else ObjectName("Container", name)
+    workload = Workload(subject, "oci", here)
+    container = Container(workload, "containers", 0, one.name or one.id[:12], here)
+    container.id = one.id
+    container.image = one.image
+    container.observed = Observed()
+    if one.spec:
+        _fill(container, one)
+    else:
+        container.observed.note = "its configuration can't be read: judged by its mount table alone"
+    observe(container, one.pid)
+    if not one.spec:
+        container.security.read_only_root = container.observed.read_only
+    workload.containers = (container,)
+    workload.volumes = memory_volumes(container.mounts)
+    reading.workloads.append(workload)
+    return reading
+
+
+def _fill(container: Container, one: NodeContainer) -> None:
+    """Set what the runtime was asked for."""
+    spec = one.spec
+    process, linux = _mapping(spec, "process"), _mapping(spec, "linux")
+    container.command = tuple(str(word) for word in process.get("args") or ())
+    limit = _mapping(_mapping(linux, "resources"), "memory").get("limit")
+    container.memory_limit = limit if isinstance(limit, int) and limit > 0 else None
+    security = container.security
+    security.read_only_root = _mapping(spec, "root").get("readonly") is True
+    bounding = set(capability_names(tuple(_mapping(process, "capabilities").get("bounding") or ())))
+    security.added_capabilities = tuple(sorted(bounding - _DEFAULT_CAPABILITIES))
+    if not bounding & _DEFAULT_CAPABILITIES or bounding < {"NET_BIND_SERVICE"}:
+        security.dropped_capabilities = ("ALL",)
+    # Nothing but `privileged` gives every capability and masks no path of /proc.
+    everything = len(bounding) > 35 and not linux.get("maskedPaths")
+    security.privileged = everything if one.privileged is None else one.privileged
+    security.escalation = process.get("noNewPrivileges") is not True
+    uid = _mapping(process, "user").get("uid")
+    security.run_as_user = uid if isinstance(uid, int) else 0
+    security.user_namespace = any(_is_user(item) for item in linux.get("namespaces") or ())
+    security.seccomp = "Localhost" if linux.get("seccomp") else "Unconfined"
+    container.mounts = tuple(_declared(container, spec))
+
+
+def _is_user(item: object) -> bool:
+    return isinstance(item, dict) and item.get("type") == "user"
+
+
+def _declared(container: Container, spec: Mapping[str, Any]) -> Iterator[VolumeMount]:
+    for item in spec.get("mounts") or ():
+        if not isinstance(item, dict) or item.get("type") not in ("bind", "tmpfs"):
+            continue
+        path, source = normal_path(str(item.get("destination") or "/")), str(item.get("source") or "")
+        options = [str(option) for option in item.get("options") or ()]
+        if item["type"] == "tmpfs" and path in _OWN:
+            continue
+        volume = _volume(container, path, source, memory=item["type"] == "tmpfs")
+        volume.size = tmpfs_size(next((word[5:] for word in options if word.startswith("size=")), ""))
+        mount = VolumeMount(path, volume, place_of(container.location, path))
+        mount.read_only = "ro" in options
+        mount.executable = "noexec" not in options
+        yield mount
+
+
+def _volume(container: Container, path: str, source: str, *, memory: bool) -> Volume:
+    place = place_of(container.location, path)
+    if memory:
+        volume = Volume("", "tmpfs", place)
+        volume.memory = True
+        return volume
+    for part, kind in _KINDS.items():
+        if part in source:
+            return Volume(source.partition(part)[2].split("/")[0], kind, place)
+    # What kubelet and engines keep for the container itself is theirs; all else is a directory of the host.
+    own = ("/containers/", "/etc-hosts", "/sandboxes/", "/hostname", "/resolv.conf", "/hosts", "/shm", "/userdata/")
+    if any(source.endswith(end) or (end.endswith("/") and end in source) for end in own):
+        return Volume(source, "engine", place)
+    volume = Volume(source, "bind", place)
+    volume.host_path = source
+    return volume
+
+
+def _mapping(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = found.get(key)
+    return value if isinstance(value, dict) else {}
