@@ -13,7 +13,7 @@ class LiveDocument(Document):
     """One object without lines."""
 
     def __init__(self, index: int, value: Any) -> None:
-        super().__init__(index, to_node(value), 0, b"")
+        super().__init__(index, to_node(value), (0, b"", 0, 0, 0))
 
     def find(self, _anchor: object, _tail: Route) -> tuple[int, int]:
         """Return no place: there is no text."""

@@ -307,7 +307,7 @@ def refusal(answer: Answer, method: str, path: str) -> Exception:
         return Conflict(f"the API server met a conflict: {words}", hint="look at the object, then run it again")
     if status in (400, 422):
         return EngineRefused(f"the API server refused it: {words}", hint="mend what it names")
-    if status in _TRANSIENT:
+    if status in _TRANSIENT and status != 500:  # 500 has words, as of a field that apply does not know
         return EngineUnreachable(f"the API server can't answer ({status}): {words}", hint="try again later")
     return EngineRefused(f"the API server answered {status}: {words}", hint="see what it says")
 

@@ -148,6 +148,10 @@ class Cluster:
         it, or begins anew and leaves out what was given before.
         """
         query: Query = {"labelSelector": label_selector, "fieldSelector": field_selector, "limit": page}
+        return (items for items, _ in self._lists(resource, namespace, query))
+
+    def _lists(self, resource: Resource, namespace: str | None, query: Query) -> Iterator[tuple[list[Json], str]]:
+        """Yield the pages of a list, each with the `resourceVersion` that a watch can go on from."""
         path = resource.path(namespace)
         given: set[str] = set()
         token, restarts = "", 0
@@ -167,8 +171,9 @@ class Cluster:
                 # Items of a list don't say what they are.
                 one.setdefault("apiVersion", resource.api_version)
                 one.setdefault("kind", resource.kind)
-            yield items
-            token = str((found.get("metadata") or {}).get("continue") or "")
+            metadata = found.get("metadata") or {}
+            yield items, str(metadata.get("resourceVersion") or "")
+            token = str(metadata.get("continue") or "")
             if not token:
                 return
 
@@ -267,13 +272,18 @@ class Cluster:
         the stream early; where it no longer knows `since` it begins anew with what is there, as ADDED.
         """
         deadline = time.monotonic() + timeout
+        selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
         while (left := deadline - time.monotonic()) > 0:
+            if not since:
+                # Listed first: a watch that begins by itself is refused where etcd is older than the API server wants.
+                for items, version in self._lists(resource, namespace, {**selectors, "limit": _PAGE}):
+                    since = version
+                    yield from (("ADDED", item) for item in items)
             query: Query = {
+                **selectors,
                 "watch": True,
                 "allowWatchBookmarks": True,
                 "resourceVersion": since,
-                "labelSelector": label_selector,
-                "fieldSelector": field_selector,
                 "timeoutSeconds": max(int(left), 1),
             }
             began = time.monotonic()
@@ -352,7 +362,7 @@ class Cluster:
                     hint="does the pod still run?",
                 ) from error
         finally:
-            socket.close(timeout=1)
+            socket.shutdown()  # `close` leaves the descriptor open where the server has said goodbye already
         return _exit(status, bytes(output))
 
     def allows(self, verb: str, resource: Resource, namespace: str | None = None, *, subresource: str = "") -> bool:

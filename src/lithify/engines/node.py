@@ -8,16 +8,19 @@ for, the mount table of its first process what came of it. No daemon is asked, s
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from lithify.engines.mounts import root_overlay
 from lithify.errors import NotPermitted
 
 _ID = re.compile(rb"[0-9a-f]{64}")
 _SPEC_LIMIT = 16 << 20
 _SHORT = 1 << 16
+_ENTRIES = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +60,7 @@ def read_node() -> Iterator[NodeContainer]:
     if os.geteuid() != 0:
         raise NotPermitted("the shims of a node are looked into as root only", hint="run lithify as root")
     seen: set[str] = set()
+    pids = pids_here()
     for runtime, bundle in _bundles():
         identity = _identity(bundle)
         if identity in seen:
@@ -70,7 +74,7 @@ def read_node() -> Iterator[NodeContainer]:
         yield NodeContainer(
             id=identity,
             runtime=_manager(runtime, bundle),
-            pid=_pid(bundle),
+            pid=pids.get(identity) or _pid(bundle),
             spec=spec,
             name=_first(annotations, _NAMES),
             pod=_first(annotations, _PODS),
@@ -83,15 +87,37 @@ def pids_here() -> dict[str, int]:
     """Return the first process of each container of this host, by the container's id; as far as we may look."""
     found: dict[str, int] = {}
     for pid in _pids():
-        match = _ID.findall(_read(f"/proc/{pid}/cgroup", _SHORT))
+        # The monitor of a container has its id in its own control group as well.
+        lines = [line for line in _read(f"/proc/{pid}/cgroup", _SHORT).splitlines() if b"conmon" not in line]
+        match = _ID.findall(b"\n".join(lines))
         if match:
             found.setdefault(match[-1].decode(), pid)
-    if os.geteuid() == 0:
-        for _, bundle in _bundles():
-            pid = _pid(bundle)
-            if pid:
-                found[_identity(bundle)] = pid
     return found
+
+
+def layer_bytes(pid: int) -> int | None:
+    """Return how many bytes the files hold in the upper layer under the root of process `pid`.
+
+    None where its root is no overlay that we can look into, or holds too much to be counted here.
+    """
+    try:
+        layer = root_overlay(pid)
+    except NotPermitted:
+        return None
+    if layer is None:
+        return None
+    total, left = 0, _ENTRIES
+    try:
+        for _, folders, files, descriptor in os.fwalk(layer.upper):  # by descriptors, and never through a link
+            left -= len(folders) + len(files)
+            if left < 0:
+                return None
+            for name in files:
+                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+                total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    except OSError:
+        return None  # changed while it was looked at
+    return total
 
 
 def endpoints() -> tuple[str, ...]:
@@ -141,6 +167,7 @@ def _identity(bundle: str) -> str:
 
 
 def _pid(bundle: str) -> int:
+    """Return the pid that the runtime noted: one of its own pid namespace, to be believed only if it fits."""
     for name in ("init.pid", "pidfile"):
         text = _read(f"{bundle}/{name}", 32).strip()
         if text.isdigit() and os.path.exists(f"/proc/{int(text)}"):

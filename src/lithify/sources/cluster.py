@@ -20,6 +20,7 @@ from lithify.sources.base import Reading, left_out
 from lithify.sources.manifest import FLAG, read_annotations, read_object, template_route
 from lithify.sources.mounted import observe
 
+_BLOCK = 4096
 _DEEPEST = 6
 """Owners above one another; chains of real operators have three."""
 
@@ -51,9 +52,10 @@ def read_cluster(
     places: Sequence[str | None] = namespaces or ([cluster.namespace] if names else [None])
     reader = _Reader(cluster)
     met: set[tuple[str, str]] = set()
-    left = 0
+    left = seen = 0
     for place in places:
         for pod in _pods(cluster, place):
+            seen += 1
             reading, called = reader.read(pod)
             matching = called.intersection(kinds)
             if kinds and not matching:
@@ -68,6 +70,9 @@ def read_cluster(
                 f"no pod of {printable(kind)}/{printable(name)} in namespace {where}",
                 hint="see `kubectl get pods`; name another with --namespace",
             )
+    if not seen:
+        where = " in namespace " + ", ".join(namespaces) if namespaces else ""
+        raise NothingToExamine(f"cluster {cluster.name} has no pod{printable(where)}", hint="see `kubectl get pods -A`")
     if left:
         yield "", left_out(f"cluster:{cluster.name}", f"{left} more pods belong to objects that were not named")
 
@@ -142,11 +147,11 @@ class _Reader:
             notes.append(f"a static pod: its manifest lies on node {node}")
         running = "running" in (status.get("state") or {})
         pid = self._here.get(container.id, 0) if running and container.id else 0
-        written = self._written_by(node, pod, container.name) if running else None
-        container.observed = Observed(written=written)
+        container.observed = Observed()
         if not running:
             notes.append("it does not run: judged by its flag")
         elif not pid:
+            container.observed.written = self._written_by(node, pod, container.name)
             notes.append(f"it runs on node {node}: judged by its flag")
         else:
             observe(container, pid)
@@ -172,9 +177,11 @@ class _Reader:
         for pod in found.get("pods") or []:
             uid = str((pod.get("podRef") or {}).get("uid") or "")
             for container in pod.get("containers") or []:
-                used = (container.get("rootfs") or {}).get("usedBytes")
-                if isinstance(used, int):
-                    written[uid, str(container.get("name"))] = used
+                rootfs = container.get("rootfs") or {}
+                used, inodes = rootfs.get("usedBytes"), rootfs.get("inodesUsed")
+                if isinstance(used, int) and isinstance(inodes, int):
+                    # A block for each directory and mount point is there before anything is written.
+                    written[uid, str(container.get("name"))] = max(used - inodes * _BLOCK, 0)
         return written
 
     def _owner_of(self, pod: dict[str, Any]) -> _Owner:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from lithify.engines.mounts import MountPoint, process_root, read_mounts, visible_mounts
+from lithify.engines.node import layer_bytes
 from lithify.errors import NotPermitted
 from lithify.model.location import Location
 from lithify.model.quantity import parse_engine_size
@@ -44,6 +45,8 @@ def observe(container: Container, pid: int, *, identity: str = "") -> None:
         observed.note = "its mount table may not be read: judged by its flag"
         return
     observed.read_only = root.read_only
+    if not container.workload.source.startswith(("docker", "podman")):  # these say it themselves
+        observed.written = layer_bytes(pid)
     declared = {mount.path: mount for mount in container.mounts}
     container.mounts = tuple(
         _mounted(point, declared.get(str(point.path)), container.location)
