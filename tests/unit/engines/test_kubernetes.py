@@ -1,15 +1,13 @@
 """The Kubernetes client against a fake API server on loopback; tests/cluster holds it against a real one."""
 
-import json
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from tests.fake_apiserver import FakeApiServer, Reply, Script, refused, serving, write_config
 
 from lithify.engines.apiserver import missing_right
 from lithify.engines.kubernetes import POD, Cluster
@@ -23,80 +21,17 @@ from lithify.errors import (
     UsageError,
 )
 
-Reply = tuple[int, Any] | tuple[int, Any, dict[str, str]]
-Script = Callable[[str, str, dict[str, str], Any], Reply]
-
-
-class FakeApiServer(ThreadingHTTPServer):
-    """Answers as a script says; a value that is bytes goes out as it is."""
-
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self.asked: list[tuple[str, str, dict[str, str]]] = []
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: FakeApiServer
-    protocol_version = "HTTP/1.1"
-
-    def _answer(self) -> None:
-        parts = urlsplit(self.path)
-        query = dict(parse_qsl(parts.query))
-        length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length)) if length else None
-        self.server.asked.append((self.command, parts.path, query))
-        status, answer, *headers = self.server.script(self.command, parts.path, query, body)
-        data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        for name, value in (headers[0] if headers else {}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(data)
-
-    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _answer  # noqa: N815 - the names http.server has for them
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def status(code: int, message: str, **more: Any) -> Reply:
-    return code, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code, **more}
-
 
 @pytest.fixture
 def fake(tmp_path: Path) -> Iterator[Callable[[Script], tuple[Cluster, FakeApiServer]]]:
-    servers: list[FakeApiServer] = []
-    clusters: list[Cluster] = []
+    with ExitStack() as stack:
 
-    def start(script: Script) -> tuple[Cluster, FakeApiServer]:
-        server = FakeApiServer(script)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        path = tmp_path / "config"
-        write_config(path, f"http://127.0.0.1:{server.server_address[1]}")
-        clusters.append(Cluster.connect(kubeconfig=str(path)))
-        return clusters[-1], server
+        def start(script: Script) -> tuple[Cluster, FakeApiServer]:
+            server = stack.enter_context(serving(script))
+            cluster = Cluster.connect(kubeconfig=str(write_config(tmp_path / "config", server.address)))
+            return stack.enter_context(cluster), server
 
-    yield start
-    for cluster in clusters:
-        cluster.server.close()
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def write_config(path: Path, address: str) -> None:
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "fake",
-        "contexts": [{"name": "fake", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
-        "clusters": [{"name": "c", "cluster": {"server": address}}],
-        "users": [{"name": "u", "user": {"token": "sesame"}}],
-    }
-    path.write_text(json.dumps(config))
+        yield start
 
 
 def pods(first: int, count: int, token: str = "") -> Reply:
@@ -115,8 +50,8 @@ def pods(first: int, count: int, token: str = "") -> Reply:
         (418, EngineRefused, "418"),
     ],
 )
-def test_errors_are_told_apart_by_status(fake: Any, code: int, kind: type[LithifyError], words: str) -> None:
-    cluster, server = fake(lambda *_: status(code, "no such field \x1b[31m"))
+def test_errors_are_told_apart_by_refused(fake: Any, code: int, kind: type[LithifyError], words: str) -> None:
+    cluster, server = fake(lambda *_: refused(code, "no such field \x1b[31m"))
     with pytest.raises(kind) as met:
         cluster.get(POD, "web")
     assert type(met.value) is kind
@@ -127,7 +62,7 @@ def test_errors_are_told_apart_by_status(fake: Any, code: int, kind: type[Lithif
 
 
 def test_a_missing_right_is_named(fake: Any) -> None:
-    cluster, _ = fake(lambda *_: status(403, "pods is forbidden"))
+    cluster, _ = fake(lambda *_: refused(403, "pods is forbidden"))
     with pytest.raises(NotPermitted) as met:
         list(cluster.objects(POD))
     assert met.value.hint == "missing: the right to list pods in every namespace"
@@ -148,7 +83,7 @@ def test_rights_are_in_the_words_of_rbac(method: str, path: str, words: str) -> 
 
 
 def test_what_is_not_there_is_none(fake: Any) -> None:
-    cluster, _ = fake(lambda *_: status(404, "not found"))
+    cluster, _ = fake(lambda *_: refused(404, "not found"))
     assert cluster.get(POD, "web") is None
     assert cluster.delete(POD, "web") is False
     with pytest.raises(NothingToExamine):
@@ -157,12 +92,12 @@ def test_what_is_not_there_is_none(fake: Any) -> None:
 
 def test_a_busy_server_is_asked_again_and_a_change_is_not_repeated(fake: Any) -> None:
     answers: Iterator[Reply] = iter(
-        [status(503, "starting"), (429, {}, {"Retry-After": "0"}), (200, {"metadata": {"name": "web"}})]
+        [refused(503, "starting"), (429, {}, {"Retry-After": "0"}), (200, {"metadata": {"name": "web"}})]
     )
     cluster, server = fake(lambda *_: next(answers))
     assert cluster.get(POD, "web") == {"metadata": {"name": "web"}}
     assert len(server.asked) == 3
-    cluster, server = fake(lambda *_: status(503, "starting"))
+    cluster, server = fake(lambda *_: refused(503, "starting"))
     with pytest.raises(EngineUnreachable):
         cluster.delete(POD, "web")
     assert len(server.asked) == 1
@@ -174,7 +109,7 @@ def test_pages_go_on_by_the_token_of_an_expired_list(fake: Any) -> None:
             case None:
                 return pods(0, 3, "old")
             case "old":
-                return status(410, "expired", reason="Expired", metadata={"continue": "new"})
+                return refused(410, "expired", reason="Expired", metadata={"continue": "new"})
             case _:
                 return pods(3, 2)
 
@@ -183,7 +118,7 @@ def test_pages_go_on_by_the_token_of_an_expired_list(fake: Any) -> None:
 
 
 def test_a_list_that_begins_anew_gives_each_object_once(fake: Any) -> None:
-    answers = iter([pods(0, 3, "old"), status(410, "expired"), pods(0, 4, "more"), pods(4, 1)])
+    answers = iter([pods(0, 3, "old"), refused(410, "expired"), pods(0, 4, "more"), pods(4, 1)])
     cluster, _ = fake(lambda *_: next(answers))
     found = list(cluster.objects(POD))
     assert [one["metadata"]["name"] for one in found] == ["p0", "p1", "p2", "p3", "p4"]
@@ -191,7 +126,7 @@ def test_a_list_that_begins_anew_gives_each_object_once(fake: Any) -> None:
 
 
 def test_a_list_that_never_ends_is_given_up(fake: Any) -> None:
-    cluster, _ = fake(lambda _m, _p, query, _b: status(410, "gone") if query.get("continue") else pods(0, 1, "x"))
+    cluster, _ = fake(lambda _m, _p, query, _b: refused(410, "gone") if query.get("continue") else pods(0, 1, "x"))
     with pytest.raises(EngineUnreachable, match="changed faster"):
         list(cluster.objects(POD))
 
