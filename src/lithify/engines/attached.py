@@ -12,7 +12,7 @@ from lithify.engines.state import start_time
 from lithify.errors import EngineRefused
 
 _CGROUPS = "/sys/fs/cgroup"
-_NOISE = frozenset(
+NOISE = frozenset(
     PurePosixPath(path)
     for path in (
         "/.dockerenv", "/run/.containerenv", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/mtab", "/dev",
@@ -50,7 +50,7 @@ class ProcessContainer:
         pid = self.pid()
         if pid is None:
             return None
-        return root_overlay(pid, _NOISE | {mount.path for mount in read_mounts(pid)})
+        return root_overlay(pid, NOISE | {mount.path for mount in read_mounts(pid)})
 
     def logs(self, limit: int = 1 << 20) -> bytes:  # noqa: ARG002 - the Protocol's
         """Return nothing: where its output goes only its engine knows."""

@@ -31,7 +31,7 @@ def labels(run: str) -> tuple[str, ...]:
     return (
         f"{RUN}={run}",
         f"{OWNER}={pid}:{start_time(pid)}",
-        f"{BOOT}={_boot()}",
+        f"{BOOT}={boot_id()}",
         f"{NAMESPACE}={_namespace()}",
     )
 
@@ -40,7 +40,7 @@ def is_abandoned(marks: Mapping[str, str], *, local: bool) -> bool:
     """Tell whether the process that made something so labelled is gone; `local` says the engine is on this host."""
     if RUN not in marks or not local:
         return False
-    if marks.get(BOOT) != _boot():
+    if marks.get(BOOT) != boot_id():
         return True
     pid, _, started = marks.get(OWNER, "").partition(":")
     if marks.get(NAMESPACE) != _namespace() or not pid.isdigit():
@@ -48,7 +48,8 @@ def is_abandoned(marks: Mapping[str, str], *, local: bool) -> bool:
     return str(start_time(int(pid))) != started
 
 
-def _boot() -> str:
+def boot_id() -> str:
+    """Return what names this start of this kernel."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 

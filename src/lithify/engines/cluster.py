@@ -1,0 +1,709 @@
+"""Runs a workload on a real cluster for the sake of one of its containers, the member, in a scratch namespace.
+
+The cluster's own parts do everything: admission, scheduler, controllers, kubelet. A start applies the objects; a second
+start waits for the kubelet to start the container again; a replacement is the pod that the controller makes after the
+first was deleted. What the container writes is read on its node, so lithify has to run there.
+"""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lithify.engines.attached import NOISE
+from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
+from lithify.engines.copies import Change, Copied, Json, Place, below, copies, needs_of, pin, stand_in
+from lithify.engines.kubernetes import POD
+from lithify.engines.mounts import MountPoint, read_mounts, root_overlay
+from lithify.engines.scratch import EVENT, Premises
+from lithify.engines.state import start_time
+from lithify.errors import EngineRefused, LithifyError, NothingToExamine, NotPermitted
+from lithify.model.image import ImageFacts
+from lithify.model.mount import MountPlan
+from lithify.model.path import ROOT, printable
+from lithify.model.run import Target
+
+_POLL = 0.05
+_ASK = 0.2
+"""Seconds between two questions to the API server; the processes of this host are looked at more often."""
+_PATIENCE = 8.0
+"""Seconds after which what may pass by itself counts as a refusal: no pod, no room for it, no image."""
+_LONGEST = 300.0
+"""Seconds that a pod may take until the member runs: image pulls and init containers included."""
+_OTHERS = 60.0
+"""Seconds that the workloads beside the member's get to be ready."""
+_HOPELESS = frozenset((
+    "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
+    "CreateContainerError", "RunContainerError", "ImageInspectError",
+))  # fmt: skip
+
+CANNOT_SHOW = (
+    "one replica was run, on this node and in a namespace of its own: what depends on the original's traffic or data "
+    "was not reached"
+)
+"""What every run in a scratch namespace leaves open."""
+
+Arrange = Callable[[MountPlan | None], Sequence[Json]]
+"""Takes a plan of the member to the objects as their file would have them then; None leaves the member as it is."""
+
+
+@dataclass
+class ClusterEngine:
+    """Runs the objects of a file, or of a live workload, for the sake of one container of one pod."""
+
+    premises: Premises
+    arrange: Arrange
+    place: Callable[[Sequence[Json]], tuple[Sequence[Place], Place]]
+    """Finds the workloads among the objects, and the member's."""
+    member: str
+    given: Sequence[Json] = ()
+    """What the user has for config maps, secrets, claims and accounts that the objects refer to."""
+    as_it_stands: bool = False
+    """The objects are run as they are, whatever root is asked for."""
+    _facts: ImageFacts | None = field(default=None, init=False)
+    _storage: Path | None = field(default=None, init=False)
+
+    @property
+    def name(self) -> str:
+        """`cluster NAME`."""
+        return f"cluster {self.premises.cluster.name}"
+
+    def read_image(self, target: Target) -> ImageFacts:
+        """Return what a first run tells of the image: the API has no word of what is in one."""
+        if self._facts is None:
+            container = self._create(Root.WRITABLE, None, "look", None, idle=False)
+            try:
+                container.start()
+                self._facts = container.facts(target.reference)
+                layer = container.upper_layer()
+                self._storage = layer.upper.parent if layer else None
+            except EngineRefused:
+                self._facts = ImageFacts(reference=target.reference)  # the first trial tells why
+            finally:
+                container.remove()
+        return self._facts
+
+    def create(
+        self,
+        target: Target,  # noqa: ARG002 - the member says it all
+        *,
+        root: Root,
+        plan: MountPlan | None = None,
+        purpose: str = "run",
+        storage: Container | None = None,
+        idle: bool = False,
+    ) -> Container:
+        """Make a scratch namespace for a run, with what the objects refer to; the objects come with the start.
+
+        With `storage` the run goes on in that container's namespace, with the pod that replaces its pod.
+        """
+        return self._create(root, plan, purpose, storage, idle=idle)
+
+    def _create(
+        self, root: Root, plan: MountPlan | None, purpose: str, storage: Container | None, *, idle: bool
+    ) -> "MemberContainer":
+        if isinstance(storage, MemberContainer):
+            return storage.replaced()
+        node = self.premises.node()
+        read_only: bool | None = None
+        if not self.as_it_stands and (root is Root.WRITABLE or plan is None):
+            read_only = root is Root.READ_ONLY
+        objects = self.arrange(plan)
+        places, member = self.place(objects)
+        change = Change(read_only=read_only, idle=idle)
+        copied = copies(objects, places, member, self.member, change)
+        namespace = self.premises.make(purpose)
+        try:
+            pods = [below(objects[place.object], place.pod) for place in places]
+            lacking, notes = self.premises.bring(namespace, needs_of(pods, objects), self.given)
+            lacking |= {
+                str(one["metadata"]["name"])
+                for one in copied.support
+                if one.get("kind") == "PersistentVolumeClaim" and not self.premises.provides(one)
+            }
+            _settle(copied, node, lacking, notes)
+        except BaseException:
+            with suppress(LithifyError):
+                self.premises.remove(namespace)
+            raise
+        notes = [*dict.fromkeys((*copied.notes, *notes))]
+        run = _Run(self.premises, namespace, copied, self.member, member.label, tuple(notes))
+        return MemberContainer(run)
+
+    def storage(self) -> Path | None:
+        """Return a directory on the filesystem that holds upper layers; known once a container has run."""
+        return self._storage
+
+    def render(self, target: Target, plan: MountPlan) -> RunCommand:  # noqa: ARG002 - a pod has no command line
+        """Return no command: what starts a workload as planned is its patched manifest."""
+        return RunCommand(command=())
+
+    def ports(self, target: Target) -> Mapping[int, int]:  # noqa: ARG002
+        """Return nothing: a pod's ports are reached at its own address."""
+        return {}
+
+    def attach(self, reference: str) -> Container | None:  # noqa: ARG002
+        """Return None: a live workload is learnt from by its own way."""
+        return None
+
+    def sweep(self) -> Sequence[str]:
+        """Remove what earlier lithify processes that are gone left behind."""
+        return self.premises.sweep()
+
+
+def _settle(copied: Copied, node: str, lacking: set[str], notes: list[str]) -> None:
+    """Let every pod be on this node, and do without the storage that can't be had."""
+    for spec in [copied.template["spec"], *(_pod_of(other) for other, _ in copied.others)]:
+        pin(spec, node)
+        stand_in(spec, lacking, notes)
+
+
+def _pod_of(workload: Json) -> Json:
+    """Return the pod spec of a workload by its shape: the nearest `spec` that has containers."""
+    found: Any = workload
+    while isinstance(found, dict):
+        spec = found.get("spec")
+        if isinstance(spec, dict) and "containers" in spec:
+            return spec
+        found = found.get("jobTemplate") or (spec or {}).get("jobTemplate") or (spec or {}).get("template")
+    raise AssertionError("a workload has a pod spec")
+
+
+@dataclass
+class _Run:
+    """One scratch namespace with what is to run in it."""
+
+    premises: Premises
+    namespace: str
+    copied: Copied
+    member: str
+    label: str
+    notes: tuple[str, ...]
+    holders: int = 1
+    kept: bool = False
+
+    def begin(self) -> None:
+        """Apply the objects; EngineRefused, in the server's words, where one is refused."""
+        cluster, namespace = self.premises.cluster, self.namespace
+        for made in self.copied.support:
+            if made.get("kind") == "PersistentVolumeClaim" and not self.premises.provides(made):
+                continue  # an emptyDir stands in
+            if self._is_namespaced(made):
+                with self._refusals(f"{made.get('kind')}/{(made.get('metadata') or {}).get('name')}"):
+                    cluster.create(made, namespace)
+        for made, _ in self.copied.others:
+            self._submit(made)
+        for made, label in self.copied.others:
+            self._await_ready(made, label)
+        # A controller would only complain in an event: the pod itself is put before admission first.
+        with self._refusals("its pod"):
+            cluster.create(self.copied.template, namespace, dry_run=True)
+        self._submit(self.copied.workload)
+
+    def _submit(self, made: Json) -> None:
+        cluster = self.premises.cluster
+        with self._refusals(f"{made.get('kind')}/{(made.get('metadata') or {}).get('name')}"):
+            cluster.create(made, self.namespace, dry_run=True)
+            cluster.create(made, self.namespace)
+
+    def _is_namespaced(self, made: Json) -> bool:
+        return self.premises.cluster.resource(str(made.get("apiVersion")), str(made.get("kind"))).namespaced
+
+    def _await_ready(self, made: Json, label: str) -> None:
+        """Wait until a workload beside the member's has a ready pod, or for as long as others get."""
+        deadline = time.monotonic() + _OTHERS
+        while time.monotonic() < deadline:
+            pods = list(self.premises.cluster.objects(POD, self.namespace, label_selector=label))
+            if any(_is_ready(pod) or _phase(pod) == "Succeeded" for pod in pods):
+                return
+            time.sleep(_ASK)
+        name = printable(str((made.get("metadata") or {}).get("name")))
+        self.notes = (*self.notes, f"{made.get('kind')}/{name} beside it did not get ready in {_OTHERS:g} s")
+
+    def _refusals(self, what: str) -> "_Refusals":
+        return _Refusals(self, what)
+
+    def pods(self) -> list[Json]:
+        """Return the member's pods, the youngest first."""
+        found = list(self.premises.cluster.objects(POD, self.namespace, label_selector=self.label))
+        return sorted(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp")), reverse=True)
+
+    def why_no_pod(self) -> str:
+        """Return what the controllers said last: why there is no pod, or no node for it."""
+        with suppress(NotPermitted):
+            found = [
+                event
+                for event in self.premises.cluster.objects(EVENT, self.namespace)
+                if event.get("type") == "Warning" and event.get("message")
+            ]
+            for event in sorted(found, key=_event_time, reverse=True):
+                return str(event["message"])
+        return ""
+
+    def let_go(self) -> None:
+        """Give it up; the last one who has it removes it."""
+        self.holders -= 1
+        if self.holders <= 0 and not self.kept:
+            self.premises.remove(self.namespace)
+
+
+class _Refusals:
+    """Turns the refusals of admission into EngineRefused.
+
+    Status 403 is a quota's and a policy's word as well as that of a missing right: which one, the server says when it
+    is asked.
+    """
+
+    def __init__(self, run: _Run, what: str) -> None:
+        self._run = run
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, EngineRefused):
+            raise EngineRefused(f"the cluster refuses {printable(self._what)}: {error}", hint=error.hint) from error
+        if isinstance(error, NotPermitted):
+            cluster, namespace = self._run.premises.cluster, self._run.namespace
+            made = self._run.copied.workload
+            resource = cluster.resource(str(made.get("apiVersion")), str(made.get("kind")))
+            if cluster.allows("create", POD, namespace) and cluster.allows("create", resource, namespace):
+                raise EngineRefused(
+                    f"the cluster refuses {printable(self._what)}: {error}",
+                    hint="its admission says why: a quota, a policy or a security standard of the namespace",
+                ) from error
+
+
+class MemberContainer:
+    """The member in the pod that runs now."""
+
+    engine = "cluster"
+
+    def __init__(self, run: _Run, *, before: str | None = None) -> None:
+        self._run = run
+        self._before = before
+        """The uid of the pod that this one's replaces."""
+        self._pod: Json | None = None
+        self._process: tuple[int, int] | None = None
+        """Pid and start time of the first process seen last."""
+        self._mounts: tuple[MountPoint, ...] = ()
+        self._layer: UpperLayer | None = None
+        self._volumes: dict[PurePosixPath, Path] = {}
+        self._logs: dict[int, bytes] = {}
+        """What each start said, by the number of restarts before it."""
+        self._stopped = False
+
+    @property
+    def name(self) -> str:
+        """`NAMESPACE/POD/CONTAINER`, once there is a pod."""
+        pod = self._pod["metadata"]["name"] if self._pod else "-"
+        return f"{self._run.namespace}/{pod}/{self._run.member}"
+
+    @property
+    def cannot_show(self) -> tuple[str, ...]:
+        """What a proof in a scratch namespace leaves open."""
+        return (CANNOT_SHOW, *self._run.notes)
+
+    def replaced(self) -> "MemberContainer":
+        """Return the container of the pod that comes after this one's."""
+        self._run.holders += 1
+        return MemberContainer(self._run, before=self._uid)
+
+    # Starting.
+
+    def start(self) -> None:
+        """Have it run: apply the objects, replace the pod, or wait for the kubelet to start it again."""
+        old = self._process
+        restarts = self._restarts()
+        if self._pod is None and self._before is None:
+            self._run.begin()
+        elif self._pod is None:
+            self._replace_pod()
+        self._await_running(old, restarts if self._pod is not None else None)
+
+    def _replace_pod(self) -> None:
+        """Delete the pod that ran; its controller makes another one, and a pod without one is made again by us."""
+        cluster, namespace = self._run.premises.cluster, self._run.namespace
+        for pod in self._run.pods():
+            cluster.delete(POD, str(pod["metadata"]["name"]), namespace, grace=1)
+        if self._run.copied.workload.get("kind") == "Pod":
+            deadline = time.monotonic() + _LONGEST
+            while self._run.pods() and time.monotonic() < deadline:
+                time.sleep(_ASK)
+            cluster.create(self._run.copied.workload, namespace)
+
+    def _await_running(self, old: tuple[int, int] | None, restarts: int | None) -> None:
+        begun, asked = time.monotonic(), 0.0
+        watch = _Watch(self._run.member)
+        while True:
+            now = time.monotonic()
+            if now - asked >= _ASK:
+                asked = now
+                self._look(now - begun)
+                if self._ended_again(restarts):
+                    return
+            if self._pod is not None and self._find(watch, old):
+                return
+            if now - begun > _LONGEST:
+                why = self._run.why_no_pod() or "its pod does not come up"
+                raise EngineRefused(f"the member did not run within {_LONGEST:g} s: {printable(why[:500])}")
+            time.sleep(_POLL)
+
+    def _look(self, waited: float) -> None:
+        """Take down the pod's state; EngineRefused where it will not come up."""
+        pods = [pod for pod in self._run.pods() if _uid(pod) != self._before and not _going(pod)]
+        if not pods:
+            if waited > _PATIENCE and (why := self._run.why_no_pod()):
+                raise EngineRefused(f"no pod comes up: {printable(why[:1000])}", hint="mend what it names")
+            return
+        self._pod = pods[0]
+        for status in _statuses(self._pod):
+            waiting = (status.get("state") or {}).get("waiting") or {}
+            if waiting.get("reason") in _HOPELESS and (waited > _PATIENCE or "Pull" not in str(waiting["reason"])):
+                said = str(waiting.get("message") or "")[:500]
+                raise EngineRefused(
+                    f"container {printable(str(status.get('name')))} can't be started: {waiting['reason']}: "
+                    f"{printable(said)}",
+                    hint="mend what it names",
+                )
+        for condition in (self._pod.get("status") or {}).get("conditions") or ():
+            if condition.get("reason") == "Unschedulable" and waited > _PATIENCE:
+                raise EngineRefused(
+                    f"no room for its pod on this node: {printable(str(condition.get('message'))[:500])}",
+                    hint="free some, or lower what it requests",
+                )
+        failed = self._failed_init()
+        if failed and waited > 2.0:
+            raise EngineRefused(failed)
+
+    def _failed_init(self) -> str:
+        """Return what the init container before the member said last, where that fails again and again."""
+        for status in (self._pod or {}).get("status", {}).get("initContainerStatuses") or ():
+            if status.get("name") == self._run.member:
+                return ""
+            ended = (status.get("lastState") or {}).get("terminated") or (status.get("state") or {}).get("terminated")
+            if ended and ended.get("exitCode") and int(status.get("restartCount") or 0) >= 1:
+                name = printable(str(status["name"]))
+                return f"init container {name} ends with exit code {ended['exitCode']}"
+        return ""
+
+    def _find(self, watch: "_Watch", old: tuple[int, int] | None) -> bool:
+        found = watch.first_process(self._uid)
+        if found is None or found == old:
+            return False
+        self._process = found
+        pid = found[0]
+        with suppress(OSError, ProcessLookupError, NotPermitted):
+            self._mounts = read_mounts(pid)
+            self._layer = root_overlay(pid, _noise(self._mounts)) or self._layer
+            self._volumes = _image_volumes(self._mounts)
+        return True
+
+    def _ended_again(self, restarts: int | None) -> bool:
+        """Tell whether it has run and ended, too briefly for its process to be seen."""
+        status = self._status()
+        if status is None:
+            return False
+        ended = (status.get("state") or {}).get("terminated") or (
+            (status.get("lastState") or {}).get("terminated") if int(status.get("restartCount") or 0) else None
+        )
+        fresh = restarts is None or int(status.get("restartCount") or 0) > restarts
+        return bool(ended) and fresh and self.pid() is None
+
+    # Looking.
+
+    def pid(self) -> int | None:
+        """Return the host's pid of its first process; None while that does not run."""
+        if self._process is None:
+            return None
+        pid, started = self._process
+        return pid if start_time(pid) == started else None
+
+    def exit_code(self) -> int | None:
+        """Return its last exit code; None while it runs."""
+        if self.pid() is not None:
+            return None
+        deadline = time.monotonic() + 5.0
+        while True:
+            status = self._fresh_status()
+            if status is None:
+                return 255
+            for state in (status.get("state") or {}, status.get("lastState") or {}):
+                if state.get("terminated"):
+                    return int(state["terminated"].get("exitCode", 255))
+            if time.monotonic() > deadline:  # the kubelet has not told
+                return 255
+            time.sleep(_ASK)
+
+    def address(self) -> str | None:
+        """Return the pod's address."""
+        if self._pod is None:
+            return None
+        address = (self._pod.get("status") or {}).get("podIP")
+        if not address:
+            self._fresh_status()
+            address = (self._pod.get("status") or {}).get("podIP")
+        return str(address) if address else None
+
+    def probed(self) -> tuple[bool, str]:
+        """Return whether the kubelet holds it for ready, and what it says."""
+        status = self._fresh_status()
+        if status is None:
+            return False, "its pod is gone"
+        if self._stopped or self.pid() is None:
+            return False, "it does not run"
+        if status.get("ready"):
+            return True, "the kubelet holds it for ready"
+        if status.get("started") is False:
+            return False, f"its startup probe does not pass: {self._last_probe()}"
+        return False, f"its readiness probe does not pass: {self._last_probe()}"
+
+    def facts(self, reference: str) -> ImageFacts:
+        """Return what the running container tells of its image."""
+        from lithify.engines.rootfs import RootFilesystem
+
+        status = self._fresh_status() or {}
+        digest = str(status.get("imageID") or "").rpartition("@")[2]
+        pid = self.pid()
+        facts = ImageFacts(reference=reference, digest=digest or None)
+        if pid is None:
+            return facts
+        with suppress(OSError, NotPermitted):
+            base = Path(f"/proc/{pid}")
+            uid, gid = _credentials(base)
+            shell = False
+            with RootFilesystem(base / "root") as root:
+                shell = root.resolve(PurePosixPath("/bin/sh")) is not None
+            return replace(
+                facts,
+                user=f"{uid}:{gid}",
+                uid=uid,
+                gid=gid,
+                working_directory=PurePosixPath(os.readlink(base / "cwd")),
+                command=tuple(os.fsdecode(word) for word in (base / "cmdline").read_bytes().split(b"\0")[:-1]),
+                volumes=tuple(self._volumes),
+                has_shell=shell,
+            )
+        return facts
+
+    def logs(self, limit: int = 1 << 20) -> bytes:
+        """Return what all its starts said; the API keeps the last two."""
+        self._keep_logs(limit)
+        return b"".join(text for _, text in sorted(self._logs.items()))[-limit:]
+
+    def execute(self, command: Sequence[str], *, user: str | None = None, timeout: float = 30.0) -> Exit:
+        """Run a command in it; as another user is nothing that a cluster can."""
+        if user is not None:
+            raise EngineRefused("a cluster runs commands as the container's own user only", hint="leave the user out")
+        if self._pod is None or self.pid() is None:
+            raise EngineRefused(f"{printable(self.name)} does not run")
+        return self._run.premises.cluster.execute(
+            str(self._pod["metadata"]["name"]),
+            self._run.namespace,
+            command,
+            container=self._run.member,
+            timeout=timeout,
+        )
+
+    def upper_layer(self) -> UpperLayer | None:
+        """Return its overlay: after each start by the kubelet a new one."""
+        return self._layer
+
+    def volumes(self) -> Mapping[PurePosixPath, Path]:
+        """Return the directories behind the VOLUMEs of its image."""
+        return self._volumes
+
+    def diff(self) -> Sequence[tuple[str, PurePosixPath]] | None:
+        """Return None: a cluster does not say."""
+        return None
+
+    # Ending.
+
+    def kill(self) -> None:
+        """End its first process by SIGKILL; the kubelet starts the container again."""
+        self._keep_logs()
+        self._signal(signal.SIGKILL)
+
+    def stop(self, timeout: float) -> int:
+        """Ask it to end, kill it after `timeout`; the kubelet would start it again later, in a minute at the most.
+
+        The pod is not deleted for that: its layer would be gone with it, before it could be read.
+        """
+        self._stopped = True
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + timeout
+        while self.pid() is not None and time.monotonic() < deadline:
+            time.sleep(_POLL)
+        self._signal(signal.SIGKILL)
+        code = self.exit_code()
+        self._keep_logs()
+        return 255 if code is None else code
+
+    def keep(self) -> None:
+        """Leave the namespace for a look."""
+        self._run.premises.keep(self._run.namespace)
+        self._run.kept = True
+
+    def remove(self) -> None:
+        """Remove the namespace, unless a replacement still has it."""
+        self._run.let_go()
+
+    def _signal(self, number: int) -> None:
+        pid = self.pid()
+        if pid is None:
+            return
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+        except PermissionError as error:
+            raise NotPermitted("may not signal processes of pods", hint="run lithify as root on the node") from error
+        if number == signal.SIGKILL:
+            while self.pid() is not None:
+                time.sleep(_POLL / 5)
+
+    def _keep_logs(self, limit: int = 1 << 20) -> None:
+        status = self._fresh_status()
+        if status is None or self._pod is None:
+            return
+        restarts = int(status.get("restartCount") or 0)
+        pod, namespace, member = str(self._pod["metadata"]["name"]), self._run.namespace, self._run.member
+        cluster = self._run.premises.cluster
+        if not self._stopped or restarts not in self._logs:
+            with suppress(EngineRefused, NothingToExamine):
+                self._logs[restarts] = cluster.logs(pod, namespace, member, limit=limit)
+        if restarts and restarts - 1 not in self._logs:
+            with suppress(EngineRefused, NothingToExamine):
+                self._logs[restarts - 1] = cluster.logs(pod, namespace, member, previous=True, limit=limit)
+
+    # The pod as it was seen last.
+
+    @property
+    def _uid(self) -> str:
+        return _uid(self._pod) if self._pod is not None else ""
+
+    def _status(self) -> Json | None:
+        return next((one for one in _statuses(self._pod or {}) if one.get("name") == self._run.member), None)
+
+    def _restarts(self) -> int:
+        status = self._fresh_status()
+        return int(status.get("restartCount") or 0) if status is not None else 0
+
+    def _fresh_status(self) -> Json | None:
+        """Ask for the pod anew; None where it is gone."""
+        if self._pod is None:
+            return None
+        found = self._run.premises.cluster.get(POD, str(self._pod["metadata"]["name"]), self._run.namespace)
+        if found is None or _uid(found) != self._uid:
+            return None
+        self._pod = found
+        return self._status()
+
+    def _last_probe(self) -> str:
+        return printable(self._run.why_no_pod()[:300]) or "no word of it yet"
+
+
+class _Watch:
+    """Finds the processes of a container by what the kubelet mounts into it.
+
+    `/dev/termination-log` is a file of the kubelet's at `pods/UID/containers/NAME/...`, whatever the runtime, the
+    driver of control groups and the place of the kubelet's directory. So a process is known the moment it exists,
+    before the API server has heard of its container.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._others: set[tuple[int, int]] = set()
+
+    def first_process(self, uid: str) -> tuple[int, int] | None:
+        """Return pid and start time of the oldest process of the container in pod `uid`."""
+        wanted = f"/pods/{uid}/containers/{self._name}/".encode()
+        found = []
+        for entry in os.scandir("/proc"):
+            if not entry.name.isdecimal():
+                continue
+            pid = int(entry.name)
+            started = start_time(pid)
+            if started is None or (pid, started) in self._others:
+                continue
+            try:
+                with open(f"/proc/{pid}/mountinfo", "rb") as file:
+                    mounted = wanted in file.read()
+            except OSError:
+                continue
+            if mounted and _runs_its_program(pid):
+                found.append((started, pid))
+            elif not mounted and time.monotonic() > _settled_after(started):
+                self._others.add((pid, started))
+        return min(((pid, started) for started, pid in found), key=lambda one: one[1], default=None)
+
+
+def _settled_after(started: int) -> float:
+    """Return when, on the monotonic clock, a process that began then has the mounts that it will have."""
+    return started / os.sysconf("SC_CLK_TCK") + 5.0
+
+
+def _runs_its_program(pid: int) -> bool:
+    """Tell whether a process is past the runtime's own init, which sets the container up from within."""
+    try:
+        program = os.readlink(f"/proc/{pid}/exe")
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read(64).split(b"\0")
+    except OSError:
+        return False
+    return not (words[:2] == [b"runc", b"init"] or re.search(r"memfd:runc|/runc(\.|$)|memfd:crun", program))
+
+
+def _noise(mounts: Sequence[MountPoint]) -> frozenset[PurePosixPath]:
+    return NOISE | {mount.path for mount in mounts if mount.path != ROOT}
+
+
+def _image_volumes(mounts: Sequence[MountPoint]) -> dict[PurePosixPath, Path]:
+    """Return the directories that the runtime gave to the VOLUMEs of an image, by where they are mounted.
+
+    containerd and CRI-O keep them below the container's own directory, in `volumes`; the kubelet's are below `pods`.
+    """
+    found = {}
+    for mount in mounts:
+        if re.search(r"/(containers|overlay-containers)/[0-9a-f]{64}/(userdata/)?volumes/", str(mount.root)):
+            path = Path(f"/{str(mount.root).lstrip('/')}")
+            if path.is_dir():
+                found[mount.path] = path
+    return found
+
+
+def _credentials(base: Path) -> tuple[int, int]:
+    fields = dict(line.split(":", 1) for line in (base / "status").read_text(errors="replace").splitlines())
+    return int(fields["Uid"].split()[1]), int(fields["Gid"].split()[1])
+
+
+def _uid(pod: Mapping[str, Any]) -> str:
+    return str(pod["metadata"].get("uid", ""))
+
+
+def _going(pod: Mapping[str, Any]) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def _phase(pod: Mapping[str, Any]) -> str:
+    return str((pod.get("status") or {}).get("phase"))
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+
+
+def _statuses(pod: Mapping[str, Any]) -> list[Json]:
+    status = pod.get("status") or {}
+    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+
+
+def _event_time(event: Mapping[str, Any]) -> str:
+    return str(event.get("lastTimestamp") or event.get("eventTime") or "")

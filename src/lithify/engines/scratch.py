@@ -1,0 +1,289 @@
+"""Scratch namespaces of a cluster: made for one run, labelled as ours, gone with everything in them.
+
+Who made one is in its labels (engines.ownership); one whose maker is gone is swept at the next start. A maker on
+another machine can't be judged from here: its namespaces are left until the time that they bear has passed.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from lithify.engines.copies import Needs, empty_claim, strip
+from lithify.engines.kubernetes import NAMESPACE, POD, Cluster, Resource
+from lithify.engines.ownership import BOOT, RUN, boot_id, is_abandoned, labels, new_run
+from lithify.errors import Conflict, EngineRefused, EngineUnreachable, LithifyError, NothingToExamine, NotPermitted
+from lithify.model.path import printable
+
+Json = dict[str, Any]
+
+UNTIL = "dev.lithify.until"
+"""The second since 1970 after which nobody needs the namespace any more, whatever became of its maker."""
+KEPT = "dev.lithify.kept"
+SOURCE = "dev.lithify.of"
+_LIFETIME = 6 * 3600
+_GONE = 90.0
+_ACCOUNT = 30.0
+CONFIG_MAP = Resource(api_version="v1", kind="ConfigMap", plural="configmaps", namespaced=True)
+SECRET = Resource(api_version="v1", kind="Secret", plural="secrets", namespaced=True)
+CLAIM = Resource(api_version="v1", kind="PersistentVolumeClaim", plural="persistentvolumeclaims", namespaced=True)
+ACCOUNT = Resource(api_version="v1", kind="ServiceAccount", plural="serviceaccounts", namespaced=True)
+LIMITS = Resource(api_version="v1", kind="LimitRange", plural="limitranges", namespaced=True)
+EVENT = Resource(api_version="v1", kind="Event", plural="events", namespaced=True)
+NODE = Resource(api_version="v1", kind="Node", plural="nodes", namespaced=False)
+CLASS = Resource(api_version="storage.k8s.io/v1", kind="StorageClass", plural="storageclasses", namespaced=False)
+_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+_NO_PROVISIONER = "kubernetes.io/no-provisioner"
+
+
+class Premises:
+    """A cluster as a place to try workloads in: gives scratch namespaces, and sees that they go.
+
+    `source` is the namespace whose labels, limits, config maps, secrets, claims and accounts the scratch ones get.
+    """
+
+    def __init__(self, connect: Callable[[], Cluster], source: str = "") -> None:
+        self._connect = connect
+        self._local = threading.local()
+        self._clusters: list[Cluster] = []
+        self._names: set[str] = set()
+        self._lock = threading.Lock()
+        self._here: str | None = None
+        self.source = source or self.cluster.namespace
+
+    def __enter__(self) -> "Premises":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def cluster(self) -> Cluster:
+        """This thread's connection."""
+        found: Cluster | None = getattr(self._local, "cluster", None)
+        if found is None:
+            found = self._local.cluster = self._connect()
+            with self._lock:
+                self._clusters.append(found)
+        return found
+
+    def close(self) -> None:
+        """Wait until the namespaces that were given back are gone, and close every connection."""
+        try:
+            self._await_gone()
+        finally:
+            for cluster in self._clusters:
+                cluster.server.close()
+            self._clusters.clear()
+
+    def node(self) -> str:
+        """Return the cluster's name for this host; EngineUnreachable where it is no node of it.
+
+        Nodes tell the boot id of their kernel, which no two kernels share.
+        """
+        if self._here is None:
+            boot = boot_id()
+            for node in self.cluster.objects(NODE):
+                if ((node.get("status") or {}).get("nodeInfo") or {}).get("bootID") == boot:
+                    self._here = str(node["metadata"]["name"])
+                    break
+            else:
+                raise EngineUnreachable(
+                    f"this host is no node of the cluster {printable(self.cluster.name)}, so that what its containers "
+                    "write can't be seen from here",
+                    hint="run lithify on a node, as root",
+                )
+        return self._here
+
+    def check_rights(self, kinds: Iterable[Resource]) -> None:
+        """Raise NotPermitted, before anything is made, where a right is missing that a run will need."""
+        wanted: list[tuple[str, Resource, str, str]] = [
+            ("create", NAMESPACE, "", ""),
+            ("delete", NAMESPACE, "", ""),
+            ("list", NODE, "", ""),
+            *(("create", kind, "lithify-scratch", "") for kind in kinds),
+            ("list", POD, "lithify-scratch", ""),
+            ("create", POD, "lithify-scratch", ""),
+            ("delete", POD, "lithify-scratch", ""),
+            ("get", POD, "lithify-scratch", "log"),
+        ]
+        missing = [
+            f"{verb} {resource}{'/' + sub if sub else ''}"
+            for verb, resource, namespace, sub in wanted
+            if not self.cluster.allows(verb, resource, namespace or None, subresource=sub)
+        ]
+        if missing:
+            raise NotPermitted(
+                f"the context {printable(self.cluster.name)} may not do what a proof in a scratch namespace needs",
+                hint=f"missing: the right to {', '.join(missing)}, in every namespace",
+            )
+
+    def make(self, purpose: str) -> str:
+        """Make a scratch namespace like the source and return its name."""
+        cluster = self.cluster
+        found = cluster.get(NAMESPACE, self.source) or {}
+        inherited = {
+            key: value
+            for key, value in ((found.get("metadata") or {}).get("labels") or {}).items()
+            if key not in ("kubernetes.io/metadata.name", "name") and "argocd" not in key and "helm" not in key
+        }
+        for _ in range(3):
+            run = new_run()
+            name = f"lithify-{run}-{purpose}"[:63].rstrip("-")
+            own = dict(label.split("=", 1) for label in labels(run))
+            marks = {key: value.replace(":", "-") for key, value in own.items()}
+            until = str(int(time.time()) + _LIFETIME)
+            metadata = {
+                "name": name,
+                "labels": {**inherited, **marks, UNTIL: until},
+                "annotations": {SOURCE: self.source},
+            }
+            with self._lock:
+                self._names.add(name)
+            try:
+                cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+            except Conflict:
+                with self._lock:
+                    self._names.discard(name)
+                continue
+            except BaseException:
+                # it may have come about although no answer came
+                with suppress(LithifyError):
+                    self.remove(name)
+                raise
+            self._await_account(name)
+            self._copy_limits(name)
+            return name
+        raise EngineRefused("no name for a scratch namespace is free", hint="try again")
+
+    def remove(self, name: str) -> None:
+        """Have a scratch namespace of ours removed with all that runs in it, without waiting for it to be gone."""
+        cluster = self.cluster
+        with suppress(NothingToExamine, NotPermitted):
+            for pod in cluster.objects(POD, name):
+                cluster.delete(POD, str(pod["metadata"]["name"]), name, grace=0)
+        with suppress(Conflict):  # it is on its way already
+            cluster.delete(NAMESPACE, name)
+
+    def keep(self, name: str) -> None:
+        """Leave a namespace for a look."""
+        self.cluster.patch(NAMESPACE, name, {"metadata": {"labels": {KEPT: "true"}}})
+        with self._lock:
+            self._names.discard(name)
+
+    def sweep(self) -> Sequence[str]:
+        """Remove what earlier lithify processes left behind; return what it was."""
+        gone = []
+        for found in list(self.cluster.objects(NAMESPACE, label_selector=f"{RUN},!{KEPT}")):
+            metadata = found["metadata"]
+            marks: Mapping[str, str] = metadata.get("labels") or {}
+            if metadata.get("deletionTimestamp") or not self._is_left(marks):
+                continue
+            self.remove(str(metadata["name"]))
+            gone.append(f"namespace {printable(str(metadata['name']))}")
+        return gone
+
+    def _is_left(self, marks: Mapping[str, str]) -> bool:
+        until = str(marks.get(UNTIL, ""))
+        if until.isdigit() and int(until) < time.time():
+            return True
+        if marks.get(BOOT) != boot_id():
+            return False  # of another machine, or of this one before it was started again
+        own = {key: value.replace("-", ":", 1) if key.endswith("owner") else value for key, value in marks.items()}
+        return is_abandoned(own, local=True)
+
+    def bring(self, namespace: str, needs: Needs, given: Sequence[Json]) -> tuple[set[str], list[str]]:
+        """Put what pods refer to into a scratch namespace: what the user gave, else copies of what the source has.
+
+        Returns the claims for which no storage can be had, and notes. NothingToExamine where something is nowhere.
+        """
+        notes: list[str] = []
+        by_name = {(str(one.get("kind")), str((one.get("metadata") or {}).get("name"))): one for one in given}
+        lists = (
+            (CONFIG_MAP, needs.config_maps),
+            (SECRET, needs.secrets),
+            (ACCOUNT, dict.fromkeys(needs.accounts, False)),
+        )
+        for resource, wanted in lists:
+            for name, optional in wanted.items():
+                found = by_name.get((resource.kind, name)) or self.cluster.get(resource, name, self.source)
+                if found is None and not optional:
+                    raise NothingToExamine(
+                        f"the workload refers to {resource.kind} {printable(name)}, which is neither in the file nor "
+                        f"in namespace {printable(self.source)}",
+                        hint="name a file that has it with --with, or the namespace that has it with -n",
+                    )
+                if found is not None:
+                    self._put(namespace, _portable(found), resource)
+        if needs.accounts:
+            notes.append("service accounts were copied without the roles bound to them in the namespace they come from")
+        lacking = set()
+        for name in sorted(needs.claims):
+            claim = by_name.get((CLAIM.kind, name)) or self.cluster.get(CLAIM, name, self.source)
+            made = empty_claim({**(claim or _small_claim(name)), "apiVersion": "v1", "kind": CLAIM.kind})
+            if self.provides(made):
+                self._put(namespace, made, CLAIM)
+                if claim is not None:
+                    notes.append(f"claim {printable(name)} was tried with empty storage of the same class")
+            else:
+                lacking.add(name)
+        return lacking, notes
+
+    def provides(self, claim: Mapping[str, Any]) -> bool:
+        """Tell whether the cluster makes storage for a new claim by itself."""
+        named = (claim.get("spec") or {}).get("storageClassName")
+        if named == "":
+            return False
+        for found in self.cluster.objects(CLASS):
+            metadata = found["metadata"]
+            default = (metadata.get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
+            if metadata["name"] == named or (named is None and default):
+                return bool(found.get("provisioner") != _NO_PROVISIONER)
+        return False
+
+    def _put(self, namespace: str, made: Json, resource: Resource) -> None:
+        made["apiVersion"], made["kind"] = resource.api_version, resource.kind
+        with suppress(Conflict):  # the file has one of that name, or the server made it
+            self.cluster.create(made, namespace)
+
+    def _copy_limits(self, name: str) -> None:
+        """Give a namespace the limits of the source: pods get other sizes with them, or are refused."""
+        with suppress(NotPermitted):
+            for limits in list(self.cluster.objects(LIMITS, self.source)):
+                self._put(name, strip(limits), LIMITS)
+
+    def _await_account(self, name: str) -> None:
+        """Wait for the namespace's default account: pods are refused before it is there."""
+        deadline = time.monotonic() + _ACCOUNT
+        while self.cluster.get(ACCOUNT, "default", name) is None:
+            if time.monotonic() > deadline:
+                raise EngineRefused(
+                    f"namespace {name} gets no default service account", hint="do the cluster's controllers run?"
+                )
+            time.sleep(0.05)
+
+    def _await_gone(self) -> None:
+        deadline = time.monotonic() + _GONE
+        for name in sorted(self._names):
+            while self.cluster.get(NAMESPACE, name) is not None:
+                if time.monotonic() > deadline:
+                    raise EngineRefused(
+                        f"namespace {name} was deleted and does not go",
+                        hint=f"see kubectl get namespace {name} -o yaml; the next lithify tries again",
+                    )
+                time.sleep(0.1)
+
+
+def _portable(found: Mapping[str, Any]) -> Json:
+    """Return a copy of a config map, secret or account, without what belongs to its own namespace only."""
+    made = strip(found)
+    made.pop("secrets", None)
+    if made.get("type") == "kubernetes.io/service-account-token":
+        made["type"] = "Opaque"
+    return made
+
+
+def _small_claim(name: str) -> Json:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    return {"apiVersion": "v1", "kind": CLAIM.kind, "metadata": {"name": name}, "spec": spec}
