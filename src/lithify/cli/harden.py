@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_target(parser)
     _add_group_options(parser)
+    _add_cluster_options(parser)
     add_exercise(parser)
     add_plan_options(parser)
     parser.add_argument("--keep", action="store_true", help="leave the proved container for a look")
@@ -68,6 +69,25 @@ def _add_group_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """Add what names a cluster; without any of it none is touched."""
+    group = parser.add_argument_group("a real cluster")
+    group.add_argument(
+        "--cluster",
+        action="store_true",
+        help="prove a manifest on the cluster of the current context, in scratch namespaces that are removed again",
+    )
+    group.add_argument("--kubeconfig", metavar="FILE", help="the same on the cluster of this file")
+    group.add_argument("--context", metavar="NAME", help="the same on the cluster of this context")
+    group.add_argument(
+        "-n",
+        "--namespace",
+        default="",
+        metavar="NAME",
+        help="where the config maps, secrets and claims are that the manifest refers to and does not hold",
+    )
+
+
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
     """Add what settles a plan where only the user can."""
     group = parser.add_argument_group("the plan")
@@ -98,6 +118,8 @@ def run(arguments: argparse.Namespace) -> int:
         keep=arguments.keep,
     )
     exercise = exercise_of(arguments)
+    if _names_cluster(arguments):
+        return _harden_on_cluster(arguments, exercise, wishes)
     group = None
     if arguments.target is not None and not arguments.rest:
         group = open_group(arguments.target, _group_options(arguments, settings, exercise))
@@ -145,6 +167,24 @@ def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes
         },
     )
     return 0 if result.proved else 1
+
+
+def _names_cluster(arguments: argparse.Namespace) -> bool:
+    return bool(arguments.cluster or arguments.kubeconfig or arguments.context or arguments.namespace)
+
+
+def _harden_on_cluster(arguments: argparse.Namespace, exercise: "Exercise", wishes: "Wishes") -> int:
+    """Harden the workloads of a manifest on a real cluster."""
+    from lithify.pipeline.clusters import ClusterOptions, ClusterWishes, open_cluster_file
+
+    if arguments.target is None or arguments.rest:
+        raise UsageError("a cluster proves a manifest, and none is named", hint="lithify harden deploy.yaml --cluster")
+    options = ClusterOptions(kubeconfig=arguments.kubeconfig, context=arguments.context, namespace=arguments.namespace)
+    asked = ClusterWishes(
+        cluster=options, exercise=exercise, only=tuple(arguments.members), beside=tuple(arguments.beside)
+    )
+    with open_cluster_file(arguments.target, asked) as group:
+        return _harden_group(arguments, group, wishes)
 
 
 def _group_options(arguments: argparse.Namespace, settings: "Settings", exercise: "Exercise") -> "GroupOptions":

@@ -119,6 +119,14 @@ class Accompanied(Protocol):
         """Return where the host reaches what the project publishes as `port`; None where it publishes no such port."""
 
 
+@runtime_checkable
+class Probed(Protocol):
+    """A container that something else asks whether it is well: a kubelet."""
+
+    def probed(self) -> tuple[bool, str]:
+        """Return whether it passes its own probes, and in a few words why."""
+
+
 class Engine(Protocol):
     """Something that runs containers."""
 

@@ -42,6 +42,9 @@ _HOPELESS = frozenset((
     "CreateContainerError", "RunContainerError", "ImageInspectError",
 ))  # fmt: skip
 
+_PLACES = re.compile(rb"PATH|HOME|TMPDIR|TMP|TEMP|XDG_[A-Z_]+|[A-Z0-9_]*(DIR|CACHE|HOME)")
+"""Variables of which the value is a path."""
+
 CANNOT_SHOW = (
     "one replica was run, on this node and in a namespace of its own: what depends on the original's traffic or data "
     "was not reached"
@@ -486,6 +489,7 @@ class MemberContainer:
                 uid=uid,
                 gid=gid,
                 working_directory=PurePosixPath(os.readlink(base / "cwd")),
+                environment=_environment(base),
                 command=tuple(os.fsdecode(word) for word in (base / "cmdline").read_bytes().split(b"\0")[:-1]),
                 volumes=tuple(self._volumes),
                 has_shell=shell,
@@ -681,6 +685,12 @@ def _image_volumes(mounts: Sequence[MountPoint]) -> dict[PurePosixPath, Path]:
 def _credentials(base: Path) -> tuple[int, int]:
     fields = dict(line.split(":", 1) for line in (base / "status").read_text(errors="replace").splitlines())
     return int(fields["Uid"].split()[1]), int(fields["Gid"].split()[1])
+
+
+def _environment(base: Path) -> dict[str, str]:
+    """Return the variables that say where things are kept; the others may be secrets."""
+    pairs = (word.partition(b"=") for word in (base / "environ").read_bytes().split(b"\0"))
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs if _PLACES.fullmatch(name)}
 
 
 def _uid(pod: Mapping[str, Any]) -> str:

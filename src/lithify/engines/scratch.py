@@ -160,11 +160,12 @@ class Premises:
     def remove(self, name: str) -> None:
         """Have a scratch namespace of ours removed with all that runs in it, without waiting for it to be gone."""
         cluster = self.cluster
+        with suppress(Conflict):  # it is on its way already
+            cluster.delete(NAMESPACE, name)
+        # Nothing makes pods in a namespace that is going, and these need not end politely.
         with suppress(NothingToExamine, NotPermitted):
             for pod in cluster.objects(POD, name):
                 cluster.delete(POD, str(pod["metadata"]["name"]), name, grace=0)
-        with suppress(Conflict):  # it is on its way already
-            cluster.delete(NAMESPACE, name)
 
     def keep(self, name: str) -> None:
         """Leave a namespace for a look."""

@@ -60,10 +60,14 @@ class Probe:
     """HTTPS; as the kubelet has it, no certificate is looked at."""
     headers: tuple[tuple[str, str], ...] = ()
     timeout: float = 1.0
+    by_kubelet: bool = False
+    """A kubelet asks it and all the others, and its word is taken."""
 
     @property
     def words(self) -> str:
         """Say what it asks."""
+        if self.by_kubelet:
+            return "its own probes, asked by the kubelet"
         if self.command:
             return f"its {self.name} probe {' '.join(self.command)!r}"
         scheme = "https" if self.secure else "http"

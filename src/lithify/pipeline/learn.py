@@ -131,7 +131,9 @@ class Learner(Watcher):
         return merge_writes(*self.groups)
 
     def _look_at_layer(self, container: Container) -> None:
-        if self.layer is None and (layer := container.upper_layer()) is not None:
+        layer = container.upper_layer()
+        # a kubelet that starts a container again gives it a new layer
+        if layer is not None and (self.layer is None or layer.upper != self.layer.upper):
             self.layer = layer
             if self._live is not None:
                 self._live.watch(layer.upper)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from threading import Event
 from urllib.parse import urlsplit
 
-from lithify.engines.base import Accompanied, Container
+from lithify.engines.base import Accompanied, Container, Probed
 from lithify.engines.process import TIMED_OUT, run
 from lithify.errors import EngineRefused
 from lithify.model.behaviour import Answer, Phase
@@ -131,7 +131,10 @@ def _http(url: str, container: Container, phase: Phase, ports: Mapping[int, int]
 
 
 def _probe(probe: Probe, container: Container, phase: Phase) -> Answer:
-    """Ask what the pod's own spec asks, as the kubelet would."""
+    """Ask what the pod's own spec asks, as the kubelet would; where there is one, take its word."""
+    if probe.by_kubelet and isinstance(container, Probed):
+        passed, detail = container.probed()
+        return Answer(name=f"{probe.name}-probe", phase=phase, passed=passed, detail=printable(detail))
     if probe.command:
         answer = _inside(probe.command, container, phase, probe.timeout)
     elif probe.path is None:
