@@ -5,6 +5,7 @@ Kustomize know merge keys only for the kinds that Kubernetes itself has. Everyth
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 BUILT_IN = frozenset(("Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "PodTemplate",
@@ -69,6 +70,14 @@ def _merged_list(key: str, old: Sequence[Any], new: Sequence[Any]) -> list[Any]:
     return gone + patch
 
 
+def patch_of(before: Mapping[str, Any], after: Mapping[str, Any], *, by_index: bool = False) -> Any:
+    """Return the patch that makes `after` of `before`: a strategic one where its kind has one, unless `by_index`."""
+    if before.get("kind") in BUILT_IN and not by_index:
+        with suppress(NoStrategicPatch):
+            return strategic_patch(before, after)
+    return json_patch(before, after)
+
+
 def json_patch(before: Any, after: Any, path: str = "") -> list[dict[str, Any]]:
     """Return the operations of a JSON patch (RFC 6902) that make `after` of `before`."""
     return list(_operations(before, after, path))
@@ -122,7 +131,8 @@ def normal(value: Any, key: str = "") -> Any:
         return {name: item for name, item in made.items() if item not in (None, {}, [])}
     if isinstance(value, list):
         items = [normal(item) for item in value]
-        if key in _ANY_ORDER and all(isinstance(item, dict) for item in items):
+        any_order = key in _ANY_ORDER or (key == "env" and "$(" not in str(value))
+        if any_order and all(isinstance(item, dict) for item in items):
             items.sort(key=lambda item: str(item.get(_KEYS[key])))
         return items
     return value

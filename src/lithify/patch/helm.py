@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from lithify.documents.edit import Editor
-from lithify.documents.emit import render_block
+from lithify.documents.emit import render_block, render_json
 from lithify.documents.splice import Uneditable
 from lithify.engines.helm import Chart
 from lithify.engines.kustomize import build_with
 from lithify.errors import EngineRefused, EngineUnreachable, LithifyError
 from lithify.model.location import Route
 from lithify.model.patch import Change, Patched, PatchedFile, PatchedFiles, Refused
-from lithify.patch.difference import BUILT_IN, NoStrategicPatch, json_patch, normal, strategic_patch
+from lithify.patch.difference import normal, patch_of, strategic_patch
 from lithify.patch.pods import Need, ObjectId, Place, id_of, needs, pods_of, read_objects
 from lithify.patch.values import Value, Values, get
 
@@ -188,41 +188,12 @@ class _ChartPatch:
     ) -> tuple[list[PatchedFile], bytes, str]:
         """Return the files of a post-renderer, what comes out of it, and what is wrong with that."""
         names = self._names()
-        patches = []
-        for before, after in zip(objects, self._desired(objects), strict=True):
-            if id_of(before) in which:
-                patches.append(_kustomize_patch(before, after, names.get(id_of(before), id_of(before)[2])))
-        kustomization = "\n".join(
-            [
-                "# Applied to what Helm renders, by post-render beside this file.",
-                *render_block(
-                    {
-                        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-                        "kind": "Kustomization",
-                        "resources": ["rendered.yaml"],
-                        "patches": patches,
-                    },
-                    step=2,
-                    listed=2,
-                ),
-                "",
-            ]
-        ).encode()
-        problem, built = "", b""
-        try:
-            from lithify.documents.emit import render_json
-
-            rendered = "\n---\n".join(render_json(item) for item in objects if not _is_hook(item)).encode()
-            built = build_with({"kustomization.yaml": kustomization, "rendered.yaml": rendered})
-            found = {id_of(item): item for item in read_objects(built)}
-            wanted = {id_of(item): item for item in self._desired(objects)}
-            if any(normal(found.get(name)) != normal(wanted[name]) for name in which):
-                problem = "Kustomize makes something else of the patch than was planned"
-        except EngineUnreachable as error:
-            if isinstance(error, EngineRefused):
-                problem = str(error)
-            else:
-                self.notes.append(f"the patch after rendering was not tried: {error}")
+        problem, built, kustomization = "", b"", b""
+        for by_index in (False, True):
+            kustomization = self._kustomization(objects, which, names, by_index=by_index)
+            problem, built = self._try(objects, which, kustomization)
+            if not problem:
+                break
         if problem:
             return [], b"", problem
         folder = os.path.join(self.chart.folder, FOLDER)
@@ -240,6 +211,38 @@ class _ChartPatch:
             built,
             "",
         )
+
+    def _kustomization(
+        self, objects: list[dict[str, Any]], which: set[ObjectId], names: Mapping[ObjectId, str], *, by_index: bool
+    ) -> bytes:
+        patches = [
+            _kustomize_patch(before, after, names.get(id_of(before), id_of(before)[2]), by_index=by_index)
+            for before, after in zip(objects, self._desired(objects), strict=True)
+            if id_of(before) in which
+        ]
+        fields = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": ["rendered.yaml"],
+            "patches": patches,
+        }
+        head = "# Applied to what Helm renders, by post-render beside this file."
+        return "\n".join([head, *render_block(fields, step=2, listed=2), ""]).encode()
+
+    def _try(self, objects: list[dict[str, Any]], which: set[ObjectId], kustomization: bytes) -> tuple[str, bytes]:
+        """Return what is wrong with a patch after rendering, and what comes out of it."""
+        rendered = "\n---\n".join(render_json(item) for item in objects if not _is_hook(item)).encode()
+        try:
+            built = build_with({"kustomization.yaml": kustomization, "rendered.yaml": rendered})
+        except EngineRefused as error:
+            return str(error), b""
+        except EngineUnreachable as error:
+            self.notes.append(f"the patch after rendering was not tried: {error}")
+            return "", b""
+        found = {id_of(item): normal(item) for item in read_objects(built)}
+        if any(found.get(id_of(item)) != normal(item) for item in self._desired(objects) if id_of(item) in which):
+            return "Kustomize makes something else of the patch than was planned", b""
+        return "", built
 
     def _names(self) -> dict[ObjectId, str]:
         """Return the expression that each object's name follows, whatever the release is called."""
@@ -354,21 +357,15 @@ def _choose(
     return chosen
 
 
-def _kustomize_patch(before: dict[str, Any], after: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return an entry of `patches:` that makes `after` of `before`, a strategic merge patch where its kind has one."""
+def _kustomize_patch(before: dict[str, Any], after: dict[str, Any], name: str, *, by_index: bool) -> dict[str, Any]:
+    """Return an entry of `patches:` that makes `after` of `before`."""
     kind, namespace, _ = id_of(before)
     target = {"kind": kind, "name": name, **({"namespace": namespace} if namespace else {})}
     if "/" in str(before.get("apiVersion")):
         group, _, version = str(before["apiVersion"]).partition("/")
         target = {"group": group, "version": version, **target}
-    operations = json_patch(before, after)
-    if kind in BUILT_IN:
-        try:
-            value = strategic_patch(before, after)
-            return {"target": target, "patch": "\n".join([*render_block(value, step=2, listed=2), ""])}
-        except NoStrategicPatch:
-            pass
-    return {"target": target, "patch": "\n".join([*render_block(operations, step=2, listed=2), ""])}
+    value = patch_of(before, after, by_index=by_index)
+    return {"target": target, "patch": "\n".join([*render_block(value, step=2, listed=2), ""])}
 
 
 def _edited(path: str, overlay: dict[str, Any], said: Sequence[tuple[Value, Need]]) -> PatchedFile:
