@@ -150,7 +150,6 @@ class Pod:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     restart_policy: str = "Always"
     """`Always`, `OnFailure` or `Never`."""
-    share_processes: bool = False
     cannot_show: tuple[str, ...] = ()
     """What a run on one host's engine leaves open, in sentences."""
 

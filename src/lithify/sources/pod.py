@@ -192,7 +192,6 @@ class _PodReader:
             hosts=tuple((alias.text("ip"), alias.words("hostnames")) for alias in self.spec.each("hostAliases")),
             sysctls={each.text("name"): each.text("value") for each in security.each("sysctls")},
             restart_policy=self.spec.text("restartPolicy", "Always"),
-            share_processes=bool(self.spec.switch("shareProcessNamespace")),
             cannot_show=tuple(dict.fromkeys(self.notes)),
         )
 
@@ -203,6 +202,7 @@ class _PodReader:
             ("hostPID", "it asks for the host's processes and saw its own only"),
             ("hostIPC", "it asks for the host's shared memory and had its own"),
             ("runtimeClassName", "its runtime class was not used"),
+            ("shareProcessNamespace", "its containers did not see each other's processes"),
         ):
             if self.spec.values.get(key):
                 self.notes.append(what)
