@@ -165,6 +165,8 @@ class CliPremises:
         words = [
             f"--network=container:{self._sandbox.name}",
             f"--ipc=container:{self._sandbox.name}",
+            # Docker takes the host's name along with its network, Podman does not
+            *([f"--uts=container:{self._sandbox.name}"] if self._engine.name == "podman" else []),
             *self._words(launch),
         ]
         line = self._line(launch.image, *words)
