@@ -36,9 +36,9 @@ gc.disable()
 from lithify.documents.yaml import read_documents
 from lithify.sources.base import read_bytes
 from lithify.sources.files import find_inputs
-from lithify.sources.manifest import wanted
+from lithify.model.workload import may_hold_containers
 for _, path in find_inputs([sys.argv[1]]):
-    for document in read_documents(read_bytes(path), wanted):
+    for document in read_documents(read_bytes(path), may_hold_containers):
         pass
 """
 _LOADER = """

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from lithify.documents.emit import render_block
 from lithify.documents.splice import Edit, Obstacle, Piece, Uneditable, Writer
 from lithify.documents.yaml import (
     Broken,
@@ -235,6 +236,11 @@ class Editor:
         self.data = data
         self._documents = {document.index: document for document in read_documents(data, wanted)}
         self._drafts: dict[int, Draft] = {}
+        self._added: list[dict[str, Any]] = []
+
+    def documents(self) -> Iterator[Document]:
+        """Yield the documents that can be read."""
+        return (found for found in self._documents.values() if isinstance(found, Document))
 
     def draft(self, index: int) -> Draft:
         """Return the document `index` for editing; Uneditable where it can't be read."""
@@ -252,6 +258,7 @@ class Editor:
                 (Obstacle.TEMPLATE, "the document is a Go template: ") if template else (Obstacle.UNREADABLE, "")
             )
             raise Uneditable(obstacle, f"{what}line {document.line}: {document.reason}")
+        self._drafts.pop(index, None)
         draft = Draft(document, self.data[document.start : document.end].decode())
         self._drafts[index] = draft
         return draft
@@ -264,10 +271,35 @@ class Editor:
             if draft.changed:
                 chunks.setdefault(draft.document.start, []).append(draft)
         for start, drafts in sorted(chunks.items()):
-            own = sorted((found for draft in drafts for found in draft.splices()), key=lambda found: found[:2])
-            self._check(start, drafts, own)
+            try:
+                own = sorted((found for draft in drafts for found in draft.splices()), key=lambda found: found[:2])
+                self._check(start, drafts, own)
+            except Uneditable as error:
+                error.document = drafts[0].document.index
+                raise
             splices += own
-        return splices
+        return [*splices, *self._additions()]
+
+    def add_document(self, value: dict[str, Any]) -> None:
+        """Add a document at the end of a YAML file; Uneditable for JSON, which holds one."""
+        if any(isinstance(one, Document) and one.root.flow_style for one in self._documents.values()):
+            raise Uneditable(Obstacle.TYPE, "a JSON file holds one document")
+        self._added.append(copy.deepcopy(value))
+
+    def forget_documents(self) -> None:
+        """Take back what `add_document` added."""
+        self._added.clear()
+
+    def _additions(self) -> list[Splice]:
+        if not self._added:
+            return []
+        newline = "\r\n" if b"\r\n" in self.data else "\n"
+        lines = [line for value in self._added for line in ("---", *render_block(value, step=2, listed=0))]
+        text = ("" if self.data.endswith(b"\n") else newline) + newline.join(lines) + newline
+        found = list(read_documents(text.encode()))
+        if [to_python(each.root) for each in found if isinstance(each, Document)] != self._added:
+            raise Uneditable(Obstacle.CHECK, "the added document came out as other data than was wanted")
+        return [(len(self.data), len(self.data), text.encode())]
 
     def apply(self) -> bytes:
         """Return the file with every edit; Uneditable where it would not come out as exactly what was wanted."""

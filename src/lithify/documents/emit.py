@@ -10,6 +10,7 @@ from typing import Any
 from lithify.documents.scalar import FALSE, NULL, TRUE, read_plain
 
 _WORD = r"[A-Za-z0-9/._@+=%~-]"
+_COLONS = re.compile(rf"{_WORD}+(?::{_WORD}+)+")
 _PLAIN = re.compile(rf"(?:[A-Za-z0-9/._]|-(?=[A-Za-z0-9/-])){_WORD}*(?: (?:{_WORD}|[()])+)*")
 _NUMBER_LIKE = re.compile(r"[-+.]?[0-9][-+.0-9_a-fA-FxXoO:eETtZz ]*|[-+]?\.(?:inf|nan)", re.IGNORECASE)
 _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
@@ -17,21 +18,21 @@ _NOT_LITERAL = re.compile("[^\\S\n]+(?:\n|\\Z)|[\x00-\x08\x0b-\x1f]|\\A\\s|\n\n\
 """What a literal block can't hold, or would not show: spaces at a line's end, and line ends at its own but for one."""
 
 
-def render_scalar(value: Any) -> str:
-    """Return a scalar as it stands in YAML, on one line."""
+def render_scalar(value: Any, *, flow: bool = True) -> str:
+    """Return a scalar as it stands in YAML, on one line; outside of flow style colons need no quotes."""
     if value is None:
         return "null"
     if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return json.dumps(value)
-    return value if is_plain(value) else render_json(value)
+    return value if is_plain(value, flow=flow) else render_json(value)
 
 
-def is_plain(text: str) -> bool:
+def is_plain(text: str, *, flow: bool = True) -> bool:
     """Tell whether a string may stand without quotes."""
     return (
-        bool(_PLAIN.fullmatch(text))
+        bool(_PLAIN.fullmatch(text) or (not flow and text[:1].isalpha() and _COLONS.fullmatch(text)))
         and not text.endswith(":")
         and text not in TRUE | FALSE | NULL
         and text not in ("=", "<<", "---", "...")
@@ -73,7 +74,7 @@ def render_entry(key: str, value: Any, *, step: int, listed: int) -> list[str]:
         return [head, *_indented(render_block(value, step=step, listed=listed), listed)]
     if isinstance(value, str) and _is_literal(value):
         return [f"{head} {_header(value)}", *_literal_lines(value, step)]
-    return [f"{head} {render_flow(value)}"]
+    return [f"{head} {_on_line(value)}"]
 
 
 def render_block(value: Any, *, step: int, listed: int) -> list[str]:
@@ -90,7 +91,11 @@ def render_item(value: Any, *, step: int, listed: int) -> list[str]:
     if isinstance(value, dict | list) and value:
         first, *rest = render_block(value, step=step, listed=listed)
         return [f"- {first}", *_indented(rest, 2)]
-    return [f"- {render_flow(value)}"]
+    return [f"- {_on_line(value)}"]
+
+
+def _on_line(value: Any) -> str:
+    return render_flow(value) if isinstance(value, dict | list) else render_scalar(value, flow=False)
 
 
 def _is_literal(text: str) -> bool:

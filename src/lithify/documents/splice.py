@@ -42,6 +42,7 @@ class Uneditable(Exception):
         self.obstacle = obstacle
         self.reason = reason
         self.route = route
+        self.document: int | None = None
 
 
 class Edit:
@@ -108,7 +109,8 @@ class Writer:
             quote = name.style or ""
             yield Piece(self._at(name.start_mark), self._at(name.end_mark), f"{quote}{new}{quote}")
         for key in edit.removed - edit.set.keys():
-            yield self._removal(node, known[str(key)][0], only=len(edit.removed) == len(node.value))
+            last = len(edit.removed) == len(node.value) and not edit.set
+            yield self._removal(node, known[str(key)][0], only=last)
         fresh = {str(key): value for key, value in edit.set.items() if key not in known}
         for key, value in edit.set.items():
             if key in known:
@@ -168,7 +170,7 @@ class Writer:
             raise Uneditable(Obstacle.TYPE, f"the value of {name.value} stands on a line of its own")
         properties = self.text[colon:begin].rstrip()
         yield Piece(colon + len(properties), end, f" {head}" if head else "")
-        yield self._lines(end, rest, column, _VALUE)
+        yield self._lines(end, rest, column, _VALUE, literal=head == "|")
 
     def _removal(self, node: Node, name: Node, *, only: bool) -> Piece:
         index = next(index for index, (key, _) in enumerate(node.value) if key is name)
@@ -177,7 +179,10 @@ class Writer:
             first, last = self._at(node.value[0][0].start_mark), self._end_of_last(node)
             if len(node.value) > 1:
                 raise Uneditable(Obstacle.TYPE, "every entry of a mapping can't be taken away")
-            return Piece(first, last, "" if node.flow_style else "{}")
+            if node.flow_style:
+                return Piece(first, last, "")
+            colon = len(self.text[:first].rstrip())
+            return Piece(colon, last, " {}") if self.text[colon - 1 : colon] == ":" else Piece(first, last, "{}")
         following = node.value[index + 1][0] if index + 1 < len(node.value) else None
         line = self.text.rfind("\n", 0, begin) + 1
         if not node.flow_style and not self.text[line:begin].strip("\ufeff \t"):
@@ -249,14 +254,14 @@ class Writer:
             line = 1
         return Piece(line, line, text, column, _VALUE)
 
-    def _lines(self, end: int, lines: list[str], column: int, rank: int) -> Piece:
+    def _lines(self, end: int, lines: list[str], column: int, rank: int, *, literal: bool = False) -> Piece:
         """Put lines after the one that the text at `end` stands on."""
         at = self._next_line(end)
         pad = " " * column
         padded = [pad + line if line else line for line in lines]
         if at == len(self.text) and not self.text.endswith("\n"):
             text = "".join(self.newline + line for line in padded)
-            if any(line.endswith("|") for line in lines):  # a literal block ends with a line end, if only its own
+            if literal or any(line.endswith("|") for line in lines):  # a literal ends with a line end
                 text += self.newline
         else:
             text = "".join(line + self.newline for line in padded)

@@ -3,6 +3,24 @@
 from lithify.model.location import Location, Route
 
 CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
+FLAG = "readOnlyRootFilesystem"
+"""What Kubernetes calls it, in a container's securityContext."""
+
+
+def may_hold_containers(text: bytes) -> bool:
+    """Tell whether a document could hold a container, or is too odd to tell; cheap, as most hold none."""
+    if b"ontainers" in text:
+        return not (b"openAPIV3Schema" in text and b"kind: CustomResourceDefinition" in text)
+    if b"tekton.dev/" in text or (b"argoproj.io/" in text and b"ontainer" in text):
+        return True
+    # A tab at the start of a line, and brackets nested out of all measure, are errors wherever they stand.
+    return b"\n\t" in text or b"[[[[[[[[" in text
+
+
+def resembles_flag(key: str) -> bool:
+    """Tell whether somebody meant readOnlyRootFilesystem: `readOnlyFilesystem`, `read_only`, `readonlyRootFs`, ..."""
+    squeezed = key.lower().replace("_", "").replace("-", "")
+    return squeezed.startswith(("readonly", "rorootf", "readroot", "rootreadonly", "rootfsreadonly")) and key != FLAG
 
 
 class ObjectName:

@@ -28,6 +28,7 @@ from lithify.model.location import Location, Route
 from lithify.model.quantity import parse_quantity
 from lithify.model.workload import (
     CONTAINER_LISTS,
+    FLAG,
     Container,
     Exemption,
     ObjectName,
@@ -36,10 +37,10 @@ from lithify.model.workload import (
     Volume,
     VolumeMount,
     Workload,
+    may_hold_containers,
+    resembles_flag,
 )
 from lithify.sources.base import EXEMPTION_KEY, Reading, normal_path, parse_exemption, read_comments
-
-FLAG = "readOnlyRootFilesystem"
 
 _TEMPLATE: Route = ("spec", "template", "spec")
 _PODS: dict[str, Route] = {
@@ -112,21 +113,11 @@ _OS_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
 _TEMPLATE_REASON = "a Go template outside a chart: render it first (helm template, or name the chart's folder)"
 
 
-def wanted(text: bytes) -> bool:
-    """Tell whether a document could hold a container, or is too odd to tell; cheap, as most hold none."""
-    if b"ontainers" in text:
-        return not (b"openAPIV3Schema" in text and b"kind: CustomResourceDefinition" in text)
-    if b"tekton.dev/" in text or (b"argoproj.io/" in text and b"ontainer" in text):
-        return True
-    # A tab at the start of a line, and brackets nested out of all measure, are errors wherever they stand.
-    return b"\n\t" in text or b"[[[[[[[[" in text
-
-
 def read_manifest(path: str, data: bytes) -> Reading:
     """Return the workloads of a manifest; broken documents and templates become oddities and skips."""
     reading = Reading(path)
     documents: list[Document] = []
-    for document in read_documents(data, wanted):
+    for document in read_documents(data, may_hold_containers):
         reading.documents += 1
         if isinstance(document, Broken):
             _read_broken(reading, document)
@@ -421,7 +412,7 @@ class _Manifest:
         node = fields.get("securityContext")
         declared = self.fields(node, here)
         for key in declared:
-            if key == FLAG or _resembles_flag(key):
+            if key == FLAG or resembles_flag(key):
                 message = f"{key} in the pod's securityContext has no effect: the field exists for containers only"
                 self.oddities.append(Oddity("pod-level-flag", message, here / key))
         self._read_identity(context, declared)
@@ -461,7 +452,7 @@ class _Manifest:
         container.command = words(fields.get("command"))
         container.arguments = words(fields.get("args")) or words(fields.get("script"))
         for key in fields.keys() - _CONTAINER_KEYS:
-            if key == FLAG or _resembles_flag(key):
+            if key == FLAG or resembles_flag(key):
                 message = f"{key} stands on the container itself, where it has no effect: it belongs in securityContext"
                 self.oddities.append(Oddity("misspelt-flag", message, place / key))
             elif key.lower() == "securitycontext":
@@ -498,7 +489,7 @@ class _Manifest:
         if flag is not None:
             context.read_only_root = self._read_flag(flag, here / FLAG)
         for key in declared.keys() - _SECURITY_KEYS:
-            if _resembles_flag(key):
+            if resembles_flag(key):
                 message = f"{key} is not a field and has no effect; {FLAG} is"
                 self.oddities.append(Oddity("misspelt-flag", message, here / key))
         self._read_identity(context, declared)
@@ -578,12 +569,6 @@ class _Manifest:
 def capability_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return capabilities as this model writes them: upper case, without CAP_."""
     return tuple(name.upper().removeprefix("CAP_") for name in names)
-
-
-def _resembles_flag(key: str) -> bool:
-    """Tell whether somebody meant readOnlyRootFilesystem: `readOnlyFilesystem`, `read_only`, `readonlyRootFs`, ..."""
-    squeezed = key.lower().replace("_", "").replace("-", "")
-    return squeezed.startswith(("readonly", "rorootf", "readroot", "rootreadonly", "rootfsreadonly")) and key != FLAG
 
 
 def _not_applicable(pod: dict[str, Node]) -> str:
