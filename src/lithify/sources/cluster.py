@@ -15,9 +15,9 @@ from lithify.errors import LithifyError, NothingToExamine, NotPermitted
 from lithify.model.finding import Skipped
 from lithify.model.location import Location, Route
 from lithify.model.path import printable
-from lithify.model.workload import CONTAINER_LISTS, Container, Exemption, ObjectName, Observed
+from lithify.model.workload import CONTAINER_LISTS, FLAG, Container, Exemption, ObjectName, Observed
 from lithify.sources.base import Reading, left_out
-from lithify.sources.manifest import FLAG, read_annotations, read_object, template_route
+from lithify.sources.manifest import read_annotations, read_object, template_route
 from lithify.sources.mounted import observe
 
 _BLOCK = 4096
