@@ -42,7 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--write-baseline", metavar="FILE", help="write today's findings to FILE, to be exempted")
     group.add_argument("--reason", default="", metavar="TEXT", help="the reason that --write-baseline notes")
     group = parser.add_argument_group("output")
-    group.add_argument("--format", action="append", choices=FORMATS, help="may repeat, each with its --output")
+    group.add_argument(
+        "--format", action="append", metavar="NAME", help=f"{', '.join(FORMATS)}; may repeat, each with its --output"
+    )
     group.add_argument("--output", action="append", metavar="FILE", help="where the format goes; - is standard output")
     group.add_argument("--merge-into", metavar="FILE", help="answer the rules of this checklist (format cklb)")
     group = parser.add_argument_group("work")
@@ -153,6 +155,9 @@ def pairs(arguments: argparse.Namespace) -> list[tuple[str, str]]:
         raise UsageError(
             f"{len(formats)} times --format, {len(outputs)} times --output", hint="give each format its own --output"
         )
+    for name in formats:
+        if name not in FORMATS:
+            _foreign_report(name)
     return list(zip(formats, outputs, strict=True))
 
 
@@ -205,7 +210,7 @@ def _about_rules(name: str | None) -> int:
 def _render(report: Any, name: str, path: str, arguments: argparse.Namespace) -> None:
     from importlib import import_module
 
-    module = import_module(f"lithify.report.{name}")
+    module = import_module(f"lithify.report.{name}") if name in FORMATS else _foreign_report(name)
     if path == "-":
         stream = sys.stdout.buffer
         module.render(report, _writer(stream), **_options(name, arguments))
@@ -217,6 +222,19 @@ def _render(report: Any, name: str, path: str, arguments: argparse.Namespace) ->
 
     with replacing(Path(path)) as stream:
         module.render(report, _writer(stream), **_options(name, arguments))
+
+
+def _foreign_report(name: str) -> Any:
+    """Return a report of an installed distribution; UsageError where nobody has one of that name."""
+    from lithify.pipeline.extensions import find_report, report_names
+
+    module = find_report(name)
+    if module is None:
+        from lithify.errors import UsageError
+
+        known = ", ".join((*FORMATS, *report_names()))
+        raise UsageError(f"--format: there is no {name!r}", hint=f"there are {known}")
+    return module
 
 
 def _options(name: str, arguments: argparse.Namespace) -> dict[str, Any]:

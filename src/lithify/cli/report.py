@@ -12,7 +12,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("merge",), help="what to do with them")
     parser.add_argument("reports", nargs="+", metavar="REPORT.json", help="what `lithify audit --format json` wrote")
     parser.add_argument("--fail-on", choices=SEVERITIES, default="high", help="as for audit (default: high)")
-    parser.add_argument("--format", action="append", choices=FORMATS, help="may repeat, each with its --output")
+    parser.add_argument(
+        "--format", action="append", metavar="NAME", help=f"{', '.join(FORMATS)}; may repeat, each with its --output"
+    )
     parser.add_argument("--output", action="append", metavar="FILE", help="where the format goes; - is standard output")
     parser.add_argument("--merge-into", metavar="FILE", help="answer the rules of this checklist (format cklb)")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import lithify
 from lithify.model.finding import FileResult, Report
 from lithify.model.workload import Exemption
+from lithify.pipeline.extensions import Extension, foreign_sources
 from lithify.pipeline.judge import ALL, Judge, depends_on_more, pack, unpack
 from lithify.sources.base import Reading, left_out, read_bytes, unreadable
 from lithify.sources.files import Input, find_inputs, kind_of, read_source, read_stdin
@@ -51,15 +52,24 @@ def audit(
     is a folder that keeps results of files by their content; `values` are value files for charts. `today`
     (YYYY-MM-DD) decides which exemptions have expired. NothingToExamine where a path does not exist.
     """
-    inputs = find_inputs(paths, ignore=ignore)
+    sources = foreign_sources()
+    suffixes = tuple(suffix for source in sources for suffix in source.value.SUFFIXES)
+    inputs = find_inputs(paths, ignore=ignore, suffixes=suffixes)
     if shard is not None:
         inputs = [entry for entry in inputs if _part(entry[1], shard[1]) == shard[0] - 1]
     judge = Judge(today or time.strftime("%Y-%m-%d"), rules)
     examiner = Examiner(judge, inputs, stack=stack, values=tuple(values))
-    if cache is not None and len(inputs) >= CACHED_FROM:
+    examiner.sources = sources
+    # The code of others may change without a trace that the cache could see.
+    if cache is not None and len(inputs) >= CACHED_FROM and not sources and not judge.foreign:
         from lithify.pipeline.cache import Cache
 
-        examiner.cache = Cache(cache, "|".join((os.getcwd(), *paths, *sorted(judge.names), str(stack))))
+        examiner.cache = Cache(
+            cache,
+            "|".join(
+                (os.getcwd(), *paths, *sorted(judge.names), str(stack), *(source.distribution for source in sources))
+            ),
+        )
     collecting = gc.isenabled()
     gc.disable()  # nodes hold no cycles, and there are hundreds of thousands of them
     try:
@@ -134,7 +144,7 @@ def _part(path: str, parts: int) -> int:
 class Examiner:
     """Takes an input to its result, as bytes."""
 
-    __slots__ = ("_files", "_inputs", "cache", "judge", "stack", "values")
+    __slots__ = ("_files", "_inputs", "cache", "judge", "sources", "stack", "values")
 
     def __init__(
         self, judge: Judge, inputs: Sequence[Input] = (), *, stack: bool = False, values: tuple[str, ...] = ()
@@ -144,6 +154,7 @@ class Examiner:
         self._files: set[str] | None = None
         self.stack = stack
         self.values = values
+        self.sources: list[Extension] = []
         self.cache: Cache | None = None
 
     def key(self, entry: Input) -> bytes | None:
@@ -178,8 +189,22 @@ class Examiner:
         if isinstance(data, str):
             return b"", self._result(unreadable(path, data))
         key = b"" if self.cache is None or kind == "stdin" else self.cache.key(kind_of(path, data), data)
+        reading = self._foreign(path, data)
+        if reading is not None:
+            return b"", self._result(reading)
         reading = read_source(path, data, stack=self.stack, elsewhere=self.examines)
         return b"" if depends_on_more(reading) else key, self._result(reading)
+
+    def _foreign(self, path: str, data: bytes) -> Reading | None:
+        """Return what a source of others makes of a file; None where none of them wants it."""
+        for source in self.sources:
+            try:
+                if source.value.wanted(path, data):
+                    reading: Reading = source.value.read(path, data)
+                    return reading
+            except Exception as error:
+                return unreadable(path, f"{source.distribution} failed on it: {type(error).__name__}: {error}")
+        return None
 
     def _rendered(self, kind: str, path: str) -> Reading:
         if kind == "chart":

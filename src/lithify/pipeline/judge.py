@@ -20,13 +20,16 @@ from lithify.model.finding import (
 from lithify.model.location import Location
 from lithify.model.text import printable
 from lithify.model.workload import Container, Exemption, ObjectName, Oddity, VolumeMount, Workload
+from lithify.pipeline.extensions import foreign_rules
 from lithify.report.text import render_result
 from lithify.rules import CHECKED, NOTICED, RuleModule
 from lithify.rules.base import effective
 from lithify.sources.base import Reading
 
-ALL: tuple[Any, ...] = (*CHECKED, *NOTICED)
-"""The modules of all rules, in the order that reports list them."""
+_FOREIGN: tuple[RuleModule, ...] = tuple(foreign_rules({module.RULE.name for module in (*CHECKED, *NOTICED)}))
+
+ALL: tuple[Any, ...] = (*CHECKED, *_FOREIGN, *NOTICED)
+"""The modules of all rules, in the order that reports list them; those of installed distributions among them."""
 
 RULES: dict[str, Rule] = {module.RULE.name: module.RULE for module in ALL}
 """Every rule by name."""
@@ -40,7 +43,13 @@ class Judge:
     def __init__(self, today: str, names: Iterable[str] | None = None) -> None:
         self.today = today
         self.names = frozenset(RULES if names is None else names)
-        self.checks: tuple[RuleModule, ...] = tuple(module for module in CHECKED if module.RULE.name in self.names)
+        asked = (module for module in (*CHECKED, *_FOREIGN) if module.RULE.name in self.names)
+        self.checks: tuple[RuleModule, ...] = tuple(asked)
+
+    @property
+    def foreign(self) -> bool:
+        """True where a rule of an installed distribution is asked."""
+        return any(check in _FOREIGN for check in self.checks)
 
     def judge(self, reading: Reading) -> FileResult:
         """Return findings, verdicts and skips of one input, sorted by place."""

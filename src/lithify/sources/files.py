@@ -20,18 +20,20 @@ Input = tuple[str, str]
 """What an input is (`file`, `stdin`, `chart`, `kustomization`, `patch`, `unreadable`), and its path."""
 
 
-def find_inputs(paths: Sequence[str], *, ignore: bool = True) -> list[Input]:
+def find_inputs(paths: Sequence[str], *, ignore: bool = True, suffixes: tuple[str, ...] = ()) -> list[Input]:
     """Return what `paths` name, folders and globs followed, in order and each once.
 
-    A path that is named is always examined; below a folder, what Git ignores is left out unless `ignore` is false.
-    NothingToExamine where a path does not exist or a glob matches nothing.
+    `suffixes` are ends of file names that sources of others read. A path that is named is always examined; below a
+    folder, what Git ignores is left out unless `ignore` is false. NothingToExamine where a path does not exist or a
+    glob matches nothing.
     """
     found: dict[Input, None] = {}
+    wanted = (*_EXTENSIONS, *suffixes)
     for path in paths:
         if path == "-":
             found["stdin", "-"] = None
         elif os.path.isdir(path):
-            found.update(dict.fromkeys(_walk(path, ignore=ignore)))
+            found.update(dict.fromkeys(_walk(path, ignore, wanted)))
         elif os.path.lexists(path):
             found["file", path] = None
         else:
@@ -39,7 +41,7 @@ def find_inputs(paths: Sequence[str], *, ignore: bool = True) -> list[Input]:
             if not matches:
                 raise NothingToExamine(f"{path}: no such file or folder", hint="name a file, a folder, a glob or -")
             for match in matches:
-                found.update(dict.fromkeys(_walk(match, ignore=ignore) if os.path.isdir(match) else [("file", match)]))
+                found.update(dict.fromkeys(_walk(match, ignore, wanted) if os.path.isdir(match) else [("file", match)]))
     return list(found)
 
 
@@ -51,7 +53,7 @@ def _glob(path: str) -> list[str]:
     return sorted(glob.glob(path, recursive=True))
 
 
-def _walk(root: str, *, ignore: bool) -> Iterator[Input]:
+def _walk(root: str, ignore: bool, wanted: tuple[str, ...]) -> Iterator[Input]:
     """Yield what lies below a folder, by name; links to folders are not followed."""
     from lithify.sources.ignore import ignored, read_ignore_file
 
@@ -88,7 +90,7 @@ def _walk(root: str, *, ignore: bool) -> Iterator[Input]:
                 if name not in _LEFT_OUT and not (rules and ignored(inside + name, rules, directory=True)):
                     below.append((entry.path, f"{inside}{name}/", rules))
             elif (
-                name.endswith(_EXTENSIONS)
+                name.endswith(wanted)
                 and name not in _NO_MANIFESTS
                 and not (rules and ignored(inside + name, rules, directory=False))
             ):

@@ -23,9 +23,9 @@ def touch(folder: Path, *names: str) -> None:
         path.touch()
 
 
-def found(folder: Path, **options: bool) -> list[str]:
+def found(folder: Path, *, ignore: bool = True) -> list[str]:
     """Return what a walk below a folder finds, relative to it."""
-    return [os.path.relpath(path, folder) for _, path in find_inputs([str(folder)], **options)]
+    return [os.path.relpath(path, folder) for _, path in find_inputs([str(folder)], ignore=ignore)]
 
 
 def test_a_walk_is_in_order_and_leaves_out_what_is_not_ours(tmp_path: Path) -> None:
