@@ -28,6 +28,10 @@ class ServiceVolume:
     """Its key in the top-level `volumes`; empty for an anonymous one."""
     no_copy: bool = False
     """Nothing of the image is copied into it."""
+    memory: bool = False
+    """A tmpfs in long syntax, the only one that Swarm keeps."""
+    size: int | None = None
+    """Limit of a tmpfs in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +56,13 @@ _NO_HOST = EngineHost(volumes=PurePosixPath("/nowhere"), overlay_volumes=False)
 """A file can't count on the directories of the host that it is used on."""
 
 
-def plan_service(line: RunLine, image: ImageFacts, plan: MountPlan) -> ServicePlan:
-    """Return what makes a service read-only as planned.
+def plan_service(line: RunLine, image: ImageFacts, plan: MountPlan, *, stack: bool = False) -> ServicePlan:
+    """Return what makes a service read-only as planned, in a stack's words where Swarm is to run it.
 
     `line` is the run line that the service comes to: where it mounts something already, nothing is added, so that a
     second time changes nothing.
     """
-    flags = ComposeFlags(line=line, image=image, host=_NO_HOST)
+    flags = (StackFlags if stack else ComposeFlags)(line=line, image=image, host=_NO_HOST)
     notes = flags.add(plan).command.notes
     return ServicePlan(
         tmpfs=tuple(flags.tmpfs),
@@ -143,3 +147,32 @@ class ComposeFlags(DockerFlags):
         command = self.line.command or self.image.command
         if index < len(command) and command[index] != value:
             self.arguments[index] = value
+
+
+@dataclass
+class StackFlags(ComposeFlags):
+    """The same for a stack: Swarm drops `tmpfs:`, and keeps the size alone of a tmpfs among the volumes.
+
+    Such a tmpfs is root's and not executable; its mode is that of the directory in the image, or 1777 where the image
+    has none. Where that would keep the program out, the place is an anonymous volume, which Docker fills from the
+    image with owner and mode.
+    """
+
+    def _add_tmpfs(self, mount: Mount) -> None:
+        entry = self.entry(mount)
+        if mount.executable:
+            self.note("on disk: a tmpfs of Swarm can't be executable", mount.path)
+            self.add_scratch(mount)
+            return
+        if entry is not None and ((entry.uid, entry.gid) != (0, 0) or mount.uid) and not entry.mode & 0o002:
+            self.note("on disk: a tmpfs of Swarm has no owner but root", mount.path)
+            self.add_scratch(mount)
+            return
+        if entry is None and mount.mode != 0o1777:
+            self.note("root's, and writable for everybody: Swarm knows neither owner nor mode of a tmpfs", mount.path)
+        if not mount.size:
+            self.note("no size limit, so up to half of the host's memory", mount.path)
+        if mount.inodes:
+            self.note("no limit to the number of files: Swarm has none", mount.path)
+        self.places.append(ServiceVolume(path=mount.path, memory=True, size=mount.size))
+        self._tmpfs.add(mount.path)

@@ -44,18 +44,19 @@ class _Refusal(Exception):
         self.remedy = remedy
 
 
-def patch(data: bytes, planned: Sequence[Planned]) -> Patched:
+def patch(data: bytes, planned: Sequence[Planned], *, stack: bool = False) -> Patched:
     """Return the Compose file `data` with each plan of `planned` in it; what can't be done safely is refused.
 
-    The route of a container leads to its service. A second time changes nothing.
+    The route of a container leads to its service. A second time changes nothing. A `stack` is what Swarm runs, which
+    reads the same file otherwise (`patch.stack`).
     """
     result = Patched(text=data)
     for one in planned:
-        result = _patch_one(result, one)
+        result = _patch_one(result, one, stack=stack)
     return result
 
 
-def _patch_one(result: Patched, planned: Planned) -> Patched:
+def _patch_one(result: Patched, planned: Planned, *, stack: bool) -> Patched:
     name = str(planned.route[-1])
     service: Mapped = {}
     image = _image(planned)
@@ -64,14 +65,15 @@ def _patch_one(result: Patched, planned: Planned) -> Patched:
         draft = editor.draft(planned.document)
         _insist_on_service(draft, planned.route)
         service = copy.deepcopy(draft.get(planned.route))
-        _insist_on_files(draft.data, service)
-        wanted = plan_service(_line(service), image, planned.plan)
+        if not stack:
+            _insist_on_files(draft.data, service)
+        wanted = plan_service(_line(service, stack=stack), image, planned.plan, stack=stack)
         _insist_on_no_single_file(name, wanted)
         writer = _Writer(draft, planned, service, image)
         writer.write(wanted)
         text = editor.apply()
     except (Uneditable, _Refusal, UsageError) as error:
-        by_hand = _override(name, service, image, planned.plan)
+        by_hand = _override(name, service, image, planned.plan, stack=stack)
         reason, remedy = _why(error)
         refused = Refused(container=planned.container, reason=reason, by_hand=by_hand, remedy=remedy)
         return replace(result, refused=(*result.refused, refused))
@@ -206,6 +208,8 @@ class _Writer:
 def render_volume(volume: ServiceVolume, name: str) -> str | Mapped:
     """Return an entry of a service's `volumes`, in short syntax where that says it all."""
     path = _escaped(str(volume.path))
+    if volume.memory:
+        return {"type": "tmpfs", "target": path, **({"tmpfs": {"size": volume.size}} if volume.size else {})}
     if not volume.no_copy and not set(path) & set(":\\"):
         return f"{name}:{path}" if name else path
     entry = {"type": "volume", **({"source": name} if name else {}), "target": path}
@@ -233,10 +237,11 @@ def render_override(name: str, wanted: ServicePlan) -> str:
     return "\n".join(render_block(model, step=2, listed=2)) + "\n"
 
 
-def _override(name: str, service: object, image: ImageFacts, plan: MountPlan) -> str:
+def _override(name: str, service: object, image: ImageFacts, plan: MountPlan, *, stack: bool) -> str:
     """Return the override for a service; nothing where it can't even be told what that would be."""
     try:
-        wanted = plan_service(_line(service if isinstance(service, dict) else {}), image, plan)
+        line = _line(service if isinstance(service, dict) else {}, stack=stack)
+        wanted = plan_service(line, image, plan, stack=stack)
     except UsageError:
         return ""
     return render_override(name, wanted)
@@ -312,14 +317,15 @@ def _image(planned: Planned) -> ImageFacts:
     return ImageFacts(reference=planned.plan.key.image, entries=entries)
 
 
-def _line(service: Mapped) -> RunLine:
-    """Return the run line that a service comes to, as far as a plan depends on it."""
+def _line(service: Mapped, *, stack: bool = False) -> RunLine:
+    """Return the run line that a service comes to, as far as a plan depends on it; Swarm mounts no `tmpfs:`."""
     words = ["docker", "run"]
     for key, flag in _RUN_OPTIONS.items():
         if service.get(key) is not None:
             words.append(f"--{flag}={service[key]}")
     words += [f"--env={pair}" for pair in _variables(service.get("environment"))]
-    words += [f"--tmpfs={_unescaped(entry)}" for entry in _strings(service.get("tmpfs")) if entry.startswith("/")]
+    entries = [] if stack else _strings(service.get("tmpfs"))
+    words += [f"--tmpfs={_unescaped(entry)}" for entry in entries if entry.startswith("/")]
     words += [f"--mount={mount}" for mount in _mounts(service.get("volumes"))]
     return parse_run_line([*words, "--", str(service.get("image") or "image"), *_command(service)])
 
