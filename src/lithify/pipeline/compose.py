@@ -28,7 +28,8 @@ def open_compose(text: str, data: bytes, options: GroupOptions) -> Group:
     path = Path(text)
     file = ComposeFile(path=path, text=data, overrides=default_overrides(path))
     program = find_compose(options.settings.engine)
-    return ComposeGroup(file=file, program=program, project=file.read(program), options=options)
+    base = make_cli_engine(program.engine)
+    return ComposeGroup(file=file, program=program, base=base, project=file.read(program), options=options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class ComposeGroup:
 
     file: ComposeFile
     program: ComposeProgram
+    base: CliEngine
     project: Project
     options: GroupOptions = field(default_factory=GroupOptions)
     as_it_stands: bool = False
@@ -78,7 +80,7 @@ class ComposeGroup:
         """Return what runs a service in a scratch project, the others as planned or as they are."""
         self._insist_on_files(member)
         engine = ComposeEngine(
-            base=self._base(),
+            base=self.base,
             program=self.program,
             file=self.file,
             project=self.project,
@@ -92,10 +94,9 @@ class ComposeGroup:
     def patch(self, plans: Mapping[str, MemberPlan]) -> Patched:
         """Return the file with the plans of its services in it."""
         planned = []
-        base = self._base()
         for name, member in plans.items():
             # What a seed comes to depends on all that the image has there, which only the engine has listed.
-            image = base.facts(self.project.line(name), member.image.reference, member.plan.mounts)
+            image = self.base.facts(self.project.line(name), member.image.reference, member.plan.mounts)
             route = ("services", name)
             document = self._document_of(route)
             planned.append(Planned(document=document, route=route, container=name, plan=member.plan, image=image))
@@ -122,9 +123,6 @@ class ComposeGroup:
         ports = {exercise.tcp, _port_of(exercise.http) if exercise.http else None}
         publishers = [name for name in self.project.services if ports & self.project.ports(name).keys()]
         return not publishers or any(name == member or member in self.project.needed_by(name) for name in publishers)
-
-    def _base(self) -> CliEngine:
-        return make_cli_engine(self.program.engine)
 
     def _document_of(self, route: Route) -> int:
         """Return which document of the file has a service; the first where none has."""

@@ -134,14 +134,15 @@ class Trials:
             trial = course.run()
             if life.recreate and course.same():
                 trial = self._recreate(trial, container, life)
-            kept = life.keep
-            return replace(trial, kept=container.name) if kept else trial
+            if life.keep:
+                container.keep()
+                kept = True
+                trial = replace(trial, kept=container.name)  # which says by now that it is to be kept
+            return trial
         finally:
             self._living.remove(container)
-            with uninterrupted():
-                if kept:
-                    container.keep()
-                else:
+            if not kept:
+                with uninterrupted():
                     container.remove()
 
     def run_each(self, lives: Sequence[Life], jobs: int) -> list[Trial]:

@@ -1,0 +1,371 @@
+"""`lithify harden compose.yaml`: real projects, run by Docker's own Compose, beside the user's that goes on running."""
+
+import difflib
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster.node import NodeUnavailable, find_programs
+from tests.runtime.conftest import cached, debootstrap
+from tests.runtime.hardening import Daemon, Done, Lithify, Terminal, until
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a Docker of our own needs root")
+
+STAY = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
+
+
+@dataclass
+class Compose:
+    """A folder with a Compose file, and the Docker that it is for."""
+
+    folder: Path
+    docker: Daemon
+    lithify: Lithify
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **self.lithify.environment}
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "compose.yaml"
+
+    def write(self, text: str, **files: str) -> None:
+        self.file.write_text(text)
+        for name, content in files.items():
+            (self.folder / name).write_text(content)
+
+    def compose(self, *words: str, text: str | None = None) -> str:
+        """Run Compose as the user does, on the file or on `text` in its place."""
+        start = ["docker", "compose", *(["--file", "-"] if text is not None else [])]
+        done = subprocess.run(
+            [*start, *words],
+            cwd=self.folder,
+            env=self.environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=90,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def config(self, text: str) -> dict[str, Any]:
+        """Return what Compose makes of a file."""
+        found = json.loads(self.compose("config", "--format", "json", text=text))
+        assert isinstance(found, dict)
+        return found
+
+    def harden(self, *words: str) -> Done:
+        return self.lithify.run("harden", self.file, *words, timeout=200)
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A client configuration of Docker that has the Compose plugin."""
+    try:
+        program = find_programs("docker-compose") / "docker-compose"
+    except NodeUnavailable as reason:
+        pytest.skip(str(reason))
+    folder = tmp_path_factory.mktemp("client")
+    (folder / "cli-plugins").mkdir()
+    (folder / "cli-plugins" / "docker-compose").symlink_to(program)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def docker(own_docker: Daemon, lean_rootfs: Path) -> Daemon:
+    """A Docker with two images: `services` has nginx and redis, `lean` nothing but a shell."""
+
+    def build(directory: Path) -> None:
+        debootstrap(directory, "nginx-light", "redis-server")
+        (directory / "srv/volume").mkdir(parents=True)
+        (directory / "srv/volume/shipped").write_text("shipped")
+
+    for name, rootfs in (("services", cached("observe-nginx-redis", build)), ("lean", lean_rootfs)):
+        with subprocess.Popen(["tar", "-C", rootfs, "-c", "."], stdout=subprocess.PIPE) as archive:
+            own_docker.ask_with(archive.stdout, "import", "-", f"{name}:1")
+    return own_docker
+
+
+@pytest.fixture
+def compose(docker: Daemon, plugin: Path, lithify: Lithify, tmp_path: Path) -> Iterator[Compose]:
+    """A folder for a project; whatever is in the engine afterwards was there before, or is the user's project."""
+    lithify.environment = {"DOCKER_HOST": docker.host, "DOCKER_CONFIG": str(plugin)}
+    lithify.enter = docker.enter
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    before = docker.everything()
+    found = Compose(folder, docker, lithify)
+    yield found
+    if found.file.exists():
+        subprocess.run(
+            ["docker", "compose", "down", "--volumes", "--timeout", "0"],
+            cwd=folder, env=found.environment, capture_output=True, check=False, timeout=60,
+        )  # fmt: skip
+    assert docker.everything() == before
+
+
+SHOP = """\
+# The shop: a page, and what it counts in.
+services:
+  page:
+    image: services:${TAG}   # from .env
+    command: [nginx, -g, daemon off;]
+    ports:
+      - "${PORT:-18080}:80"
+    depends_on:
+      counter: {condition: service_healthy}
+
+  counter:
+    image: "services:${TAG}"
+    command: [redis-server, --dir, /data, --save, "60 1", --protected-mode, "no"]
+    container_name: the-counter
+    restart: always
+    volumes:
+      - counted:/data
+    healthcheck:
+      test: [CMD, redis-cli, ping]
+      interval: 1s
+
+volumes:
+  counted:
+"""
+
+
+def test_a_real_project_is_hardened_beside_itself(compose: Compose) -> None:
+    """nginx and redis, published and named, while the very project runs: it goes on, its data stay, the patch works."""
+    compose.write(SHOP, **{".env": "TAG=1\n"})
+    compose.compose("up", "--detach", "--wait")
+    compose.docker.ask("exec", "the-counter", "redis-cli", "set", "sold", "42")
+    compose.docker.ask("exec", "the-counter", "redis-cli", "save")
+    before, files = compose.docker.everything(), _contents(compose)
+    done = compose.harden("--http", "http://localhost:18080/", "--format", "json")
+    assert done.code == 0, done.err + done.out
+    assert compose.docker.everything() == before
+    assert _contents(compose) == files
+    assert compose.file.read_text() == SHOP
+    result = done.json()
+    assert [member["name"] for member in result["members"]] == ["counter", "page"]
+    patched = result["text"]
+    assert not [line for line in difflib.ndiff(SHOP.splitlines(), patched.splitlines()) if line.startswith("- ")]
+    services = compose.config(patched)["services"]
+    assert all(service["read_only"] for service in services.values())
+    assert {entry.partition(":")[0] for entry in services["page"]["tmpfs"]} >= {"/run"}
+    assert "tmpfs" not in services["counter"]
+
+    compose.compose("down")
+    compose.file.write_text(patched)
+    compose.compose("up", "--detach", "--wait")
+    address = compose.docker.ask(
+        "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", "shop-page-1"
+    )
+    page = subprocess.run([*compose.docker.enter, "python3", "-c", _GET, address], capture_output=True, timeout=30)
+    assert b"Welcome to nginx" in page.stdout
+    assert compose.docker.ask("exec", "the-counter", "redis-cli", "get", "sold") == "42"
+    refused = compose.docker.call("exec", "shop-page-1", "touch", "/usr/x")
+    assert "Read-only file system" in refused.stderr
+
+
+_GET = "import sys, urllib.request; print(urllib.request.urlopen(f'http://{sys.argv[1]}/').read().decode())"
+
+SHARED = f"""\
+x-own: &own
+  tmpfs: [/run]
+services:
+  base:
+    image: lean:1
+    profiles: [never]
+    environment: {{GREETING: "a$$b"}}
+  writer:
+    extends: base
+    profiles: !reset []
+    command: ["sh", "-c", "set -e; echo $$GREETING > /shared/said; date > /tmp/now; {STAY}"]
+    volumes: [both:/shared, ./kept:/kept]
+  reader:
+    <<: *own
+    image: lean:1
+    command: sh -c "set -e; until test -e /shared/said; do sleep 0.1; done; date > /tmp/now; {STAY}"
+    volumes:
+      - both:/shared
+    depends_on: [writer]
+    secrets: [word]
+volumes: {{both: {{}}}}
+secrets: {{word: {{file: ./word}}}}
+"""
+
+
+def test_services_that_share_a_volume_and_what_a_merge_key_says(compose: Compose) -> None:
+    """A view of a volume is one for all who mount it; a service of a merge key is refused, with what to do by hand."""
+    compose.write(SHARED, word="secret\n")
+    (compose.folder / "kept").mkdir()
+    (compose.folder / "kept" / "mine").write_text("mine")
+    done = compose.harden("--check-inside", "grep -qxF 'a$b' /shared/said", "--format", "json")
+    result = done.json()
+    members = {member["name"]: member for member in result["members"]}
+    assert members.keys() == {"writer", "reader"}
+    for name, member in members.items():
+        assert member["hardening"], (name, member["trouble"])
+        assert [mount["path"] for mount in member["hardening"]["plan"]["mounts"]] == ["/tmp"]
+    (refused,) = result["refused"]
+    assert refused["container"] == "reader"
+    assert "comes from a merge key" in refused["reason"]
+    assert done.code == 1  # the file does not hold all that was proved
+    services = compose.config(result["text"])["services"]
+    assert services["writer"]["read_only"] is True
+    assert "read_only" not in services["reader"]
+    (compose.folder / "compose.override.yaml").write_text(refused["by_hand"])
+    compose.file.write_text(result["text"])
+    both = json.loads(compose.compose("config", "--format", "json"))["services"]["reader"]
+    assert both["read_only"] is True
+    assert [entry.partition(":")[0] for entry in both["tmpfs"]] == ["/run", "/tmp"]
+    assert os.listdir(compose.folder / "kept") == ["mine"]
+    again = compose.harden("--check-inside", "true", "--format", "json", "--service", "reader")
+    assert again.json()["members"][0]["hardening"]["plan"]["mounts"] == []
+
+
+# What goes wrong
+
+
+BROKEN = f"""\
+services:
+  app:
+    image: lean:1
+    command: sh -c "{STAY}"
+    depends_on:
+      db: {{condition: service_healthy}}
+  db:
+    image: lean:1
+    command: sh -c "{STAY}"
+    healthcheck: {{test: ["CMD", "false"], interval: 1s, retries: 2}}
+"""
+
+
+def test_a_service_that_never_gets_healthy(compose: Compose) -> None:
+    compose.write(BROKEN)
+    done = compose.harden("--service", "app")
+    assert done.code == 3
+    message, hint = done.error()
+    assert "app can't be started" in message
+    assert "db is unhealthy" in message
+    assert "make it run as it is" in hint
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said", "hint"),
+    [
+        ("services: {app: {imag: x}}\n", 2, "additional properties 'imag' not allowed", "config"),
+        ("services: {app: {image: 'lacking:1'}}\n", 3, "no docker image lacking:1", "pull app"),
+        ("services: {app: {build: .}}\n", 3, "no docker image shop-app", "build app"),
+        (
+            "services: {app: {image: 'lean:1', configs: [c]}}\nconfigs: {c: {content: hi}}\n",
+            3,
+            "no read-only service with the config c",
+            "file: ./c",
+        ),
+    ],
+)
+def test_a_project_that_can_not_be_run(compose: Compose, text: str, code: int, said: str, hint: str) -> None:
+    compose.write(text)
+    done = compose.harden()
+    assert done.code == code
+    message, remedy = done.error()
+    assert said in message
+    assert hint in remedy
+
+
+def test_without_compose(compose: Compose, tmp_path: Path) -> None:
+    compose.write(BROKEN)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    compose.lithify.enter = ()
+    done = compose.lithify.run("harden", compose.file, PATH=str(programs))
+    assert done.code == 4
+    message, hint = done.error()
+    assert message == "nothing here runs Compose files: tried docker compose, docker-compose, podman compose"
+    assert hint.startswith("install")
+
+
+WRITES = f"""\
+services:
+  app:
+    image: lean:1
+    command: sh -c "set -e; date > /run/pid; date > /tmp/data; {STAY}"
+    depends_on: [other]
+    volumes: [theirs:/theirs]
+  other:
+    image: lean:1
+    command: sh -c "{STAY}"
+volumes: {{theirs: {{}}}}
+"""
+
+
+QUICK = ("--service", "app", "--check-inside", "test -e /run/pid")
+
+
+@pytest.mark.parametrize("stage", ["learning:", "round 1", "all together"])
+def test_ctrl_c_leaves_nothing(compose: Compose, stage: str) -> None:
+    """The fixture looks at what is left."""
+    compose.write(WRITES)
+    terminal = compose.lithify.terminal("harden", compose.file, *QUICK)
+    _seen_running(compose, terminal, stage)
+    terminal.press_ctrl_c()
+    done = terminal.end()
+    assert done.code == 130, done.err
+    assert done.err.endswith("interrupted: what was started has been removed\n")
+
+
+def test_what_a_killed_run_leaves_is_swept_by_the_next(compose: Compose) -> None:
+    compose.write(WRITES)
+    before = compose.docker.everything()
+    terminal = compose.lithify.terminal("harden", compose.file, *QUICK)
+    _seen_running(compose, terminal, "learning:")
+    terminal.kill()
+    terminal.process.wait(10)
+    left = compose.docker.everything()
+    assert any("lithify-" in container for container in left["containers"])
+    done = compose.harden(*QUICK)
+    assert done.code == 0, done.err
+    for kind, names in compose.docker.everything().items():
+        assert not set(names) & set(left[kind]) - set(before[kind])
+
+
+def test_a_kept_project_stays(compose: Compose) -> None:
+    compose.write(WRITES)
+    done = compose.harden(*QUICK, "--keep", "--format", "json")
+    kept = done.json()["members"][0]["hardening"]["kept"]
+    try:
+        names = compose.docker.ask("ps", "--all", "--format", "{{.Names}}").split()
+        assert set(kept) < set(names)
+        assert sorted(name.rpartition("-")[2] for name in names) == ["app", "other"]
+        assert compose.docker.ask("inspect", "-f", "{{.HostConfig.ReadonlyRootfs}}", kept[0]) == "true"
+    finally:
+        _remove_kept(compose)
+
+
+def _remove_kept(compose: Compose) -> None:
+    mine = ("--filter", "label=dev.lithify.run", "--quiet")
+    for words, remove in (
+        (("ps", "--all"), ("rm", "--force", "--volumes")),
+        (("network", "ls"), ("network", "rm")),
+        (("volume", "ls"), ("volume", "rm")),
+    ):
+        for name in sorted(compose.docker.ask(*words, *mine).split()):
+            compose.docker.ask(*remove, name)
+
+
+def _seen_running(compose: Compose, terminal: Terminal, stage: str) -> None:
+    terminal.until(stage)
+    until(lambda: compose.docker.ask("ps", "--quiet", "--filter", "label=dev.lithify.run"))
+
+
+def _contents(compose: Compose) -> Mapping[str, tuple[int, bytes]]:
+    """Return every file of the user's, in the project's folder and in its volumes."""
+    volumes = Path(compose.docker.ask("volume", "inspect", "-f", "{{.Mountpoint}}", "shop_counted"))
+    found = [path for root in (compose.folder, volumes) for path in root.rglob("*") if path.is_file()]
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
