@@ -32,6 +32,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_cluster_options(parser)
     add_exercise(parser)
     add_plan_options(parser)
+    parser.add_argument(
+        "--bake",
+        type=Path,
+        metavar="DIR",
+        help="put what every start writes the same into a copy of the image, and the Dockerfile for that into DIR",
+    )
     parser.add_argument("--keep", action="store_true", help="leave the proved container for a look")
     parser.add_argument("--no-live", action="store_true", help="don't listen to the kernel for names that come and go")
     parser.add_argument("--trace", action="store_true", help="also trace system calls: sizes and failed writes, slower")
@@ -116,6 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
         live=not arguments.no_live,
         trace=arguments.trace,
         keep=arguments.keep,
+        bake=arguments.bake,
     )
     exercise = exercise_of(arguments)
     if _names_cluster(arguments):
@@ -158,6 +165,8 @@ def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes
     from lithify.report.group import render_group
     from lithify.report.wire import render
 
+    if arguments.bake is not None:
+        raise UsageError("--bake is for one image, not for a file of containers", hint="harden the image by itself")
     result = harden_group(group, wishes, tell=Progress())
     write_results(
         arguments,

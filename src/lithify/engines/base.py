@@ -171,3 +171,23 @@ class Engine(Protocol):
 
     def sweep(self) -> Sequence[str]:
         """Remove what earlier lithify processes that are gone left behind; return what it was, for a person to read."""
+
+
+@runtime_checkable
+class Baker(Protocol):
+    """An engine that can put files into a copy of an image."""
+
+    def image_of(self, target: Target) -> str:
+        """Return what a Dockerfile calls the image that `target` runs."""
+
+    def bake(
+        self, target: Target, directory: Path, dockerfile: Sequence[str], removed: Sequence[PurePosixPath]
+    ) -> Target:
+        """Return a target that runs a copy of the image, made of what is in `directory`; `discard` takes it away.
+
+        There lies an archive, if anything is put in; the lines of `dockerfile` have `{base}` for the image. Those of
+        `removed` are taken away, which the lines say as well. EngineRefused where it can't be made.
+        """
+
+    def discard(self, target: Target) -> None:
+        """Remove what `bake` made."""

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from lithify.engines import network, process, rootless, shim
 from lithify.engines.attached import ProcessContainer, find_process
 from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
-from lithify.engines.image import LoadedImage, load_image
+from lithify.engines.image import LoadedImage, copy_over, load_image
 from lithify.engines.network import Link
 from lithify.engines.places import give_attributes, mount_points
 from lithify.engines.prepare import HOSTS, NO_EXTRAS, Extras, Prepared, Setting, prepare
@@ -40,6 +40,7 @@ from lithify.engines.state import (
 from lithify.engines.store import discard_partial
 from lithify.engines.tree import remove_tree
 from lithify.errors import EngineRefused, EngineUnreachable, NotPermitted
+from lithify.model.bake import ARCHIVE
 from lithify.model.image import ImageFacts
 from lithify.model.mount import MountPlan, StorageKind
 from lithify.model.path import ROOT, printable
@@ -73,6 +74,7 @@ class BundleEngine:
         self._state = state.absolute()
         self._run: RunDirectory | None = None
         self._users: dict[Path, set[str]] = {}
+        self._baked: set[str] = set()
         self._held: set[Path] = set()
         self._lock = threading.Lock()
 
@@ -192,6 +194,35 @@ class BundleEngine:
                 swept += self._sweep_run(run, kept=kept)
         return [*swept, *discard_partial(self._state)]
 
+    def image_of(self, target: Target) -> str:
+        """Return the name of the directory or file: what it is called in an engine only the user knows."""
+        return Path(target.reference).name
+
+    def bake(
+        self,
+        target: Target,
+        directory: Path,
+        dockerfile: Sequence[str],  # noqa: ARG002 - for engines that can build
+        removed: Sequence[PurePosixPath],
+    ) -> Target:
+        """Return a target that runs a copy of the root filesystem with an archive unpacked over it."""
+        rootfs = load_image(replace(target, baked=""), self._state).rootfs
+        with self._lock, _needing_room(self._state):
+            self._run = self._run or RunDirectory(self._state)
+            copy = self._run.path / "baked" / secrets.token_hex(4)
+            self._baked.add(str(copy))
+        with _needing_room(self._state):
+            copy.mkdir(parents=True)
+            copy_over(rootfs, copy, directory / ARCHIVE, removed)
+        return replace(target, baked=str(copy))
+
+    def discard(self, target: Target) -> None:
+        """Remove the copy."""
+        with self._lock:
+            self._baked.discard(target.baked)
+            remove_tree(Path(target.baked))
+            self._release()
+
     def forget(self, container: "BundleContainer") -> None:
         """Remove volumes that `container` was the last to use, and the run directory with the last container."""
         with self._lock:
@@ -212,8 +243,8 @@ class BundleEngine:
             )
 
     def _release(self) -> None:
-        """Give the run directory up where no container is in it."""
-        if self._run is not None and not self._held and not self._run.holds_any():
+        """Give the run directory up where nothing is in it."""
+        if self._run is not None and not (self._held or self._baked or self._run.holds_any()):
             self._run.release()
             self._run = None
 

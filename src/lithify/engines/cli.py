@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -176,14 +177,46 @@ class CliEngine(ABC):
         return layers if layers is not None and layers.is_dir() else None
 
     def render(self, target: Target, plan: MountPlan) -> RunCommand:
-        """Return the user's line, read-only as planned."""
-        line = self._line(target)
+        """Return the user's line, read-only as planned; where files were baked in, for the image rebuilt with them."""
+        line = self._line(replace(target, baked=""))
         facts = self._facts(line, target.reference, plan.mounts)
         command = self._flags(line, facts, "", ()).add(plan).command
         if target.kind is TargetKind.CONTAINER:
             note = f"replaces the container {printable(target.reference)}: stop and remove that first"
             command = replace(command, notes=(*command.notes, note))
         return command
+
+    def image_of(self, target: Target) -> str:
+        """Return the image that the line names."""
+        return self._line(replace(target, baked="")).image
+
+    def bake(
+        self,
+        target: Target,
+        directory: Path,
+        dockerfile: Sequence[str],
+        removed: Sequence[PurePosixPath],  # noqa: ARG002 - the lines say so as well
+    ) -> Target:
+        """Return a target that runs an image built from `target`'s by these lines."""
+        base = self.image_of(target)
+        run = new_run()
+        # a name for the time of the build: not every builder takes an image by its id, and none must ask a registry
+        source, name = f"localhost/lithify-bake:{run}-base", f"localhost/lithify-bake:{run}"
+        marks = [word for label in labels(run) for word in ("--label", label)]
+        with tempfile.TemporaryDirectory(prefix="lithify-") as scratch:
+            lines = Path(scratch, "Dockerfile")
+            lines.write_text("\n".join(dockerfile).replace("{base}", source) + "\n", encoding="utf-8")
+            self._client.make("tag", base, source)
+            try:
+                words = ("build", "--quiet", "--tag", name, "--file", str(lines), *marks, str(directory))
+                self._client.make(*words, timeout=600.0)
+            finally:
+                self._client.run("rmi", source)
+        return replace(target, baked=name)
+
+    def discard(self, target: Target) -> None:
+        """Remove the image that `bake` made."""
+        self._client.run("rmi", "--force", target.baked)
 
     def ports(self, target: Target) -> Mapping[int, int]:
         """Return the TCP ports that the user's line publishes, each with the container's port behind it."""
@@ -215,6 +248,11 @@ class CliEngine(ABC):
             rubbish = marks.get(RUN) not in kept and is_abandoned(marks, local=self._info.local)
             if rubbish and self._client.run("network", "rm", name).code == 0:
                 swept.append(f"{self.name} network {name}")
+        for known in self._labelled("images", kind="image"):
+            marks = (known.get("Config") or {}).get("Labels") or {}
+            name = str((known.get("RepoTags") or [known.get("Id")])[0])
+            if is_abandoned(marks, local=self._info.local) and self._client.run("rmi", "--force", name).code == 0:
+                swept.append(f"{self.name} image {name}")
         # What an overlay volume is made of is named after it, so that it comes later.
         for name in sorted(volumes):
             rubbish = volumes[name].get(RUN) not in kept and is_abandoned(volumes[name], local=self._info.local)
@@ -275,6 +313,7 @@ class CliEngine(ABC):
         else:
             line = line_of_image(self.name, target.reference)
         line = _overridden(line, target)
+        line = replace(line, image=target.baked) if target.baked else line
         client = Client.of(line)
         if client != self._client:
             self._client = client

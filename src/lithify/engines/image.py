@@ -13,8 +13,8 @@ import re
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
@@ -24,6 +24,7 @@ from lithify.engines.adopt import adopt
 from lithify.engines.layers import Unpacker
 from lithify.engines.rootfs import RootFilesystem
 from lithify.engines.store import stored
+from lithify.engines.tree import copy_tree, remove_entry
 from lithify.errors import EngineRefused, InvalidInput, NothingToExamine, NotPermitted
 from lithify.model.image import ImageFacts
 from lithify.model.path import container_path, printable
@@ -65,6 +66,8 @@ def load_image(target: Target, state: Path) -> LoadedImage:
     else:
         facts, rootfs = _unpacked(Path(target.reference), state)
         unpacked, notes = True, ()
+    if target.baked:
+        rootfs, unpacked = Path(target.baked), True
     with RootFilesystem(rootfs) as root:
         return LoadedImage(facts=_overridden(facts, target, root), rootfs=rootfs, unpacked=unpacked, notes=notes)
 
@@ -193,6 +196,21 @@ def _unpacked(path: Path, state: Path) -> tuple[ImageFacts, Path]:
         identity = hashlib.sha256(parts.config).hexdigest()
         facts = _facts(config, str(path), f"sha256:{identity}")
         return facts, stored(state, identity, lambda directory: _unpack(blobs, parts, config, directory))[0]
+
+
+def copy_over(rootfs: Path, target: Path, archive: Path, removed: Sequence[PurePosixPath]) -> None:
+    """Copy a root filesystem to an empty directory, take `removed` away, and unpack `archive`, if any, over it.
+
+    As a build does with ADD and rm: links in the image lead nowhere but into the image.
+    """
+    with RootFilesystem(rootfs) as source, RootFilesystem(target) as copy:
+        copy_tree(source.descriptor, copy.descriptor)
+        for path in removed:
+            with suppress(OSError), copy.open(path.parent, os.O_RDONLY | os.O_DIRECTORY) as parent:
+                remove_entry(parent, path.name)
+    if archive.exists():
+        with closing(Unpacker(target)) as unpacker, open(archive, "rb") as file:
+            unpacker.apply(file, archive.name)
 
 
 def _unpack(blobs: _Blobs, parts: _Parts, config: Mapping[str, Any], directory: Path) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from lithify.model.bake import Baked
 from lithify.model.behaviour import Behaviour
 from lithify.model.mount import MountPlan
 from lithify.model.verdict import Verdict
@@ -41,6 +42,8 @@ class Hardening:
     """The same with the flag set and nothing else."""
     flag_alone_works: bool
     rounds: tuple[Round, ...] = ()
+    baked: Baked | None = None
+    """What the image has to be given first; None where it is run as it is."""
     kept: tuple[str, ...] = ()
     """Containers that were left for a look."""
     schema: str = field(default=SCHEMA)

@@ -42,6 +42,8 @@ class Target:
     working_directory: PurePosixPath | None = None
     memory: int | None = None
     """Memory limit in bytes."""
+    baked: str = ""
+    """What is run in place of the image, all else being the same: a copy with files put in, by an engine's `bake`."""
     join_networks: bool = False
     """Let trials join the networks that the line names, with whatever of the user's is there."""
 

@@ -2,13 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from lithify.engines.base import Engine, Root
+from lithify.engines.base import Baker, Engine, Root
+from lithify.errors import UsageError
+from lithify.model.bake import Baked
 from lithify.model.hardening import Hardening, Round
 from lithify.model.mount import Mount, MountPlan, Tolerated
+from lithify.model.path import printable
 from lithify.model.run import Exercise, Target
 from lithify.model.verdict import Verdict
 from lithify.model.writes import WriteSet
+from lithify.pipeline.bake import Batch, Kitchen, find_batches, insist_on_room
 from lithify.pipeline.diagnose import diagnose
 from lithify.pipeline.learn import learn
 from lithify.pipeline.prove import Dropped, Proof, drop_each, droppable, run_planned, still_works, users_of, verdict
@@ -29,6 +34,8 @@ class Wishes:
     trace: bool = False
     keep: bool = False
     rounds: int = ROUNDS
+    bake: Path | None = None
+    """Where to write what the image can be given so that fewer places are needed; None leaves the image as it is."""
 
 
 def harden(
@@ -60,8 +67,54 @@ class _Hardener:
         self.settings = wishes.settings
         self.rounds: list[Round] = []
         self.dropped: list[Dropped] = []
+        self.baked: Baked | None = None
 
     def run(self) -> Hardening:
+        if self.wishes.bake is None:
+            return self._run()
+        engine, image = self.trials.engine, self.write_set.image
+        insist_on_room(self.wishes.bake)
+        if not isinstance(engine, Baker):
+            raise UsageError(f"--bake: {engine.name} has no image that could be copied", hint="leave it out")
+        kitchen = Kitchen(self.trials, engine, image.user, self.wishes.bake)
+        try:
+            self._bake(kitchen)
+            return self._run()
+        except BaseException:
+            kitchen.take_out()
+            raise
+        finally:
+            kitchen.clear()
+
+    def _bake(self, kitchen: Kitchen) -> None:
+        """Put into a copy of the image what a planned run can then do without, all at once or one after the other."""
+        plan = make_plan(self.write_set, self.settings)
+        batches = find_batches(self.trials, self.write_set, plan)
+        good: tuple[Batch, ...] = ()
+        for tried in [batches, *([batch] for batch in batches if len(batches) > 1)] if batches else []:
+            wanted = (*good, *tried)
+            self.trials.tell(f"baking in what makes {_served(tried)} needless")
+            if self._works_baked(kitchen, wanted):
+                good = wanted
+                if tried is batches:
+                    break
+        kitchen.take_out()
+        if good:
+            self.settings = self._without_baked(good)
+            self.baked = kitchen.bake(good)
+
+    def _works_baked(self, kitchen: Kitchen, batches: Sequence[Batch]) -> bool:
+        kitchen.take_out()
+        kitchen.bake(batches)
+        plan = make_plan(self.write_set, self._without_baked(batches))
+        proof = run_planned(self.trials, plan, users_of(plan, self.write_set))
+        return all(check.passed for check in proof.works)
+
+    def _without_baked(self, batches: Sequence[Batch]) -> PlanSettings:
+        served = {batch.serves for batch in batches}
+        return replace(self.settings, dropped=self.settings.dropped | served)
+
+    def _run(self) -> Hardening:
         plan, proof = self._until_it_works()
         if proof.holds:
             plan, proof = self._take_away(plan, proof)
@@ -142,6 +195,7 @@ class _Hardener:
             flag_alone=self.alone.behaviour,
             flag_alone_works=still_works(trials, self.alone),
             rounds=tuple(self.rounds),
+            baked=self.baked,
             kept=kept,
         )
 
@@ -204,6 +258,10 @@ def _settled(plan: MountPlan, proof: Proof) -> MountPlan:
 
 def _proved(tolerated: Tolerated) -> Tolerated:
     return replace(tolerated, proved=True)
+
+
+def _served(batches: Sequence[Batch]) -> str:
+    return ", ".join(printable(batch.serves) for batch in batches)
 
 
 def _count(places: Sequence[Mount]) -> str:

@@ -5,8 +5,8 @@ or a run did without); a narrow place in memory or on disk; the same with its di
 image's content put back; a volume; a variable or option that moves the write; mounts of single files; a refusal with a
 remedy. A redirect stands before a place in principle and after it here, because a mount at the directory that is
 written changes nothing the program can notice, while only a run shows that it listens to a variable: it comes first
-where the place would be forbidden, hide or expose much (`cover` weighs them). Baking into the image is advice: only the
-user can.
+where the place would be forbidden, hide or expose much (`cover` weighs them). Baking into the image is advice: it
+is the user's, who asks for it with `harden --bake` (`lithify.pipeline.bake`).
 
 A proof that fails comes back with hints in `PlanSettings`: what to drop, to widen, to make larger, and which
 alternatives not to try again.
@@ -278,8 +278,8 @@ class _Planner:
         advice = []
         if PathClass.CONFIG in classes:
             advice.append(
-                f"If the image is yours and every start writes the same, do it in the Dockerfile (`RUN` the start "
-                f"script's edit of {printable(path)}) and this place is not needed."
+                f"If the image is yours and every start writes the same to {printable(path)}, it belongs into the "
+                "Dockerfile, and this place is not needed: --bake DIR tries that."
             )
         if PathClass.RUNTIME in classes and kept:
             advice.append(

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
+from lithify.model.bake import Baked
 from lithify.model.hardening import Hardening
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, Seed, StorageKind
@@ -42,6 +43,7 @@ def render_hardening(result: Hardening, *, paint: Paint = plain, width: int = 80
     page.text(_after(result), "  after   ")
     _writes(page, result.write_set)
     _plan(page, result.plan)
+    _baked(page, result.baked)
     _command(page, result)
     _verdict(page, result.verdict)
     if len(result.rounds) > 1:
@@ -154,6 +156,21 @@ class Page:
 
     def render(self) -> str:
         return "\n".join(self._lines) + "\n"
+
+
+def _baked(page: Page, baked: Baked | None) -> None:
+    """Show how the image has to be built first."""
+    if baked is None:
+        return
+    page.head("Image")
+    page.text(
+        f"Every start writes the same to {', '.join(map(printable, baked.serves))}. With that in the image, as in what "
+        f"was proved, nothing there has to be writable. What the start makes of variables is now fixed. Build it from "
+        f"{printable(baked.directory)}:",
+        "  ",
+    )
+    for line in baked.dockerfile:
+        page.line("   ", printable(line))
 
 
 def _command(page: Page, result: Hardening) -> None:

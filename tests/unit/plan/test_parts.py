@@ -7,7 +7,7 @@ import pytest
 from tests.unit.plan.facts import P, came_and_went, directory, image, link, made, write, write_set
 
 from lithify.model.mount import Mount, MountPlan, PathClass, Seed, StorageKind
-from lithify.model.writes import Change, Process, Write, WriteSet
+from lithify.model.writes import Change, Process, Write, Writer, WriteSet
 from lithify.plan import Owner, PlanSettings, make_plan
 from lithify.plan.ground import Ground
 from lithify.plan.needs import looks_random
@@ -52,6 +52,16 @@ def paths(plan: MountPlan) -> list[str]:
                 write("/srv/x/f", by="p:70"),
             ],
             (70, 70, 0o700),
+        ),
+        # a program that was another user by the time it was looked at: whose the file is tells who made it
+        (
+            directory(),
+            [
+                write(
+                    "/srv/x/f", uid=0, gid=0, writers=(Writer(program="p", uid=33, gid=33), Writer(program="p", uid=0))
+                )
+            ],
+            (0, 0, 0o755),
         ),
         # only deeper directories are written, and those have owners of their own
         (directory(dirs=1), [write("/srv/x/deep/f", by="p:33"), write("/srv/x/f", by="q:0")], (0, 0, 0o755)),
