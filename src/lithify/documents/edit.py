@@ -263,6 +263,10 @@ class Editor:
         self._drafts[index] = draft
         return draft
 
+    def forget(self, index: int) -> None:
+        """Take back every edit of the document `index`."""
+        self._drafts.pop(index, None)
+
     def splices(self) -> list[Splice]:
         """Return what to change in the file, in order; Uneditable as for `apply`."""
         splices: list[Splice] = []

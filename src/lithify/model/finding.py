@@ -43,15 +43,22 @@ class State(StrEnum):
     NOT_APPLICABLE = "not-applicable"
 
 
+Edit = tuple[int, int, int, int, str]
+"""Text of a file, from line and column to line and column (from 1, in characters), and what takes its place."""
+
+
 class Fix:
     """What would end a finding: words for a person, and a change at a route where one is known."""
 
-    __slots__ = ("route", "safe", "text", "value")
+    __slots__ = ("edits", "route", "safe", "text", "value")
 
     def __init__(self, text: str, route: Route = (), value: Any = None, *, safe: bool = False) -> None:
         self.text = text
         self.route = route
+        """The keys to what is to be set, from the root of the document that the finding is in."""
         self.value = value
+        self.edits: tuple[Edit, ...] = ()
+        """The same as changed text; nothing where nobody worked it out, or it can't be said without other changes."""
         self.safe = safe
         """False where the program may stop working until its writable places are mounted."""
 
@@ -192,8 +199,13 @@ class Rule:
         fix: Fix | None = None,
         severity: Severity | None = None,
     ) -> Finding:
-        """Return a finding on `subject`, at `location`, or at `route` below the subject's own place."""
+        """Return a finding on `subject`, at `location`, or at `route` below the subject's own place.
+
+        A fix at that same `route` is one of the document's from then on.
+        """
         place = location or subject.location.below(route)
+        if fix is not None and route and fix.route == route:
+            fix.route = place.route
         severity = self.severity if severity is None else severity
         if isinstance(subject, Container):
             return Finding(self.name, severity, message, place, subject.workload.name, subject, fix)

@@ -148,12 +148,14 @@ class VolumeMount:
 class Oddity:
     """Something in the input that is not what it seems: the rule that explains it, and what was seen."""
 
-    __slots__ = ("location", "message", "rule")
+    __slots__ = ("location", "message", "remedy", "rule")
 
-    def __init__(self, rule: str, message: str, location: Location) -> None:
+    def __init__(self, rule: str, message: str, location: Location, remedy: bool | None = None) -> None:
         self.rule = rule
         self.message = message
         self.location = location
+        self.remedy = remedy
+        """What should stand there instead; None where only a person can tell."""
 
 
 class Observed:

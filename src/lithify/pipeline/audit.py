@@ -44,13 +44,15 @@ def audit(
     workers: int | None = None,
     cache: str | None = None,
     values: Sequence[str] = (),
+    edits: bool = False,
 ) -> Report:
     """Return what came of all files that `paths` name; findings and unreadable inputs are values in the report.
 
     `rules` limits it to those named; `baseline` exempts findings by fingerprint; `stack` reads Compose files as Swarm
     would; `shard` (i, n) examines the i-th of n parts, from 1; `workers` is how many processes work at most; `cache`
-    is a folder that keeps results of files by their content; `values` are value files for charts. `today`
-    (YYYY-MM-DD) decides which exemptions have expired. NothingToExamine where a path does not exist.
+    is a folder that keeps results of files by their content; `values` are value files for charts; `edits` works out
+    the text that fixes change, in small runs. `today` (YYYY-MM-DD) decides which exemptions have expired.
+    NothingToExamine where a path does not exist.
     """
     sources = foreign_sources()
     suffixes = tuple(suffix for source in sources for suffix in source.value.SUFFIXES)
@@ -82,8 +84,15 @@ def audit(
 
     def results() -> Iterator[FileResult]:
         for (_, path), (_, blob) in zip(inputs, records(), strict=True):
-            yield unpack(path, blob, baseline)
+            result = unpack(path, blob, baseline)
+            if edits:
+                add_edits(result)
+            yield result
 
+    if edits:
+        from lithify.pipeline.edits import EDITED_UP_TO, add_edits
+
+        edits = len(inputs) <= EDITED_UP_TO
     return Report(
         results,
         examined=len(inputs),

@@ -84,7 +84,10 @@ class Judge:
 
     def _noticed(self, oddity: Oddity, workload: Workload | None) -> Finding:
         name = workload.name if workload is not None else None
-        return Finding(oddity.rule, RULES[oddity.rule].severity, oddity.message, oddity.location, name)
+        fix = None
+        if oddity.remedy is not None:
+            fix = Fix(f"write {str(oddity.remedy).lower()}, unquoted", oddity.location.route, oddity.remedy)
+        return Finding(oddity.rule, RULES[oddity.rule].severity, oddity.message, oddity.location, name, fix=fix)
 
     def _exempt(self, finding: Finding, exemptions: Sequence[Exemption]) -> None:
         for exemption in exemptions:

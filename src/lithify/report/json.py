@@ -12,6 +12,7 @@ from typing import IO, Any
 from lithify.model.finding import (
     SCHEMA,
     ContainerVerdict,
+    Edit,
     FileResult,
     Finding,
     Fix,
@@ -27,6 +28,7 @@ from lithify.model.workload import Exemption, ObjectName
 from lithify.report.base import Write
 
 _KEEP = 4 << 20
+_EDIT = ("startLine", "startColumn", "endLine", "endColumn", "text")
 
 
 def render(report: Report, write: Write) -> None:
@@ -153,7 +155,13 @@ def finding_value(finding: Finding) -> dict[str, Any]:
     if isinstance(container, ContainerVerdict):
         value["container"] = named_container(container)
     if fix is not None:
-        value["fix"] = {"text": fix.text, "route": list(fix.route), "value": fix.value, "safe": fix.safe}
+        value["fix"] = {
+            "text": fix.text,
+            "route": list(fix.route),
+            "value": fix.value,
+            "safe": fix.safe,
+            "edits": [dict(zip(_EDIT, edit, strict=True)) for edit in fix.edits],
+        }
     if exemption is not None:
         value["exemption"] = {
             "origin": exemption.origin,
@@ -249,6 +257,7 @@ def _parse_results(document: dict[str, Any]) -> list[FileResult]:
         fix, exemption = value["fix"], value["exemption"]
         if fix:
             finding.fix = Fix(fix["text"], tuple(fix["route"]), fix["value"], safe=fix["safe"])
+            finding.fix.edits = tuple(_parse_edit(edit) for edit in fix.get("edits", ()))
         if exemption:
             finding.exemption = Exemption(
                 value["rule"],
@@ -269,6 +278,10 @@ def _container_key(value: dict[str, Any]) -> tuple[Any, ...]:
     container = value["container"]
     named = (value["kind"], value["namespace"], value["name"], value["document"])
     return value["file"], *named, container["list"], container["index"], container["name"]
+
+
+def _parse_edit(value: dict[str, Any]) -> Edit:
+    return value["startLine"], value["startColumn"], value["endLine"], value["endColumn"], value["text"]
 
 
 def _parse_place(value: dict[str, Any]) -> Location:

@@ -10,7 +10,7 @@ import os
 from typing import Any
 from urllib.parse import quote
 
-from lithify.model.finding import ContainerVerdict, Finding, Report, Rule, Severity, Skipped
+from lithify.model.finding import ContainerVerdict, Finding, Fix, Report, Rule, Severity, Skipped
 from lithify.model.location import Location
 from lithify.report.base import Write
 
@@ -105,6 +105,8 @@ def _result(finding: Finding, indexes: dict[str, int]) -> dict[str, Any]:
         }
     if finding.fix is not None:
         result["properties"]["remediation"] = finding.fix.text
+        if finding.fix.edits:
+            result["fixes"] = [_fix(finding.fix, finding.location)]
     exemption = finding.exemption
     if exemption is not None:
         told = [
@@ -116,6 +118,18 @@ def _result(finding: Finding, indexes: dict[str, int]) -> dict[str, Any]:
         justification = ", ".join(filter(None, told))
         result["suppressions"] = [{"kind": kind, "status": "accepted", "justification": justification}]
     return result
+
+
+def _fix(fix: Fix, location: Location) -> dict[str, Any]:
+    replacements = [
+        {
+            "deletedRegion": dict(zip(("startLine", "startColumn", "endLine", "endColumn"), edit, strict=False)),
+            "insertedContent": {"text": edit[4]},
+        }
+        for edit in fix.edits
+    ]
+    change = {"artifactLocation": {"uri": uri(location.path)}, "replacements": replacements}
+    return {"description": {"text": fix.text}, "artifactChanges": [change]}
 
 
 def _location(location: Location, finding: Finding | None = None) -> dict[str, Any]:

@@ -512,7 +512,8 @@ class _Manifest:
         if value is None:
             shown = f"the string {node.value!r}" if type(node) is ScalarNode else noun(node)
             message = f"{FLAG} is {shown}, not a boolean: the API server refuses the object"
-            self.oddities.append(Oddity("mistyped-flag", message, place))
+            meant = {"true": True, "false": False}.get(node.value.lower()) if type(node) is ScalarNode else None
+            self.oddities.append(Oddity("mistyped-flag", message, place, meant))
         elif not node.style and node.value not in EVERYWHERE and type(node.tag) is not str:
             meaning = "true" if value else "false"
             message = f"{FLAG}: {node.value} is {meaning} to kubectl and a string to tools that read YAML 1.2"

@@ -86,7 +86,7 @@ def test_json_has_what_a_script_reads(report: Report) -> None:
     assert finding["container"]["declared"] is None
     assert finding["container"]["effective"] == "writable"
     assert finding["exemption"]["owner"] == "o"
-    assert finding["fix"]["route"] == ["securityContext", "readOnlyRootFilesystem"]
+    assert finding["fix"]["route"] == ["spec", "containers", 0, "securityContext", "readOnlyRootFilesystem"]
     verdicts = {c["container"]["name"]: c["verdict"] for c in document["containers"] if c["name"] == "w"}
     assert verdicts == {"c": "not-applicable"}
 
@@ -260,3 +260,69 @@ def test_what_is_no_report_is_refused(text: str) -> None:
     """With one clear error."""
     with pytest.raises(ValueError, match=r".+"):
         parse_reports([text])
+
+
+@pytest.mark.parametrize("name", ["json", "sarif"])
+def test_fixes_are_text_that_can_be_applied(name: str, tmp_path: Path) -> None:
+    """Each edit, applied to the file as it is, ends its finding and adds none."""
+    path = tmp_path / "pod.yaml"
+    path.write_text(FIXABLE)
+    before = audit([str(path)], today="2026-11-22", edits=True)
+    edited = 0
+    for rule, edits in changes(name, render(name, before)):
+        assert rule != "writable-root-filesystem"
+        path.write_text(applied(FIXABLE, edits))
+        after = audit([str(path)], today="2026-11-22")
+        gone = count(before, rule) - count(after, rule)
+        assert gone == 1, path.read_text()
+        assert {f.fingerprint for f in after.findings()} < {f.fingerprint for f in before.findings()}
+        edited += 1
+    assert edited == 8
+    path.write_text(FIXABLE)
+
+
+FIXABLE = """\
+# é: two bytes, one column
+kind: Pod
+metadata: {name: é}
+spec:
+  containers:
+  - {name: flow, image: é}  # kept
+  - name: block
+    image: x
+    securityContext:
+      readOnlyRootFilesystem: "true"
+    volumeMounts:
+    - {name: é, mountPath: /tmp}
+  volumes:
+  - name: é
+    emptyDir: {}
+"""
+
+
+def count(report: Report, rule: str) -> int:
+    return sum(finding.rule == rule for finding in report.findings())
+
+
+def changes(name: str, text: str) -> list[tuple[str, list[tuple[int, int, int, int, str]]]]:
+    """Return each finding's rule with its edits, as a reader of the format finds them."""
+    report = json.loads(text)
+    if name == "json":
+        found = [(f["rule"], f["fix"]["edits"]) for f in report["findings"] if f["fix"] and f["fix"]["edits"]]
+        return [(rule, [tuple(edit.values()) for edit in edits]) for rule, edits in found]
+    listed = []
+    for result in report["runs"][0]["results"]:
+        for fix in result.get("fixes", ()):
+            replacements = fix["artifactChanges"][0]["replacements"]
+            edits = [(*one["deletedRegion"].values(), one["insertedContent"]["text"]) for one in replacements]
+            listed.append((result["ruleId"], edits))
+    return listed
+
+
+def applied(text: str, edits: list[tuple[int, int, int, int, str]]) -> str:
+    lines = text.splitlines(keepends=True)
+    starts = [sum(map(len, lines[:number])) for number in range(len(lines) + 1)]
+    for line, column, end_line, end_column, new in sorted(edits, reverse=True):
+        begin, end = starts[line - 1] + column - 1, starts[end_line - 1] + end_column - 1
+        text = text[:begin] + new + text[end:]
+    return text
