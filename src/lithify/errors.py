@@ -37,11 +37,24 @@ class OutputFailed(LithifyError):
     page = "output-failed"
 
 
+class FileChanged(LithifyError):
+    """A file is no longer what was read of it, so what was made of it is not written over it."""
+
+    exit_code = 2
+    page = "file-changed"
+
+
 class NothingToExamine(LithifyError):
     """There is no container, image, file or object by that name."""
 
     exit_code = 3
     page = "nothing-to-examine"
+
+
+class NothingToRevert(NothingToExamine):
+    """No patch is known that led to what stands in a file now."""
+
+    page = "nothing-to-revert"
 
 
 class TargetBroken(NothingToExamine):

@@ -1,6 +1,7 @@
 """`lithify harden`: from a program that dies on a read-only root to one that runs, proved."""
 
 import argparse
+import sys
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from lithify.cli.options import (
     memory_of,
     settings_of,
 )
-from lithify.errors import UsageError
+from lithify.cli.patch import add_writing, revert, tell_revert
+from lithify.errors import FileChanged, UsageError
 
 if TYPE_CHECKING:
     from lithify.model.run import Exercise
@@ -41,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep", action="store_true", help="leave the proved container for a look")
     parser.add_argument("--no-live", action="store_true", help="don't listen to the kernel for names that come and go")
     parser.add_argument("--trace", action="store_true", help="also trace system calls: sizes and failed writes, slower")
+    add_writing(parser)
     add_output(parser)
 
 
@@ -116,6 +119,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     pairs(arguments)
     settings = settings_of(arguments)
+    if arguments.revert:
+        return revert(_file(arguments), settings.state)
     wishes = Wishes(
         settings=plan_settings_of(arguments),
         jobs=settings.parallel,
@@ -126,13 +131,13 @@ def run(arguments: argparse.Namespace) -> int:
     )
     exercise = exercise_of(arguments)
     if _names_cluster(arguments):
-        return _harden_on_cluster(arguments, exercise, wishes)
+        return _harden_on_cluster(arguments, exercise, wishes, settings)
     group = None
     if arguments.target is not None and not arguments.rest:
         group = open_group(arguments.target, _group_options(arguments, settings, exercise))
     if group is None:
         return _harden_target(arguments, settings, exercise, wishes)
-    return _harden_group(arguments, group, wishes)
+    return _harden_group(arguments, group, wishes, settings)
 
 
 def _harden_target(arguments: argparse.Namespace, settings: "Settings", exercise: "Exercise", wishes: "Wishes") -> int:
@@ -145,6 +150,8 @@ def _harden_target(arguments: argparse.Namespace, settings: "Settings", exercise
     from lithify.report.wire import render
 
     _refuse_group_options(arguments)
+    if arguments.write:
+        _file(arguments)
     engine, target = choose(arguments.target, arguments.rest, settings, overrides_of(arguments))
     result = harden(engine, target, exercise, wishes, tell=Progress())
     write_results(
@@ -157,16 +164,20 @@ def _harden_target(arguments: argparse.Namespace, settings: "Settings", exercise
     return 0 if result.verdict.proved else 1
 
 
-def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes") -> int:
-    """Harden the containers of a file, and print what changes in it."""
+def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes", settings: "Settings") -> int:
+    """Harden the containers of a file, print what changes in it, and change it where that was asked for and proved."""
     from lithify.cli.console import Progress, painter, width
     from lithify.cli.output import write_results
     from lithify.pipeline.group import harden_group
+    from lithify.pipeline.write import read_original, replace_file
     from lithify.report.group import render_group
     from lithify.report.wire import render
 
     if arguments.bake is not None:
         raise UsageError("--bake is for one image, not for a file of containers", hint="harden the image by itself")
+    original = read_original(Path(_file(arguments))) if arguments.write else None
+    if original is not None and original.data != group.text:
+        raise FileChanged(f"{arguments.target} was changed meanwhile", hint="start again with what stands there now")
     result = harden_group(group, wishes, tell=Progress())
     write_results(
         arguments,
@@ -175,14 +186,28 @@ def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes
             "json": lambda _: render(result),
         },
     )
+    if original is not None and result.diff:
+        if not result.proved:
+            print("the file is left as it is: not all of it is proved", file=sys.stderr)
+        elif replace_file(original, result.text.encode("utf-8", "surrogateescape"), settings.state):
+            tell_revert(arguments.target)
     return 0 if result.proved else 1
+
+
+def _file(arguments: argparse.Namespace) -> str:
+    """Return the file that is to be changed; UsageError where the target is none."""
+    if arguments.target is None or not Path(arguments.target).is_file():
+        raise UsageError("--write and --revert change a file", hint="name a manifest or a Compose file as the target")
+    return str(arguments.target)
 
 
 def _names_cluster(arguments: argparse.Namespace) -> bool:
     return bool(arguments.cluster or arguments.kubeconfig or arguments.context or arguments.namespace)
 
 
-def _harden_on_cluster(arguments: argparse.Namespace, exercise: "Exercise", wishes: "Wishes") -> int:
+def _harden_on_cluster(
+    arguments: argparse.Namespace, exercise: "Exercise", wishes: "Wishes", settings: "Settings"
+) -> int:
     """Harden the workloads of a manifest on a real cluster."""
     from lithify.pipeline.clusters import ClusterOptions, ClusterWishes, open_cluster_file
 
@@ -193,7 +218,7 @@ def _harden_on_cluster(arguments: argparse.Namespace, exercise: "Exercise", wish
         cluster=options, exercise=exercise, only=tuple(arguments.members), beside=tuple(arguments.beside)
     )
     with open_cluster_file(arguments.target, asked) as group:
-        return _harden_group(arguments, group, wishes)
+        return _harden_group(arguments, group, wishes, settings)
 
 
 def _group_options(arguments: argparse.Namespace, settings: "Settings", exercise: "Exercise") -> "GroupOptions":

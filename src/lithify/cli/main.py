@@ -12,6 +12,7 @@ COMMANDS = {
     "harden": "make a container's root read-only and keep its program working, proved",
     "learn": "tell what a container writes, and how that is known",
     "plan": "tell where a container must be allowed to write, and why",
+    "patch": "write a plan into the file that describes the container",
     "prove": "judge a plan: does it work, is the rest refused, is no place too much",
     "audit": "tell what can still be written, from files or from what an engine runs",
     "report": "join audit reports of shards and hosts, and write them in any format",

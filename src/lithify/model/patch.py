@@ -1,10 +1,12 @@
 """A patch: a user's file with mount plans written into it, and what could not be written."""
 
+import re
 from dataclasses import dataclass
 
 from lithify.model.image import ImageFacts
 from lithify.model.location import Route
 from lithify.model.mount import MountPlan
+from lithify.model.text import printable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,3 +87,49 @@ class PatchedFiles:
     """What a person runs from now on, with these files; nothing where it is what it was."""
     manifests: bytes = b""
     """What comes out with these files, as it was checked; nothing where nothing could be."""
+
+
+_CONTEXT = 3
+_HUNK = re.compile(r"@@ -(\d+)((?:,\d+)?) \+(\d+)((?:,\d+)?) @@")
+
+
+def unified_diff(name: str, before: bytes, after: bytes) -> str:
+    """Return what changed as `diff -u` has it; nothing where nothing did.
+
+    Bytes that are not UTF-8 become lone surrogates.
+    """
+    import difflib  # only for those who look at a diff
+
+    if before == after:
+        return ""
+    old, new = (data.decode("utf-8", "surrogateescape").split("\n") for data in (before, after))
+    first = next((at for at, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), 0)
+    first = max(min(first, len(old) - 1, len(new) - 1) - _CONTEXT, 0)
+    last = 0
+    # difflib takes time with the square of what it is given, and most of a file is the same.
+    while last < min(len(old), len(new)) - first and old[-1 - last] == new[-1 - last]:
+        last += 1
+    last = max(last - _CONTEXT, 0)
+    lines = difflib.unified_diff(
+        _ended(old, first, last), _ended(new, first, last), f"a/{printable(name)}", f"b/{printable(name)}", n=_CONTEXT
+    )
+    return "".join(_moved(line, first) for line in lines)
+
+
+def _ended(lines: list[str], first: int, last: int) -> list[str]:
+    """Return a stretch of lines with their ends; the last of a file has none where the file ends without."""
+    stretch = [f"{line}\n" for line in lines[first : len(lines) - last]]
+    if last == 0:
+        stretch[-1] = stretch[-1][:-1]
+        if not stretch[-1]:
+            stretch.pop()
+        else:
+            stretch[-1] += "\n\\ No newline at end of file\n"
+    return stretch
+
+
+def _moved(line: str, by: int) -> str:
+    hunk = _HUNK.match(line) if by and line.startswith("@@") else None
+    if hunk is None:
+        return line
+    return f"@@ -{int(hunk[1]) + by}{hunk[2]} +{int(hunk[3]) + by}{hunk[4]} @@\n"

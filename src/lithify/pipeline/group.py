@@ -4,7 +4,6 @@ A Compose project, the pods of a manifest, a workload of a cluster are each a `G
 the last proof runs what the patched file says, as it stands, where the group can run it.
 """
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -12,8 +11,7 @@ from typing import Protocol
 from lithify.engines.base import Engine
 from lithify.errors import TargetBroken
 from lithify.model.group import GroupHardening, Member, MemberPlan
-from lithify.model.patch import Patched
-from lithify.model.path import printable
+from lithify.model.patch import Patched, unified_diff
 from lithify.model.run import Exercise, Target
 from lithify.model.verdict import Verdict
 from lithify.pipeline.harden import Wishes, harden
@@ -151,11 +149,3 @@ def _result(group: Group, members: Sequence[Member], patched: Patched | None) ->
         notes=patched.notes if patched else (),
         cannot_show=group.cannot_show,
     )
-
-
-def unified_diff(name: str, before: bytes, after: bytes) -> str:
-    """Return what changed as `diff -u` has it; nothing where nothing did."""
-    old, new = (data.decode("utf-8", "surrogateescape").splitlines(keepends=True) for data in (before, after))
-    lines = difflib.unified_diff(old, new, f"a/{printable(name)}", f"b/{printable(name)}")
-    ended = (line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
-    return "".join(ended)

@@ -1,0 +1,186 @@
+"""Takes plans to the containers of a file that they are for, and the file to the format that writes them."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lithify.errors import InvalidInput, NothingToExamine, UsageError
+from lithify.model.group import SCHEMA as GROUP_SCHEMA
+from lithify.model.group import GroupHardening
+from lithify.model.hardening import SCHEMA as HARDENING_SCHEMA
+from lithify.model.hardening import Hardening
+from lithify.model.image import ImageFacts
+from lithify.model.location import Route
+from lithify.model.mount import MountPlan
+from lithify.model.patch import Patched, Planned
+from lithify.model.path import printable
+from lithify.patch.kubernetes import Options
+from lithify.report.wire import read, read_schema
+from lithify.sources.files import kind_of, read_source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenPlan:
+    """A plan as it was handed over, with what came along of its image."""
+
+    source: str
+    """The file it came from, for messages."""
+    plan: MountPlan
+    image: ImageFacts | None = None
+    container: str = ""
+    """Which container of the file it is for; nothing leaves that to the plan's own name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchOptions:
+    """What a patch of any format may rely on."""
+
+    kubernetes: Options = field(default_factory=Options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """A container of a file."""
+
+    document: int
+    route: Route
+    name: str
+    names: tuple[str, ...]
+    """What it answers to, from the plain name to the one that tells it from all others."""
+
+
+def read_plans(path: Path, containers: Sequence[str]) -> list[GivenPlan]:
+    """Return the plans in a JSON file: a plan, or what harden gave; `containers` says whom they are for, in order.
+
+    InvalidInput where it is neither, UsageError where fewer plans than containers are there.
+    """
+    schema = read_schema(path)
+    source = str(path)
+    if schema == GROUP_SCHEMA:
+        found = [
+            GivenPlan(
+                source=source,
+                plan=member.hardening.plan,
+                image=member.hardening.write_set.image,
+                container=member.name,
+            )
+            for member in read(path, GroupHardening).members
+            if member.hardening is not None and member.planned
+        ]
+        return [one for one in found if not containers or one.container in containers]
+    if schema == HARDENING_SCHEMA:
+        hardening = read(path, Hardening)
+        plan, image = hardening.plan, hardening.write_set.image
+    else:
+        plan, image = read(path, MountPlan), None
+    return [GivenPlan(source=source, plan=plan, image=image, container=container) for container in containers or ("",)]
+
+
+def patch_file(path: str, data: bytes, plans: Sequence[GivenPlan], options: PatchOptions | None = None) -> Patched:
+    """Return the file `data`, which stands at `path`, with each plan written into it.
+
+    NothingToExamine where it describes no container, UsageError where a plan fits none of them or several.
+    """
+    options = options or PatchOptions()
+    kind = _kind(path, data)
+    writer = _WRITERS.get(kind)
+    if writer is None:
+        raise InvalidInput(
+            f"{printable(path)}: {f'files of kind {kind}' if kind else 'this file'} can't be patched",
+            hint="give a Kubernetes manifest, a Compose file, a Quadlet unit or a script with run lines",
+        )
+    places = _places(path, data, kind)
+    if not places:
+        raise NothingToExamine(f"{printable(path)} describes no container", hint="is it the right file?")
+    return writer(path, data, [_assign(one, places, path) for one in plans], options)
+
+
+def _kind(path: str, data: bytes) -> str:
+    if os.path.basename(path).endswith((".sh", ".bash")) or data.startswith(b"#!"):
+        return "script"
+    return kind_of(path, data)
+
+
+def _places(path: str, data: bytes, kind: str) -> list[_Place]:
+    if kind == "script":
+        from lithify.patch.script_line import read_lines
+
+        found = []
+        for line in read_lines(data)[1]:
+            name = (line.line.value("name") if line.line else "") or ""
+            found.append(
+                _Place(
+                    document=0, route=(line.index,), name=name, names=(name, str(line.number), f"line {line.number}")
+                )
+            )
+        return found
+    places = []
+    for workload in read_source(path, data).workloads:
+        for container in workload.containers:
+            place = container.location
+            named = workload.name
+            names = (container.name, f"{named.name}/{container.name}", f"{named}/{container.name}")
+            places.append(_Place(document=place.document, route=place.route, name=container.name, names=names))
+    return places
+
+
+def _assign(given: GivenPlan, places: Sequence[_Place], path: str) -> Planned:
+    """Return the container that a plan is for."""
+    wish = given.container or given.plan.container
+    fitting = [place for place in places if wish in place.names]
+    if not fitting and not given.container and len(places) == 1:
+        fitting = list(places)
+    if len(fitting) != 1:
+        raise _unclear(given, wish, fitting, places, path)
+    place = fitting[0]
+    return Planned(document=place.document, route=place.route, container=place.name, plan=given.plan, image=given.image)
+
+
+def _unclear(given: GivenPlan, wish: str, fitting: Sequence[_Place], places: Sequence[_Place], path: str) -> UsageError:
+    known = ", ".join(printable(place.names[-1]) for place in (fitting or places)[:20])
+    if fitting:
+        return UsageError(
+            f"{printable(path)} has {len(fitting)} containers that {printable(wish)} could be",
+            hint=f"say which with --container: {known}",
+        )
+    return UsageError(
+        f"{printable(path)} has no container {printable(wish)}, which {printable(given.source)} is for",
+        hint=f"say which with --container: {known}",
+    )
+
+
+def _kubernetes(path: str, data: bytes, planned: Sequence[Planned], options: PatchOptions) -> Patched:
+    from lithify.patch.kubernetes import patch
+
+    del path
+    return patch(data, planned, options.kubernetes)
+
+
+def _compose(path: str, data: bytes, planned: Sequence[Planned], options: PatchOptions) -> Patched:
+    from lithify.patch.compose import patch
+
+    del path, options
+    return patch(data, planned)
+
+
+def _quadlet(path: str, data: bytes, planned: Sequence[Planned], options: PatchOptions) -> Patched:
+    from lithify.patch.quadlet import patch
+
+    del options
+    return patch(data, planned, path=path)
+
+
+def _script(path: str, data: bytes, planned: Sequence[Planned], options: PatchOptions) -> Patched:
+    from lithify.patch.script import patch
+
+    del path, options
+    return patch(data, planned)
+
+
+_WRITERS: dict[str, Callable[[str, bytes, Sequence[Planned], PatchOptions], Patched]] = {
+    "kubernetes": _kubernetes,
+    "compose": _compose,
+    "quadlet": _quadlet,
+    "script": _script,
+}
