@@ -115,7 +115,7 @@ def _insist_on_replaceable(original: Original) -> None:
             f"{printable(original.path)} has {status.st_nlink} names (hard links), and only this one would change",
             hint="print the patched file with --output, and write it where it belongs",
         )
-    if not os.access(original.path, os.W_OK):
+    if os.path.lexists(original.path) and not os.access(original.path, os.W_OK):
         raise OutputFailed(f"{printable(original.path)} is read-only", hint="make it writable if it is to change")
 
 
