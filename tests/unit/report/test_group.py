@@ -12,10 +12,9 @@ from lithify.model.group import GroupHardening, Member
 from lithify.model.hardening import Hardening
 from lithify.model.image import ImageFacts
 from lithify.model.mount import MountPlan
-from lithify.model.patch import Refused
+from lithify.model.patch import Refused, unified_diff
 from lithify.model.verdict import Check, Verdict
 from lithify.model.writes import Observation, RunKey, WriteSet
-from lithify.pipeline.group import unified_diff
 from lithify.report.group import render_group
 from lithify.report.wire import parse, render
 
