@@ -237,7 +237,7 @@ class Running:
         self.asked = frozenset(
             PurePosixPath(str(volume.get("target"))) for volume in scratch.services[member].get("volumes") or ()
         )
-        self.notes = list(scratch.notes)
+        self.notes = [*scratch.notes, *(_left_out(name) for name in sorted(engine.project.left_out_with(member)))]
         with uninterrupted():
             self._compose(["up", "--no-start", "--no-build", "--quiet-pull"], timeout=300.0)
 
@@ -488,6 +488,10 @@ class ComposeContainer(CliContainer):
         """Remove it, with the project once nobody holds that any more."""
         if not self._kept:
             self._running.release()
+
+
+def _left_out(service: str) -> str:
+    return f"service {service} did not run beside it: it reaches the engine's socket, or needs one that does"
 
 
 def _idle(service: dict[str, Any]) -> None:

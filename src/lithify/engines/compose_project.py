@@ -25,6 +25,8 @@ _NOT_OURS = (
 )  # fmt: skip
 """What names, publishes, builds, multiplies or restarts the user's containers, or tells other programs about them."""
 _ADDRESSES = ("ipv4_address", "ipv6_address", "link_local_ips", "mac_address")
+_SOCKETS = frozenset(("docker.sock", "podman.sock", "containerd.sock", "crio.sock"))
+_HOLD_SOCKETS = frozenset(("/", "/run", "/var/run", "/var", "/run/podman", "/run/containerd", "/run/crio"))
 _OF_THE_HOST = ("host", "none", "bridge")
 _NETWORK_KEYS = ("internal", "enable_ipv6", "enable_ipv4", "attachable")
 _LOG = {"driver": "json-file", "options": {"max-size": "16m"}}
@@ -83,7 +85,27 @@ class Project:
         chosen = self.active | profiled | {name}
         for other in tuple(chosen):
             chosen |= self.needed_by(other)
-        return frozenset(other for other in chosen if _replicas(self.services[other]) != 0 or other == name)
+        must = self.needed_by(name) | {name}
+        return frozenset(
+            must | {other for other in chosen if _replicas(self.services[other]) and self._harmless(other)}
+        )
+
+    def left_out_with(self, name: str) -> frozenset[str]:
+        """Return the services that are on and yet don't run when `name` does: a copy would drive the user's engine."""
+        return frozenset(
+            other for other in self.active - self.together_with(name) if _replicas(self.services[other]) != 0
+        )
+
+    def drives_engine(self, name: str) -> bool:
+        """Tell whether a service reaches the engine: what it does there, a copy of it would do to the user's own."""
+        service = self.service(name)
+        sources = [str(v.get("source", "")) for v in service.get("volumes") or () if v.get("type") == "bind"]
+        return bool(service.get("use_api_socket")) or any(
+            PurePosixPath(source).name in _SOCKETS or source in _HOLD_SOCKETS for source in sources
+        )
+
+    def _harmless(self, name: str) -> bool:
+        return not any(map(self.drives_engine, self.needed_by(name) | {name}))
 
     def line(self, name: str) -> RunLine:
         """Return the run line that a service comes to, to be read for what it says of itself; it is never run."""

@@ -65,6 +65,7 @@ class ComposeGroup:
             self.project.service(name)
         chosen = self.options.only or [name for name in self.project.services if name in self.project.active]
         chosen = [name for name in chosen if "provider" not in self.project.services[name]]
+        chosen = [name for name in chosen if name not in self._left_out]
         if not chosen:
             raise NothingToExamine(
                 f"{printable(self.name)}: no service to harden", hint="name one of a profile with --service NAME"
@@ -73,8 +74,12 @@ class ComposeGroup:
 
     @property
     def cannot_show(self) -> tuple[str, ...]:
-        """What is left open whatever the service."""
-        return ()
+        """Which services were not tried, and why."""
+        return tuple(
+            f"service {name} was not hardened: it reaches the engine's socket, so that a copy of it would act on what "
+            f"runs here; try it all the same with --service {name}"
+            for name in self._left_out
+        )
 
     def engine_for(self, member: str, plans: Mapping[str, MemberPlan]) -> Case:
         """Return what runs a service in a scratch project, the others as planned or as they are."""
@@ -106,6 +111,12 @@ class ComposeGroup:
         """Return the project that the patched file describes, to be run as it stands."""
         file = replace(self.file, text=patched.text)
         return replace(self, file=file, project=file.read(self.program), as_it_stands=True)
+
+    @property
+    def _left_out(self) -> tuple[str, ...]:
+        if self.options.only:
+            return ()
+        return tuple(sorted(filter(self.project.drives_engine, self.project.active)))
 
     def _exercise(self, member: str) -> Exercise:
         """Return what the user said, as far as it can tell of `member`, and the service's own health check."""
