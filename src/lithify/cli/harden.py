@@ -31,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_target(parser)
     _add_group_options(parser)
+    _add_chart_options(parser)
     _add_cluster_options(parser)
     add_exercise(parser)
     add_plan_options(parser)
@@ -75,6 +76,23 @@ def _add_group_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE",
         help="a file or folder with config maps and secrets that the file refers to; may repeat",
+    )
+
+
+def _add_chart_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is said about a chart."""
+    group = parser.add_argument_group("a Helm chart")
+    group.add_argument(
+        "--values",
+        dest="chart_values",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="render the chart with these values; may repeat",
+    )
+    group.add_argument("--release", default="", metavar="NAME", help="what the release is called (release)")
+    group.add_argument(
+        "--into", default="", metavar="FILE", help="write values into this file instead of a new one in the chart"
     )
 
 
@@ -237,12 +255,16 @@ def _group_options(arguments: argparse.Namespace, settings: "Settings", exercise
         only=tuple(arguments.members),
         images=images,
         beside=tuple(arguments.beside),
+        values=tuple(arguments.chart_values),
+        release=arguments.release,
+        into=arguments.into,
     )
 
 
 def _refuse_group_options(arguments: argparse.Namespace) -> None:
     """Raise UsageError where something is said about a file of containers, and there is none."""
     given = {"--container": arguments.members, "--image": arguments.images, "--with": arguments.beside}
+    given |= {"--values": arguments.chart_values, "--release": arguments.release, "--into": arguments.into}
     for option, values in given.items():
         if values:
             raise UsageError(

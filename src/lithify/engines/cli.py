@@ -218,6 +218,10 @@ class CliEngine(ABC):
         """Remove the image that `bake` made."""
         self._client.run("rmi", "--force", target.baked)
 
+    def look(self, target: Target, plan: MountPlan) -> tuple[ImageFacts, EngineHost]:
+        """Return what writing a plan into a line depends on: the image at the plan's places, and the host."""
+        return self._facts(self._line(target), target.reference, plan.mounts), self._info.host
+
     def ports(self, target: Target) -> Mapping[int, int]:
         """Return the TCP ports that the user's line publishes, each with the container's port behind it."""
         return self._line(target).ports()

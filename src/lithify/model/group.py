@@ -43,6 +43,18 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GroupFile:
+    """A file that the patch of a folder writes."""
+
+    path: str
+    text: str
+    """As `GroupHardening.text`."""
+    executable: bool = False
+    new: bool = False
+    """There is no such file yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupHardening:
     """From a file (or a live workload) whose containers can write anywhere to one in which they can't."""
 
@@ -54,6 +66,8 @@ class GroupHardening:
     """What changes in the file, as a unified diff; nothing where nothing does."""
     text: str = ""
     """The patched file; bytes that are not UTF-8 are escaped as lone surrogates. Nothing where nothing was patched."""
+    files: tuple[GroupFile, ...] = ()
+    """What is written instead of `text` where the target is a folder: a chart, a kustomization."""
     refused: tuple[Refused, ...] = ()
     """What the patch leaves for a person."""
     notes: tuple[str, ...] = ()

@@ -49,17 +49,6 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patched:
-    """A file after patching; the same bytes where nothing had to change."""
-
-    text: bytes
-    changes: tuple[Change, ...] = ()
-    refused: tuple[Refused, ...] = ()
-    notes: tuple[str, ...] = ()
-    """What the file's format can't say or the reader should know, in sentences."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PatchedFile:
     """One file of several that a patch writes."""
 
@@ -73,6 +62,25 @@ class PatchedFile:
     def changed(self) -> bool:
         """Tell whether anything is written."""
         return self.before != self.after
+
+    @property
+    def diff(self) -> str:
+        """What changes, as `diff -u` has it."""
+        diff = unified_diff(self.path, self.before or b"", self.after)
+        return diff if self.before is not None else f"--- /dev/null\n{diff.partition(chr(10))[2]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patched:
+    """A file after patching; the same bytes where nothing had to change."""
+
+    text: bytes
+    changes: tuple[Change, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the file's format can't say or the reader should know, in sentences."""
+    files: tuple[PatchedFile, ...] = ()
+    """What is written instead of `text`, where the input is a folder and `text` what it comes to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,8 +33,8 @@ _TRIED = 12
 _Chosen = dict[Value, list[Need]]
 _POST_RENDER = """\
 #!/bin/sh
-# Changes what Helm rendered as patch.yaml says. Helm 3: --post-renderer THIS-FILE; Helm 4: install the folder it stands
-# in as a plugin (helm plugin install FOLDER) and name that: --post-renderer lithify-NAME
+# Changes what Helm rendered as kustomization.yaml says. Helm 3: --post-renderer THIS-FILE; Helm 4: install its folder
+# as a plugin (helm plugin install FOLDER) and name that: --post-renderer lithify-NAME
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
@@ -104,8 +104,17 @@ class _ChartPatch:
             refused=tuple(refused),
             notes=(*self.after.notes, *self.notes),
             command=command,
-            manifests=patched or rendered or b"",
+            manifests=self._manifests(patched, rendered, objects, tried=not left or bool(patched)),
         )
+
+    def _manifests(
+        self, patched: bytes, rendered: bytes | None, objects: list[dict[str, Any]], *, tried: bool
+    ) -> bytes:
+        """Return all that comes out, hooks included; nothing where a part of it was not tried."""
+        if not tried:
+            return b""
+        hooks = "".join(f"\n---\n{render_json(item)}" for item in objects if _is_hook(item))
+        return patched + hooks.encode() if patched else rendered or b""
 
     # values
 

@@ -3,8 +3,8 @@
 import re
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from lithify.engines.base import RunCommand
@@ -30,8 +30,6 @@ class LineOptions:
 
     host: EngineHost | None = None
     """The host that runs it; None for one as it is installed."""
-    rendered: Mapping[str, RunCommand] = field(default_factory=dict)
-    """By container, the line that an engine made of the plan and proved; others are made here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +54,7 @@ class LineChange:
 
 def change_line(line: RunLine, planned: Planned, options: LineOptions) -> LineChange:
     """Return how `line` has to change for a plan; EngineRefused where its engine can't be told."""
-    command = options.rendered.get(planned.container) or plan_line(line, planned, options.host)
+    command = plan_line(line, planned, options.host)
     after = parse_run_line(command.command)
     new, old = Counter(o.words for o in after.options), Counter(o.words for o in line.options)
     setup = () if all(map(_makes_itself, command.setup)) else command.setup

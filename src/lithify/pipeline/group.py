@@ -10,8 +10,8 @@ from typing import Protocol
 
 from lithify.engines.base import Engine
 from lithify.errors import TargetBroken
-from lithify.model.group import GroupHardening, Member, MemberPlan
-from lithify.model.patch import Patched, unified_diff
+from lithify.model.group import GroupFile, GroupHardening, Member, MemberPlan
+from lithify.model.patch import Patched, PatchedFile, unified_diff
 from lithify.model.run import Exercise, Target
 from lithify.model.verdict import Verdict
 from lithify.pipeline.harden import Wishes, harden
@@ -143,9 +143,21 @@ def _result(group: Group, members: Sequence[Member], patched: Patched | None) ->
         target=group.name,
         engine=group.engine,
         members=tuple(members),
-        diff=unified_diff(group.name, group.text, patched.text) if patched else "",
+        diff=_diff(group, patched) if patched else "",
+        files=tuple(map(_file, patched.files)) if patched else (),
         text=patched.text.decode("utf-8", "surrogateescape") if patched else "",
         refused=patched.refused if patched else (),
         notes=patched.notes if patched else (),
         cannot_show=group.cannot_show,
     )
+
+
+def _diff(group: Group, patched: Patched) -> str:
+    if patched.files:
+        return "".join(file.diff for file in patched.files)
+    return unified_diff(group.name, group.text, patched.text)
+
+
+def _file(file: PatchedFile) -> GroupFile:
+    text = file.after.decode("utf-8", "surrogateescape")
+    return GroupFile(path=file.path, text=text, executable=file.executable, new=file.before is None)

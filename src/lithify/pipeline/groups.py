@@ -28,6 +28,11 @@ class GroupOptions:
     """What stands for an image on the bundle engine: a root filesystem directory, a layout, an archive."""
     beside: tuple[Path, ...] = ()
     """Files or folders with what the file refers to and does not hold: config maps, secrets."""
+    values: tuple[str, ...] = ()
+    """Values files of a chart."""
+    release: str = ""
+    into: str = ""
+    """The values file that a chart's patch is written into; a new one in the chart's folder otherwise."""
 
 
 Opener = Callable[[str, bytes, GroupOptions], Group]
@@ -40,6 +45,8 @@ def open_group(text: str, options: GroupOptions) -> Group | None:
     InvalidInput where the file can't be read, UsageError where it is of a kind that can't be run.
     """
     path = Path(text)
+    if path.is_dir():
+        return _open_folder(text, options)
     if not path.is_file() or _is_binary(path):
         return None
     data = read_bytes(text)
@@ -78,5 +85,30 @@ def _open_compose(text: str, data: bytes, options: GroupOptions) -> Group:
     return open_compose(text, data, options)
 
 
-_OPENERS: dict[str, Opener] = {"compose": _open_compose, "kubernetes": _open_pods}
+def _open_folder(text: str, options: GroupOptions) -> Group | None:
+    from lithify.pipeline.rendered import is_chart, is_kustomization, open_chart, open_kustomization
+
+    if is_chart(text):
+        return open_chart(text, options)
+    return open_kustomization(text, options) if is_kustomization(text) else None
+
+
+def _open_unit(text: str, data: bytes, options: GroupOptions) -> Group:
+    from lithify.pipeline.lines import open_unit
+
+    return open_unit(text, data, options)
+
+
+def _open_script(text: str, data: bytes, options: GroupOptions) -> Group:
+    from lithify.pipeline.lines import open_script
+
+    return open_script(text, data, options)
+
+
+_OPENERS: dict[str, Opener] = {
+    "compose": _open_compose,
+    "kubernetes": _open_pods,
+    "quadlet": _open_unit,
+    "script": _open_script,
+}
 """By the kind of file, as `sources.files.kind_of` names it."""

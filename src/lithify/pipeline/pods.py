@@ -101,7 +101,7 @@ class PodGroup:
         """Every container, or those asked for: init containers first, for what they prepare the others need."""
         only = self.options.only
         return [
-            self._member(pod, container)
+            self.member(pod, container)
             for pod in self.pods
             for container in pod.containers
             if not only or set(only) & set(self._names(pod, container))
@@ -146,12 +146,12 @@ class PodGroup:
     # Members by name.
 
     def _all_members(self) -> list[str]:
-        return [self._member(pod, container) for pod in self.pods for container in pod.containers]
+        return [self.member(pod, container) for pod in self.pods for container in pod.containers]
 
     def _names(self, pod: Pod, container: PodContainer) -> tuple[str, str]:
         return container.name, f"{pod.name}/{container.name}"
 
-    def _member(self, pod: Pod, container: PodContainer) -> str:
+    def member(self, pod: Pod, container: PodContainer) -> str:
         """Name a container as short as the file allows: by itself, or with its object."""
         same = [each for other in self.pods for each in other.containers if each.name == container.name]
         return container.name if len(same) == 1 else f"{pod.name}/{container.name}"

@@ -156,10 +156,12 @@ def read_stdin() -> bytes | str:
 
 
 def kind_of(path: str, data: bytes) -> str:
-    """Say what a file describes: `kubernetes`, `compose`, `quadlet`, `ecs`, or nothing of ours."""
+    """Say what a file describes: `kubernetes`, `compose`, `quadlet`, `ecs`, `script`, or nothing of ours."""
     name = os.path.basename(path)
     if name.endswith(".container"):
         return "quadlet"
+    if name.endswith((".sh", ".bash")) or (data.startswith(b"#!") and b"sh" in data[: data.find(b"\n")]):
+        return "script"
     if b"ontainerDefinitions" in data:
         return "ecs"
     if _has_services(data) and not _has_kind(data):

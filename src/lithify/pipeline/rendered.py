@@ -1,0 +1,145 @@
+"""Charts and kustomizations as groups: the pods that they come to are hardened, and the folder is patched."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lithify.engines import kustomize as kustomize_engine
+from lithify.engines.helm import RELEASE, Chart
+from lithify.model.group import MemberPlan
+from lithify.model.patch import Patched, PatchedFiles
+from lithify.patch import helm, kustomize
+from lithify.patch.helm import ChartOptions
+from lithify.patch.pods import read_objects
+from lithify.pipeline.group import Case, Group
+from lithify.pipeline.groups import GroupOptions
+from lithify.pipeline.pods import PodGroup, open_pods
+
+_HOOK = "helm.sh/hook"
+
+Writer = Callable[[bytes, Patched], PatchedFiles]
+"""Takes what a folder comes to, and the same with plans in it, to the files that make it come to that."""
+
+
+def is_chart(folder: str) -> bool:
+    """Tell whether a folder holds a Helm chart."""
+    return os.path.isfile(os.path.join(folder, "Chart.yaml"))
+
+
+def is_kustomization(folder: str) -> bool:
+    """Tell whether a folder is one of Kustomize."""
+    return kustomize_engine.file_of(folder) is not None
+
+
+def chart_writer(chart: Chart, into: str = "") -> Writer:
+    """Return what writes plans for a chart: into a values file where one is named."""
+    return lambda before, after: helm.patch(chart, before, after, ChartOptions(into=into))
+
+
+def kustomization_writer(folder: str) -> Writer:
+    """Return what writes plans for a kustomization."""
+    return lambda before, after: kustomize.patch(folder, before, after)
+
+
+def open_chart(folder: str, options: GroupOptions) -> Group:
+    """Return the pods of a chart as a group, as Helm renders it; EngineRefused where it does not."""
+    chart = Chart(folder, values=options.values, release=options.release or RELEASE)
+    before = chart.render()
+    if not options.only:
+        options = replace(options, only=_without_tests(before))
+    inner = open_pods(folder, before, options)
+    assert isinstance(inner, PodGroup)
+    return RenderedGroup(inner=inner, before=before, writer=chart_writer(chart, options.into), kind="helm template")
+
+
+def open_kustomization(folder: str, options: GroupOptions) -> Group:
+    """Return the pods of a kustomization as a group, as it is built; EngineRefused where it is not."""
+    before = kustomize_engine.build(folder)
+    inner = open_pods(folder, before, options)
+    assert isinstance(inner, PodGroup)
+    return RenderedGroup(inner=inner, before=before, writer=kustomization_writer(folder), kind="kustomize build")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderedGroup:
+    """Pods that a folder comes to."""
+
+    inner: PodGroup
+    before: bytes
+    writer: Writer
+    kind: str
+    """What makes manifests of the folder."""
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return self.inner.name
+
+    @property
+    def engine(self) -> str:
+        """`helm template, pod on docker`."""
+        return f"{self.kind}, {self.inner.engine}"
+
+    @property
+    def text(self) -> bytes:
+        """The manifests that the folder comes to as it is."""
+        return self.before
+
+    @property
+    def members(self) -> Sequence[str]:
+        """Every container of the manifests."""
+        return self.inner.members
+
+    @property
+    def cannot_show(self) -> tuple[str, ...]:
+        """What the pods alone leave open."""
+        hooks = any(_HOOK in ((item.get("metadata") or {}).get("annotations") or {}) for item in self._objects())
+        note = "Helm's hooks ran as pods of their own, not in the order of a release" if hooks else ""
+        return (*self.inner.cannot_show, *filter(None, [note]))
+
+    def engine_for(self, member: str, plans: Mapping[str, MemberPlan]) -> Case:
+        """Return what runs a container in its pod."""
+        return self.inner.engine_for(member, plans)
+
+    def patch(self, plans: Mapping[str, MemberPlan]) -> Patched:
+        """Return the files of the folder with the plans in them, and what it comes to then."""
+        patched = self.inner.patch(plans)
+        written = self.writer(self.before, patched)
+        names = {f"{pod.name}/{c.name}": self.inner.member(pod, c) for pod in self.inner.pods for c in pod.containers}
+        refused = tuple(replace(each, container=names.get(each.container, each.container)) for each in written.refused)
+        command = (f"from now on: {' '.join(written.command)}",) if written.command else ()
+        return Patched(
+            text=written.manifests or self.before,
+            changes=written.changes,
+            refused=refused,
+            notes=(*written.notes, *command),
+            files=written.files,
+        )
+
+    def as_patched(self, patched: Patched) -> Group | None:
+        """Return the pods that the patched folder comes to; None where that could not be tried."""
+        if patched.text == self.before:
+            return None
+        return self.inner.as_patched(patched)
+
+    def _objects(self) -> list[dict[str, Any]]:
+        return read_objects(self.before)
+
+
+def _without_tests(rendered: bytes) -> tuple[str, ...]:
+    """Return the containers to harden where a chart has pods for `helm test`, which no release runs; else nothing."""
+    names: list[str] = []
+    left_out = False
+    for item in read_objects(rendered):
+        metadata = item.get("metadata") or {}
+        hooks = str((metadata.get("annotations") or {}).get(_HOOK) or "").split(",")
+        if any(hook.strip().startswith("test") for hook in hooks):
+            left_out = True
+            continue
+        from lithify.patch.pods import pods_of
+
+        for _, pod in pods_of(item):
+            listed = [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]
+            names += [f"{item.get('kind')}/{metadata.get('name')}/{container.get('name')}" for container in listed]
+    return tuple(names) if left_out else ()
