@@ -15,7 +15,7 @@ from lithify.report.base import Write
 
 _SPACE = uuid.UUID("6f0a5a1e-5b77-5c1f-9a52-2f8f1f0b9a11")
 _GROUP = "V-260936"
-_RULE = "SV-260936r966168"
+_RULE = "SV-260936r966165"
 _LISTED = 200
 
 _TITLE = "All containers must be restricted to mounting the root filesystem as read only."
