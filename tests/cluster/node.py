@@ -36,6 +36,15 @@ DAEMONS = ("containerd", "containerd-shim-runc-v2", "ctr", "kube-apiserver", "ku
 DEBIAN = ("etcd", "runc", "ip", "unshare", "nsenter", "setpriv", "/usr/lib/cni/bridge", "/usr/lib/cni/portmap")
 
 
+_STORAGE = {
+    "apiVersion": "storage.k8s.io/v1",
+    "kind": "StorageClass",
+    "metadata": {"name": "directory", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+    "provisioner": "kubernetes.io/host-path",
+}
+"""Storage for claims."""
+
+
 class NodeUnavailable(Exception):
     """No node can be had on this machine: the reason, fit for a skip."""
 
@@ -105,7 +114,7 @@ class Node:
         lacking = [name for name in DEBIAN if shutil.which(name) is None]
         if lacking:
             raise NodeUnavailable(f"lacks {', '.join(lacking)}: .ci/packages test installs them")
-        for name in ("etcd", "pki", "cni", "kubelet", "containerd", "lib", "log", "logs"):
+        for name in ("etcd", "pki", "cni", "kubelet", "containerd", "lib", "log", "logs", "tmp"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         init = self._namespaces(outlive)
         try:
@@ -183,6 +192,7 @@ class Node:
         self._within(init, "mount", "--make-rshared", "/")
         self._within(init, "mount", "--bind", str(self.folder / "lib"), "/var/lib")
         self._within(init, "mount", "--bind", str(self.folder / "log"), "/var/log")
+        self._within(init, "mount", "--bind", str(self.folder / "tmp"), "/tmp")
         self._within(init, "mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
         return init
 
@@ -225,6 +235,7 @@ class Node:
             write_image(archive, PAUSE, [_layer_of(self.programs / "pause")], {"Entrypoint": ["/pause"]})
             self.import_image(archive)
         _wait(self._ready, 90, "the node to be ready", self.folder)
+        self.kubectl("apply", "--filename=-", stdin=json.dumps(_STORAGE))
 
     def _ctr_answers(self) -> bool:
         try:
@@ -392,8 +403,10 @@ def _first_daemons(folder: Path, addresses: Addresses) -> dict[str, list[str]]:
 def _other_daemons(folder: Path, addresses: Addresses) -> dict[str, list[str]]:
     local = ["--kubeconfig=kubeconfig", "--leader-elect=false", "--bind-address=127.0.0.1"]
     keys = ["--service-account-private-key-file=pki/sa.key", "--root-ca-file=pki/apiserver.crt"]
+    # the controller for tests that makes directories of /tmp into volumes, and removes them again
+    storage = ["--enable-hostpath-provisioner"]
     return {
-        "controllers": ["kube-controller-manager", *local, *keys],
+        "controllers": ["kube-controller-manager", *local, *keys, *storage],
         "scheduler": ["kube-scheduler", *local],
         "proxy": ["kube-proxy", "--config=proxy.json"],
         "kubelet": [

@@ -22,7 +22,7 @@ from lithify.engines.kubernetes import POD
 from lithify.engines.mounts import MountPoint, read_mounts, root_overlay
 from lithify.engines.scratch import EVENT, Premises
 from lithify.engines.state import start_time
-from lithify.errors import EngineRefused, LithifyError, NothingToExamine, NotPermitted
+from lithify.errors import EngineRefused, LithifyError, NothingToExamine, NotPermitted, TargetBroken
 from lithify.model.image import ImageFacts
 from lithify.model.mount import MountPlan
 from lithify.model.path import ROOT, printable
@@ -77,7 +77,10 @@ class ClusterEngine:
         return f"cluster {self.premises.cluster.name}"
 
     def read_image(self, target: Target) -> ImageFacts:
-        """Return what a first run tells of the image: the API has no word of what is in one."""
+        """Return what a first run tells of the image: the API has no word of what is in one.
+
+        TargetBroken where nothing can be started.
+        """
         if self._facts is None:
             container = self._create(Root.WRITABLE, None, "look", None, idle=False)
             try:
@@ -85,8 +88,8 @@ class ClusterEngine:
                 self._facts = container.facts(target.reference)
                 layer = container.upper_layer()
                 self._storage = layer.upper.parent if layer else None
-            except EngineRefused:
-                self._facts = ImageFacts(reference=target.reference)  # the first trial tells why
+            except EngineRefused as refused:
+                raise TargetBroken(f"{target.reference} can't be started: {refused}", hint=refused.hint) from refused
             finally:
                 container.remove()
         return self._facts
@@ -113,9 +116,8 @@ class ClusterEngine:
         if isinstance(storage, MemberContainer):
             return storage.replaced()
         node = self.premises.node()
-        read_only: bool | None = None
-        if not self.as_it_stands and (root is Root.WRITABLE or plan is None):
-            read_only = root is Root.READ_ONLY
+        # set even where a plan was refused by the patch: what runs then shows why
+        read_only = None if self.as_it_stands else root is Root.READ_ONLY
         objects = self.arrange(plan)
         places, member = self.place(objects)
         change = Change(read_only=read_only, idle=idle)
@@ -300,6 +302,8 @@ class MemberContainer:
         self._volumes: dict[PurePosixPath, Path] = {}
         self._logs: dict[int, bytes] = {}
         """What each start said, by the number of restarts before it."""
+        self._seen: set[str] = set()
+        """The runtime's ids of the containers that were started so far: each start is a new one."""
         self._stopped = False
 
     @property
@@ -323,12 +327,11 @@ class MemberContainer:
     def start(self) -> None:
         """Have it run: apply the objects, replace the pod, or wait for the kubelet to start it again."""
         old = self._process
-        restarts = self._restarts()
         if self._pod is None and self._before is None:
             self._run.begin()
         elif self._pod is None:
             self._replace_pod()
-        self._await_running(old, restarts if self._pod is not None else None)
+        self._await_running(old)
 
     def _replace_pod(self) -> None:
         """Delete the pod that ran; its controller makes another one, and a pod without one is made again by us."""
@@ -341,7 +344,7 @@ class MemberContainer:
                 time.sleep(_ASK)
             cluster.create(self._run.copied.workload, namespace)
 
-    def _await_running(self, old: tuple[int, int] | None, restarts: int | None) -> None:
+    def _await_running(self, old: tuple[int, int] | None) -> None:
         begun, asked = time.monotonic(), 0.0
         watch = _Watch(self._run.member)
         while True:
@@ -349,7 +352,7 @@ class MemberContainer:
             if now - asked >= _ASK:
                 asked = now
                 self._look(now - begun)
-                if self._ended_again(restarts):
+                if self._ended_unseen():
                     return
             if self._pod is not None and self._find(watch, old):
                 return
@@ -402,22 +405,23 @@ class MemberContainer:
             return False
         self._process = found
         pid = found[0]
+        with suppress(OSError), open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
+            self._seen.add(_identity(file.read()))
         with suppress(OSError, ProcessLookupError, NotPermitted):
             self._mounts = read_mounts(pid)
             self._layer = root_overlay(pid, _noise(self._mounts)) or self._layer
             self._volumes = _image_volumes(self._mounts)
         return True
 
-    def _ended_again(self, restarts: int | None) -> bool:
+    def _ended_unseen(self) -> bool:
         """Tell whether it has run and ended, too briefly for its process to be seen."""
         status = self._status()
-        if status is None:
+        if status is None or self.pid() is not None:
             return False
-        ended = (status.get("state") or {}).get("terminated") or (
-            (status.get("lastState") or {}).get("terminated") if int(status.get("restartCount") or 0) else None
-        )
-        fresh = restarts is None or int(status.get("restartCount") or 0) > restarts
-        return bool(ended) and fresh and self.pid() is None
+        ended = [(status.get(name) or {}).get("terminated") or {} for name in ("state", "lastState")]
+        fresh = [one for one in ended if (found := _identity(str(one.get("containerID")))) and found not in self._seen]
+        self._seen.update(_identity(str(one["containerID"])) for one in fresh)
+        return bool(fresh)
 
     # Looking.
 
@@ -595,10 +599,6 @@ class MemberContainer:
     def _status(self) -> Json | None:
         return next((one for one in _statuses(self._pod or {}) if one.get("name") == self._run.member), None)
 
-    def _restarts(self) -> int:
-        status = self._fresh_status()
-        return int(status.get("restartCount") or 0) if status is not None else 0
-
     def _fresh_status(self) -> Json | None:
         """Ask for the pod anew; None where it is gone."""
         if self._pod is None:
@@ -691,6 +691,12 @@ def _environment(base: Path) -> dict[str, str]:
     """Return the variables that say where things are kept; the others may be secrets."""
     pairs = (word.partition(b"=") for word in (base / "environ").read_bytes().split(b"\0"))
     return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs if _PLACES.fullmatch(name)}
+
+
+def _identity(text: str) -> str:
+    """Return the id of a container that is somewhere in a control group's path or a status; nothing without one."""
+    found = re.search(r"[0-9a-f]{64}", text)
+    return found[0] if found else ""
 
 
 def _uid(pod: Mapping[str, Any]) -> str:
