@@ -206,6 +206,22 @@ items:
     assert (none.code, "has no container db" in told, "Pod/web/app" in hint) == (2, True, True)
 
 
+def test_a_pid_file_that_is_in_the_way(lithify: Lithify, images: Images, tmp_path: Path) -> None:
+    """An emptyDir keeps it over a kill, where the container's own layer went: the file gets a start that removes it."""
+    program = "test ! -e /run/app.pid || { echo runs already >&2; exit 1; }; echo $$ > /run/app.pid || exit 1; " + STAY
+    image = images.make(program)
+    file = manifest(
+        tmp_path / "pod.yaml",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n"
+        "  - {name: app, image: app, command: [/usr/local/bin/app]}\n",
+    )
+    result = group(lithify.run("harden", file, "--image", f"app={image}", *JSON))
+    assert trouble(result) == []
+    (container,) = yaml.safe_load(result.text)["spec"]["containers"]
+    assert container["command"][:2] == ["sh", "-c"]
+    assert container["command"][-1] == "/usr/local/bin/app"
+
+
 def test_an_image_without_a_shell(lithify: Lithify, static_rootfs: Path, tmp_path: Path) -> None:
     text = """\
 apiVersion: v1

@@ -30,6 +30,7 @@ LOOK = """
     echo "seed $(cat /shared/seed), beat $(test -s /shared/beat && echo yes)"
     echo "shared $(stat -c '%a %g' /shared) quick $(stat -c '%a %g' /quick) $(stat -fc %T /quick)"
     echo "data $(stat -c '%a %g' /data)"
+    ls /var/tmp; touch /var/tmp/left
     touch /conf/x 2>/dev/null && echo "conf can be written"
     touch /ro/x 2>/dev/null && echo "ro can be written"
     echo "caps $(sed -n 's/^CapBnd:\\t//p' /proc/self/status) $(sed -n 's/^NoNewPrivs:\\t//p' /proc/self/status)"
@@ -181,9 +182,10 @@ def test_what_a_process_in_a_pod_finds(tmp_path: Path, place: GroupOptions) -> N
         pid = container.pid()
         container.kill()
         assert container.pid() is None
-        container.start()  # in place: the init containers do not run again, the emptyDir keeps what it has
+        container.start()  # in place: no init container runs again, the emptyDir keeps what it has, the layer goes
         assert container.pid() not in (None, pid)
         until(lambda: container.logs().decode().count("over") == 2, 30)
+        assert b"left" not in container.logs(), "another layer, as a kubelet gives it one"
         assert container.stop(10.0) == 0
     finally:
         container.remove()
@@ -299,6 +301,36 @@ def test_a_container_that_must_not_be_root_and_would(tmp_path: Path, bundles: Gr
     try:
         with pytest.raises(EngineRefused, match="runAsNonRoot"):
             container.start()
+    finally:
+        container.remove()
+
+
+def test_an_image_as_a_volume(tmp_path: Path, place: GroupOptions) -> None:
+    manifest = """
+apiVersion: v1
+kind: Pod
+metadata: {name: one}
+spec:
+  containers:
+  - name: app
+    image: app:1
+    command: [sh, -c, "cat /image/etc/debian_version; head -n1 /etc.d/passwd; touch /image/x; echo over; sleep 100"]
+    volumeMounts:
+    - {name: image, mountPath: /image}
+    - {name: image, mountPath: /etc.d, subPath: etc}
+  volumes:
+  - name: image
+    image: {reference: "app:1"}
+"""
+    engine, target = engine_of(tmp_path, manifest, place)
+    container = engine.create(target, root=Root.READ_ONLY)
+    try:
+        container.start()
+        logs_until(container, "over")
+        lines = container.logs().decode().splitlines()
+        assert "12." in lines[0]
+        assert any("Read-only file system" in line for line in lines)
+        assert any(line.startswith("roo") for line in lines)
     finally:
         container.remove()
 

@@ -213,7 +213,9 @@ class MemberContainer:
         self._volumes: dict[str, Path] = {}
         self._cancelled = threading.Event()
         self._keeper: threading.Thread | None = None
-        self._failed_log = b""
+        self._earlier_log = b""
+        """What the member wrote at earlier starts, or what held its pod up wrote."""
+        self._up = False
         self._kept = False
 
     # The Protocol of containers.
@@ -235,12 +237,16 @@ class MemberContainer:
         return tuple(dict.fromkeys((*CANNOT_SHOW, *self._pod.cannot_show, *self.premises.notes, *own)))
 
     def start(self) -> None:
-        """Start the pod, or the member alone once the pod runs."""
-        if self._member is None:
+        """Start the pod; once it runs the member alone, anew as a kubelet does: another layer, the same volumes."""
+        if self._member is None and not self._up:
             self._bring_up()
-        else:
-            self._member.start()
-            self._run_post_start(self._pod.container(self._course.member), self._member)
+            return
+        if self._member is not None:
+            self._earlier_log += self._member.logs()
+            with uninterrupted():
+                self._member.remove()
+                self._member = None
+        self._start_member(self._pod.container(self._course.member))
 
     def pid(self) -> int | None:
         """Return the host's pid of the member's first process."""
@@ -264,14 +270,15 @@ class MemberContainer:
 
     def kill(self) -> None:
         """End the member by SIGKILL; while the pod comes up, end that."""
-        if self._member is None:
-            self._cancelled.set()
-        else:
+        if self._member is not None:
             self._member.kill()
+        elif not self._up:
+            self._cancelled.set()
 
     def logs(self, limit: int = 1 << 20) -> bytes:
         """Return what the member wrote; where the pod did not come up, what the container wrote that held it up."""
-        return self._member.logs(limit) if self._member is not None else self._failed_log[-limit:]
+        latest = self._member.logs(limit) if self._member is not None else b""
+        return (self._earlier_log + latest)[-limit:]
 
     def execute(self, command: Sequence[str], *, user: str | None = None, timeout: float = 30.0) -> Exit:
         """Run a command in the member."""
@@ -327,6 +334,7 @@ class MemberContainer:
                 self._run_to_its_end(container)
             elif not (self._course.idle and container.role is Role.APP):
                 self._start_other(container)
+        self._up = True
         if self._others:
             self._keeper = threading.Thread(target=self._keep_running, name="pod", daemon=True)
             self._keeper.start()
@@ -368,8 +376,8 @@ class MemberContainer:
             )
             code = made.exit_code()
             if code:
-                self._failed_log = made.logs()
-                said = self._failed_log.decode("utf-8", "replace").strip().splitlines()[-1:]
+                self._earlier_log = made.logs()
+                said = self._earlier_log.decode("utf-8", "replace").strip().splitlines()[-1:]
                 told = f": {printable(said[0][:300])}" if said else ""
                 raise EngineRefused(f"init container {container.name} ends with exit code {code}{told}")
         finally:
@@ -380,7 +388,7 @@ class MemberContainer:
         deadline = time.monotonic() + _INIT_TIMEOUT
         while not condition():
             if self._cancelled.is_set() or time.monotonic() > deadline:
-                self._failed_log = container.logs()
+                self._earlier_log = container.logs()
                 raise EngineRefused(message)
             time.sleep(_POLL)
 

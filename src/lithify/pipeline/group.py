@@ -6,11 +6,12 @@ the last proof runs what the patched file says, as it stands, where the group ca
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from lithify.engines.base import Engine
 from lithify.errors import TargetBroken
 from lithify.model.group import GroupFile, GroupHardening, Member, MemberPlan
+from lithify.model.hardening import Hardening
 from lithify.model.patch import Patched, PatchedFile, unified_diff
 from lithify.model.run import Exercise, Target
 from lithify.model.verdict import Verdict
@@ -60,6 +61,14 @@ class Group(Protocol):
         """Return the group that a patched file describes; None where it can't be run."""
 
 
+@runtime_checkable
+class Flexible(Protocol):
+    """A group that can put the plan of a member into its file in more than one way."""
+
+    def try_otherwise(self, member: str, failed: Hardening) -> bool:
+        """Change how the member's plan is written, now that it failed; False where there is nothing else to try."""
+
+
 def harden_group(
     group: Group, wishes: Wishes | None = None, *, tell: Callable[[str], None] = lambda _: None
 ) -> GroupHardening:
@@ -74,6 +83,9 @@ def harden_group(
     broken: list[TargetBroken] = []
     for name in group.members:
         member = _harden_member(group, name, plans, wishes, tell, broken)
+        while _can_try_otherwise(group, member):
+            tell(f"{name}: the same, written otherwise")
+            member = _harden_member(group, name, plans, wishes, tell, broken)
         members.append(member)
         if member.planned and member.hardening is not None:
             plans[name] = MemberPlan(plan=member.hardening.plan, image=member.hardening.write_set.image)
@@ -102,6 +114,11 @@ def _harden_member(
         broken.append(trouble)
         tell(f"{name}: {trouble}")
         return Member(name=name, trouble=str(trouble))
+
+
+def _can_try_otherwise(group: Group, member: Member) -> bool:
+    failed = None if member.planned else member.hardening
+    return failed is not None and isinstance(group, Flexible) and group.try_otherwise(member.name, failed)
 
 
 def _together(

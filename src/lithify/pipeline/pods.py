@@ -12,10 +12,11 @@ from lithify.engines.pod import Host, PodEngine
 from lithify.errors import EngineUnreachable, InvalidInput, NothingToExamine, UsageError
 from lithify.model.behaviour import Phase
 from lithify.model.group import MemberPlan
-from lithify.model.mount import MountPlan
+from lithify.model.hardening import Hardening
+from lithify.model.mount import MountPlan, PathClass
 from lithify.model.patch import Patched, Planned
 from lithify.model.path import printable
-from lithify.model.pod import Pod, PodContainer, Role
+from lithify.model.pod import Pod, PodContainer, Role, VolumeKind
 from lithify.model.run import Exercise, Probe, Target, TargetKind
 from lithify.patch.kubernetes import Options, patch
 from lithify.pipeline.group import Case, Group
@@ -61,7 +62,7 @@ def read_objects(paths: Sequence[Path]) -> Objects:
     return objects
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class PodGroup:
     """The containers of every pod in a manifest; those of one pod run together."""
 
@@ -73,6 +74,8 @@ class PodGroup:
     host: Host | None = None
     stands: bool = False
     """It is run as its file has it."""
+    fresh: frozenset[str] = frozenset()
+    """Containers whose run-time files have to go at each start: they did not bear to find those of the start before."""
 
     def check(self) -> None:
         """Raise UsageError where a member that was asked for is not there, NothingToExamine where an image is not."""
@@ -83,8 +86,7 @@ class PodGroup:
                     f"{printable(self.path)} has no container {printable(name)}",
                     hint=f"it has {', '.join(map(printable, self._all_members()))}",
                 )
-        for member in self.members:
-            self._host_of(self._find(member)[0])
+        self.host = self.host or self._chosen_host()
 
     @property
     def name(self) -> str:
@@ -94,7 +96,7 @@ class PodGroup:
     @property
     def engine(self) -> str:
         """`pod on docker`."""
-        return f"pod on {self._host_of(self.pods[0]).name}"
+        return f"pod on {self._chosen_host().name}"
 
     @property
     def members(self) -> Sequence[str]:
@@ -117,7 +119,7 @@ class PodGroup:
         pod, container = self._find(member)
         others = {name: plan for name, plan in plans.items() if name != member}
         beside = self._arranged(pod, others) if others else pod
-        host = self._host_of(pod)
+        host = self._chosen_host()
         image = host.read_image(container.image)
 
         def arrange(plan: MountPlan) -> Pod:
@@ -142,6 +144,17 @@ class PodGroup:
         """Return the pods that the patched manifest describes, to be run as they stand."""
         pods = read_pods(self.path, patched.text, self.objects)
         return replace(self, text=patched.text, pods=pods, stands=True)
+
+    def try_otherwise(self, member: str, failed: Hardening) -> bool:
+        """Have run-time files removed at each start: an emptyDir keeps them where the container's own layer did not."""
+        _, container = self._find(member)
+        plan = failed.plan
+        runtime = any(PathClass.RUNTIME in mount.classes for mount in plan.mounts)
+        runtime |= any(refusal.path_class is PathClass.RUNTIME for refusal in plan.refusals)
+        if not runtime or container.name in self.fresh:
+            return False
+        self.fresh |= {container.name}
+        return True
 
     # Members by name.
 
@@ -192,19 +205,20 @@ class PodGroup:
                     )
                 )
                 names.append(name)
-        patched = patch(text, planned, Options())
+        patched = patch(text, planned, Options(fresh_start=self.fresh))
         short = {one.container: name for one, name in zip(planned, names, strict=True)}
         refused = tuple(replace(each, container=short.get(each.container, each.container)) for each in patched.refused)
         return replace(patched, refused=refused)
 
     # Where and how.
 
-    def _host_of(self, pod: Pod) -> Host:
-        if self.host is not None:
-            return self.host
-        host = choose_host(pod, self.options)
-        object.__setattr__(self, "host", host)
-        return host
+    def _chosen_host(self) -> Host:
+        if self.host is None:
+            pods = {id(pod): pod for pod, _ in map(self._find, self.members)}.values()
+            images = (container.image for pod in pods for container in pod.containers)
+            volumes = (volume.reference for pod in pods for volume in pod.volumes if volume.kind is VolumeKind.IMAGE)
+            self.host = choose_host(tuple(dict.fromkeys((*images, *volumes))), self.options)
+        return self.host
 
     def _exercise(self, pod: Pod, container: PodContainer) -> Exercise:
         """Return how a container is driven and judged: as the user said where that is about it, else by its probes."""
@@ -230,18 +244,21 @@ def _is_meant(exercise: Exercise, pod: Pod, container: PodContainer, only: Seque
     return container.name == apps[0].name if apps else False
 
 
-def choose_host(pod: Pod, options: GroupOptions) -> Host:
-    """Return the engine that has the images of a pod; NothingToExamine where none has them all."""
+def choose_host(images: Sequence[str], options: GroupOptions) -> Host:
+    """Return the engine that has all of these images; NothingToExamine where none has them all."""
     settings = options.settings
     if options.images or settings.engine == "bundle":
-        return _bundle(options)
+        bundle = _bundle(options)
+        for image in images:
+            bundle.read_image(image)
+        return bundle
     names = [settings.engine] if settings.engine else ["docker", "podman"]
     trouble: list[EngineUnreachable | NothingToExamine] = []
     for name in names:
         try:
             host = _cli(name, settings)
-            for container in pod.containers:
-                host.read_image(container.image)
+            for image in images:
+                host.read_image(image)
         except (EngineUnreachable, NothingToExamine) as error:
             trouble.append(error)
         else:

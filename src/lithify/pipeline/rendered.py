@@ -8,6 +8,7 @@ from typing import Any
 from lithify.engines import kustomize as kustomize_engine
 from lithify.engines.helm import RELEASE, Chart
 from lithify.model.group import MemberPlan
+from lithify.model.hardening import Hardening
 from lithify.model.patch import Patched, PatchedFiles
 from lithify.patch import helm, kustomize
 from lithify.patch.helm import ChartOptions
@@ -116,6 +117,10 @@ class RenderedGroup:
             notes=(*written.notes, *command),
             files=written.files,
         )
+
+    def try_otherwise(self, member: str, failed: Hardening) -> bool:
+        """Write the member's plan otherwise, where its pod knows how."""
+        return self.inner.try_otherwise(member, failed)
 
     def as_patched(self, patched: Patched) -> Group | None:
         """Return the pods that the patched folder comes to; None where that could not be tried."""
