@@ -15,8 +15,10 @@ from lithify.engines.container_line import line_of_container
 from lithify.engines.docker import DockerEngine
 from lithify.errors import EngineRefused
 from lithify.model.mount import Mount, MountPlan, Seed, StorageKind
-from lithify.model.run import Target, TargetKind
-from lithify.model.writes import RunKey
+from lithify.model.run import Exercise, Target, TargetKind
+from lithify.model.writes import RunKey, Source
+from lithify.pipeline.learn import learn
+from lithify.pipeline.trial import Trials
 
 LINES = (
     "",
@@ -147,3 +149,15 @@ def test_a_trial_joins_the_users_network_only_when_told_to(docker_image: str) ->
         assert network in DockerEngine().render(target, MountPlan(key=RunKey(image="x"), container="x")).command
     finally:
         subprocess.run(["docker", "network", "rm", network], check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the kernel tells of names to root only")
+def test_names_that_come_and_go_on_an_image_volume_are_seen(docker_image: str) -> None:
+    """Nothing is left of them on the volume, but for the directory's time."""
+    words = "touch /var/lib/store/passing; rm /var/lib/store/passing; exec sleep 1000"
+    line = ("docker", "run", docker_image, "sh", "-c", words)
+    target = Target(kind=TargetKind.LINE, engine="docker", reference=" ".join(line), line=line)
+    writes = learn(Trials(engine=DockerEngine(), target=target, exercise=Exercise())).write_set.writes
+    found = [write for write in writes if write.path == PurePosixPath("/var/lib/store")]
+    assert [write.names for write in found] == [("passing",)]
+    assert Source.LIVE in found[0].evidence

@@ -83,6 +83,9 @@ class Learner(Watcher):
         self.ids = IdMap.read(pid)
         self._follow(pid)
         volumes = container.volumes()
+        if self._live is not None:
+            for path, directory in volumes.items():
+                self._live.watch(directory, path)
         self.mounted = tuple(m for m in _users_mounts(pid) if m not in volumes)
 
     def _follow(self, pid: int) -> None:
