@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,13 @@ def template(app: str, *containers: dict[str, Any], **more: Any) -> dict[str, An
     return {"metadata": {"labels": {"app": app}}, "spec": spec}
 
 
-def workloads(image: str) -> list[dict[str, Any]]:
+@pytest.fixture(scope="module")
+def volume_image(cluster: Cluster, lean_rootfs: Path) -> str:
+    """An image that declares a volume."""
+    return cluster.import_root("docker.io/lithify-test/volume:1", lean_rootfs, Volumes={"/data": {}})
+
+
+def workloads(image: str, volume_image: str) -> list[dict[str, Any]]:
     stone = {"readOnlyRootFilesystem": True}
     web = template(
         "web",
@@ -73,6 +80,12 @@ def workloads(image: str) -> list[dict[str, Any]]:
             "metadata": {"name": "bare", "labels": {"app": "bare"}},
             "spec": template("bare", container("app", image, securityContext=stone))["spec"],
         },
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "volume"},
+            "spec": template("volume", container("app", volume_image, securityContext=stone))["spec"],
+        },
     ]
 
 
@@ -110,16 +123,16 @@ def mesh(image: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def namespace(cluster: Cluster, app_image: str) -> Iterator[str]:
+def namespace(cluster: Cluster, app_image: str, volume_image: str) -> Iterator[str]:
     """Workloads of each kind, one of them with a container that admission puts in, and one with a debugger in it."""
     with cluster.namespace(NAMESPACE) as name:
         policies = mesh(app_image)
         try:
             cluster.apply(*policies, namespace=name)
             wait_for(lambda: injects(cluster, name, app_image), 60)
-            cluster.apply(*workloads(app_image), namespace=name)
+            cluster.apply(*workloads(app_image, volume_image), namespace=name)
             cluster.kubectl("create", "job", "-n", name, "report-1", "--from=cronjob/report")
-            wait_for(lambda: running(cluster, name) == 6, 90, lambda: cluster.kubectl("get", "pods", "-n", name))
+            wait_for(lambda: running(cluster, name) == 7, 90, lambda: cluster.kubectl("get", "pods", "-n", name))
             debug = [
                 "debug",
                 "-n",
@@ -194,6 +207,7 @@ def test_every_container_is_judged_under_the_object_that_a_person_edits(report: 
         ("CronJob/report", "job"): ("writable", "writable"),
         ("Pod/bare", "app"): ("read-only", "read-only"),
         ("Pod/bare", "debugger"): ("writable", "writable"),
+        ("Pod/volume", "app"): ("read-only", "read-only"),
     }
     assert len([c for c in report["containers"] if c["name"] == "web"]) == 8  # two pods of four
     assert {c["file"] for c in report["containers"] if c["name"] == "web"} == {f"cluster:{NAMESPACE}/Deployment/web"}
@@ -221,6 +235,21 @@ def test_an_annotation_on_the_owner_exempts(report: dict[str, Any]) -> None:
     found = [f for f in report["findings"] if f["rule"] == "runs-as-root"]
     assert {f["kind"] for f in found if f["exemption"]} == {"Deployment"}
     assert {f["exemption"]["owner"] for f in found if f["exemption"]} == {"web"}
+
+
+def test_a_volume_of_the_image_is_seen_in_the_mount_table(
+    cluster: Cluster, report: dict[str, Any], lithify: Lithify
+) -> None:
+    """The API knows nothing of it; what is written there dies with the container."""
+    if cluster.node is None:
+        pytest.skip("the nodes of this cluster are not on this host")
+    on_node = json.loads(lithify.run("audit", "--node", f"{NAMESPACE}/volume", "--format=json").out)
+    for found in (report, on_node):
+        (finding,) = [f for f in found["findings"] if f["rule"] == "anonymous-volume"]
+        assert (finding["name"], finding["message"]) == (
+            "volume",
+            "container 'app' keeps /data on a volume without a name",
+        )
 
 
 def test_data_in_a_layer_is_told_by_the_kubelet(cluster: Cluster, report: dict[str, Any], lithify: Lithify) -> None:

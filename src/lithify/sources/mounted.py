@@ -1,5 +1,6 @@
 """What the mount table of a running container says, put in the place of what was declared for it."""
 
+import re
 from collections.abc import Iterable
 
 from lithify.engines.mounts import MountPoint, process_root, read_mounts, visible_mounts
@@ -55,6 +56,16 @@ def observe(container: Container, pid: int, *, identity: str = "") -> None:
     )
 
 
+_ANONYMOUS = re.compile(r"/volumes/([0-9a-f]{64})(?:/_data)?$")
+"""Where Docker, Podman and the CRI's containerd keep what an image's VOLUME gets when nothing is mounted there."""
+
+
+def anonymous_volume(source: str) -> str:
+    """Return what to call a volume without a name by where it lies on the host; nothing where it is none."""
+    match = _ANONYMOUS.search(source)
+    return match[1][:12] if match else ""
+
+
 def place_of(location: Location, path: str) -> Location:
     """Return the place of a mount in what an engine says of a container."""
     return location.below(("Mounts", path))
@@ -96,8 +107,9 @@ def _mounted(point: MountPoint, declared: VolumeMount | None, location: Location
         mount = VolumeMount(path, declared.volume, place)
     else:
         memory = point.filesystem == "tmpfs"
-        kind = "engine" if path in _OWN else "tmpfs" if memory else "mount"
-        volume = Volume("" if memory else point.source, kind, place)
+        unnamed = anonymous_volume(str(point.root))
+        kind = "engine" if path in _OWN else "tmpfs" if memory else "anonymous" if unnamed else "mount"
+        volume = Volume("" if memory else unnamed or point.source, kind, place)
         volume.memory = memory
         volume.size = tmpfs_size(point.option("size") or "")
         mount = VolumeMount(path, volume, place)

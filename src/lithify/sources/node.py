@@ -16,7 +16,7 @@ from lithify.model.workload import Container, ObjectName, Observed, Volume, Volu
 from lithify.sources.base import Reading, normal_path
 from lithify.sources.container import memory_volumes
 from lithify.sources.manifest import capability_names
-from lithify.sources.mounted import observe, place_of, tmpfs_size
+from lithify.sources.mounted import anonymous_volume, observe, place_of, tmpfs_size
 
 _DEFAULT_CAPABILITIES = frozenset(
     (
@@ -176,6 +176,9 @@ def _volume(container: Container, path: str, source: str, *, memory: bool) -> Vo
     for part, kind in _KINDS.items():
         if part in source:
             return Volume(source.partition(part)[2].split("/")[0], kind, place)
+    unnamed = anonymous_volume(source)
+    if unnamed:
+        return Volume(unnamed, "anonymous", place)
     # What kubelet and engines keep for the container itself is theirs; all else is a directory of the host.
     own = ("/containers/", "/etc-hosts", "/sandboxes/", "/hostname", "/resolv.conf", "/hosts", "/shm", "/userdata/")
     if any(source.endswith(end) or (end.endswith("/") and end in source) for end in own):

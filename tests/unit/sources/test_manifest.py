@@ -106,7 +106,7 @@ def test_virtual_machines_are_left_out_with_a_reason() -> None:
     """KubeVirt's objects have containers of their own kind."""
     reading = read(
         "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nspec:"
-        " {template: {spec: {volumes: [{containerDisk: {image: x}}]}}} # containers"
+        " {template: {spec: {volumes: [{containerDisk: {image: x}}]}}}"
     )
     assert "KubeVirt" in reading.skipped[0].reason
 
