@@ -14,7 +14,7 @@ from lithify.cli.options import (
     memory_of,
     settings_of,
 )
-from lithify.cli.patch import add_writing, revert, tell_revert
+from lithify.cli.patch import add_kubernetes_options, add_writing, patch_options_of, revert, tell_revert
 from lithify.errors import FileChanged, UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_group_options(parser)
     _add_chart_options(parser)
     _add_cluster_options(parser)
+    add_kubernetes_options(parser)
     add_exercise(parser)
     add_plan_options(parser)
     parser.add_argument(
@@ -255,6 +256,7 @@ def _group_options(arguments: argparse.Namespace, settings: "Settings", exercise
         only=tuple(arguments.members),
         images=images,
         beside=tuple(arguments.beside),
+        manifest=patch_options_of(arguments).kubernetes,
         values=tuple(arguments.chart_values),
         release=arguments.release,
         into=arguments.into,

@@ -7,6 +7,7 @@ from pathlib import Path
 from lithify.errors import InvalidInput, UsageError
 from lithify.model.path import printable
 from lithify.model.run import Exercise
+from lithify.patch.kubernetes import Options
 from lithify.pipeline.group import Group
 from lithify.settings import Settings
 from lithify.sources.base import MAX_BYTES, read_bytes
@@ -28,6 +29,8 @@ class GroupOptions:
     """What stands for an image on the bundle engine: a root filesystem directory, a layout, an archive."""
     beside: tuple[Path, ...] = ()
     """Files or folders with what the file refers to and does not hold: config maps, secrets."""
+    manifest: Options = field(default_factory=Options)
+    """What a patch of a manifest may rely on."""
     values: tuple[str, ...] = ()
     """Values files of a chart."""
     release: str = ""

@@ -18,7 +18,7 @@ from lithify.model.patch import Patched, Planned
 from lithify.model.path import printable
 from lithify.model.pod import Pod, PodContainer, Role, VolumeKind
 from lithify.model.run import Exercise, Probe, Target, TargetKind
-from lithify.patch.kubernetes import Options, patch
+from lithify.patch.kubernetes import patch
 from lithify.pipeline.group import Case, Group
 from lithify.pipeline.groups import GroupOptions
 from lithify.pipeline.target import make_engine
@@ -151,7 +151,7 @@ class PodGroup:
         plan = failed.plan
         runtime = any(PathClass.RUNTIME in mount.classes for mount in plan.mounts)
         runtime |= any(refusal.path_class is PathClass.RUNTIME for refusal in plan.refusals)
-        if not runtime or container.name in self.fresh:
+        if not runtime or container.name in self.fresh | self.options.manifest.fresh_start:
             return False
         self.fresh |= {container.name}
         return True
@@ -205,7 +205,8 @@ class PodGroup:
                     )
                 )
                 names.append(name)
-        patched = patch(text, planned, Options(fresh_start=self.fresh))
+        options = self.options.manifest
+        patched = patch(text, planned, replace(options, fresh_start=options.fresh_start | self.fresh))
         short = {one.container: name for one, name in zip(planned, names, strict=True)}
         refused = tuple(replace(each, container=short.get(each.container, each.container)) for each in patched.refused)
         return replace(patched, refused=refused)
@@ -217,7 +218,8 @@ class PodGroup:
             pods = {id(pod): pod for pod, _ in map(self._find, self.members)}.values()
             images = (container.image for pod in pods for container in pod.containers)
             volumes = (volume.reference for pod in pods for volume in pod.volumes if volume.kind is VolumeKind.IMAGE)
-            self.host = choose_host(tuple(dict.fromkeys((*images, *volumes))), self.options)
+            copier = filter(None, [self.options.manifest.copier])
+            self.host = choose_host(tuple(dict.fromkeys((*images, *volumes, *copier))), self.options)
         return self.host
 
     def _exercise(self, pod: Pod, container: PodContainer) -> Exercise:
