@@ -16,6 +16,7 @@ from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
 from lithify.engines.client import Client, parse_json
 from lithify.engines.container_line import line_of_container, line_of_image
 from lithify.engines.flags import EngineHost, PlanFlags, PlannedLine, helper_name
+from lithify.engines.ids import IdMap
 from lithify.engines.mounts import read_mounts, root_overlay
 from lithify.engines.ownership import KEPT, RUN, is_abandoned, labels, new_run
 from lithify.engines.process import TIMED_OUT, uninterrupted
@@ -52,6 +53,8 @@ class EngineInfo:
     layers: Path | None
     """Where layers lie, if that is on this host."""
     system: str = "linux"
+    ids: IdMap = field(default_factory=IdMap)
+    """Of a daemon that gives every container the same user namespace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Docker: its images looked into with `docker cp`, which needs no shell in them, no start, and not this host."""
 
 import os
+import re
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ from lithify.engines.cli import NOISE, CliEngine, EngineInfo, ImageView
 from lithify.engines.client import Client, parse_json
 from lithify.engines.docker_flags import DockerFlags
 from lithify.engines.flags import EngineHost, PlanFlags
+from lithify.engines.ids import IdMap
 from lithify.engines.ownership import labels, new_run
 from lithify.engines.rootfs import RootFilesystem, User
 from lithify.engines.runline import RunLine
@@ -26,6 +28,7 @@ _DIRECTORIES = 64
 """Directories of a seed after which it does not matter how many more there are."""
 _LISTED_BYTES = 64 << 20
 _DATABASE_LIMIT = 4 << 20
+_RANGE = 65536
 _SHELL = PurePosixPath("/bin/sh")
 _TYPES = {
     tarfile.DIRTYPE: EntryType.DIRECTORY,
@@ -65,10 +68,11 @@ class DockerEngine(CliEngine):
             local=local,
             layers=layers if local else None,
             system=str(info.get("OSType") or "linux"),
+            ids=remapped_ids(info),
         )
 
     def _look(self, client: Client, image: str, user: str, places: Iterable[Mount]) -> ImageView:
-        peek = _Peek(client, image)
+        peek = _Peek(client, image, self._info.ids)
         try:
             known = self._users.get((image, user))
             if known is None:
@@ -109,6 +113,18 @@ class DockerEngine(CliEngine):
         return UpperLayer(upper=upper, lowers=lowers, noise=NOISE | _mount_points(known))
 
 
+def remapped_ids(info: Mapping[str, Any]) -> IdMap:
+    """Return how ids are mapped under userns-remap; what the daemon packs of a container has the host's.
+
+    The daemon says where the ranges begin in the name of its directory, and not how long they are: as useradd has it.
+    """
+    options = info.get("SecurityOptions") or []
+    first = re.fullmatch(r"(\d+)\.(\d+)", PurePosixPath(str(info.get("DockerRootDir"))).name)
+    if first is None or not any("name=userns" in str(option) for option in options):
+        return IdMap()
+    return IdMap(uids=((0, int(first[1]), _RANGE),), gids=((0, int(first[2]), _RANGE),))
+
+
 def _mount_points(known: Mapping[str, Any]) -> frozenset[PurePosixPath]:
     host = known.get("HostConfig") or {}
     named = [str(mount.get("Destination", "/")) for mount in known.get("Mounts") or []]
@@ -118,9 +134,10 @@ def _mount_points(known: Mapping[str, Any]) -> frozenset[PurePosixPath]:
 class _Peek:
     """Looks into an image through a container that is made when first needed, never started, and removed."""
 
-    def __init__(self, client: Client, image: str) -> None:
+    def __init__(self, client: Client, image: str, ids: IdMap) -> None:
         self._client = client
         self._image = image
+        self._ids = ids
         self._container: str | None = None
 
     def close(self) -> None:
@@ -143,7 +160,7 @@ class _Peek:
         """Return what stands at `path` itself; a directory is not looked into."""
         with self._archive(path, follow=follow) as archive:
             member = next(iter(archive), None) if archive else None
-            return _entry(member) if member else None
+            return self._entry(member) if member else None
 
     def tree(self, path: PurePosixPath, *, deep: bool) -> dict[PurePosixPath, ImageEntry]:
         """Return what stands at `path`, and with `deep` the directories below it, as long as they are few."""
@@ -160,7 +177,7 @@ class _Peek:
                 size += member.size
                 executables += member.isfile() and bool(member.mode & 0o111)
                 if place == path or member.isdir():
-                    found[place] = _entry(member)
+                    found[place] = self._entry(member)
                 if len(found) > _DIRECTORIES or size > _LISTED_BYTES:
                     break
         if path in found:
@@ -189,6 +206,16 @@ class _Peek:
                 if archive is not None:
                     archive.close()
 
+    def _entry(self, member: tarfile.TarInfo) -> ImageEntry:
+        return ImageEntry(
+            type=_TYPES.get(member.type, EntryType.FILE),
+            mode=member.mode & 0o7777,
+            uid=self._ids.uid(member.uid),
+            gid=self._ids.gid(member.gid),
+            size=member.size,
+            target=member.linkname if member.issym() else None,
+        )
+
     def _create(self) -> None:
         run = new_run()
         self._container = f"lithify-{run}-look"  # known before it is there: an interrupt comes when it is
@@ -201,14 +228,3 @@ def _opened(stream: BinaryIO) -> tarfile.TarFile | None:
         return tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape")
     except tarfile.ReadError:
         return None
-
-
-def _entry(member: tarfile.TarInfo) -> ImageEntry:
-    return ImageEntry(
-        type=_TYPES.get(member.type, EntryType.FILE),
-        mode=member.mode & 0o7777,
-        uid=member.uid,
-        gid=member.gid,
-        size=member.size,
-        target=member.linkname if member.issym() else None,
-    )
