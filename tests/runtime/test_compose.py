@@ -3,7 +3,9 @@
 import difflib
 import json
 import os
+import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -369,3 +371,45 @@ def _contents(compose: Compose) -> Mapping[str, tuple[int, bytes]]:
     volumes = Path(compose.docker.ask("volume", "inspect", "-f", "{{.Mountpoint}}", "shop_counted"))
     found = [path for root in (compose.folder, volumes) for path in root.rglob("*") if path.is_file()]
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+
+# The page for its users
+
+HOW_TO = Path(__file__).parents[2] / "docs" / "how-to" / "compose.md"
+_BLOCK = re.compile(r"(?:`([\w.]+)`:\n\n)?^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def test_the_how_to_does_what_it_says(compose: Compose, tmp_path: Path) -> None:
+    """Its files are written, its commands are run in order, and what it shows is what they print."""
+    for name, command in (
+        ("nginx:1.22", '["nginx", "-g", "daemon off;"]'),
+        ("redis:7", '["redis-server", "--dir", "/data"]'),
+    ):
+        made = compose.docker.ask("create", "--name", "how-to", "services:1", "true")
+        compose.docker.ask("commit", "--change", f"CMD {command}", made, name)
+        compose.docker.ask("rm", made)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "lithify").write_text(f'#!/bin/sh\nexec {sys.executable} -m lithify.cli.main "$@"\n')
+    (programs / "lithify").chmod(0o755)
+    environment = compose.lithify.environment_with({"PATH": f"{programs}:{os.environ['PATH']}"})
+    shown = ""
+    try:
+        for file, kind, text in _BLOCK.findall(HOW_TO.read_text()):
+            if file:
+                (compose.folder / file).write_text(text)
+            elif kind == "sh":
+                done = subprocess.run(
+                    [*compose.docker.enter, "bash", "-euo", "pipefail", "-c", text],
+                    cwd=compose.folder, env=environment, capture_output=True, text=True, timeout=200,
+                )  # fmt: skip
+                assert done.returncode == 0, (text, done.stdout, done.stderr)
+                shown = done.stdout
+            else:
+                words = " ".join(text.split())
+                assert words in " ".join(shown.split()), shown
+    finally:
+        for name in ("compose.override.yaml", "compose.yaml"):
+            (compose.folder / name).unlink(missing_ok=True)
+        compose.compose("down", "--volumes", "--timeout", "0", text=_BLOCK.findall(HOW_TO.read_text())[0][2])
+        compose.docker.ask("rmi", "--force", "nginx:1.22", "redis:7")

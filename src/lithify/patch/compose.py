@@ -30,7 +30,7 @@ _VARIABLE = re.compile(r"\$\$|(\$(?:\{[^}]*\}|[A-Za-z_]\w*))")
 """A variable, as its one group; `$$` stands for a dollar and is none."""
 _RUN_OPTIONS = {"user": "user", "working_dir": "workdir"}
 _OVERRIDE = (
-    "put this in compose.override.yaml beside the file, where Compose finds it by itself (or name it with a second -f)"
+    "Put this in compose.override.yaml beside the file, where Compose finds it by itself (or name it with a second -f)"
 )
 
 Mapped = dict[str, Any]
@@ -252,7 +252,7 @@ def _why(error: Exception) -> tuple[str, str]:
     if isinstance(error, _Refusal):
         return str(error), error.remedy
     if isinstance(error, Uneditable) and error.obstacle is Obstacle.UNREADABLE:
-        return str(error), "make it a file that Compose reads"
+        return str(error), "Make it a file that Compose reads"
     return str(error), _OVERRIDE
 
 
@@ -283,7 +283,7 @@ def _insist_on_files(model: Mapped, service: Mapped) -> None:
                 raise _Refusal(
                     f"Compose does not start a read-only service with the {table[:-1]} {printable(name)}, "
                     f"which has `{inline[0]}`",
-                    f"put it in a file and say `file: ./{printable(name)}` in its place",
+                    f"Put it in a file and say `file: ./{printable(name)}` in its place",
                 )
 
 
@@ -292,8 +292,8 @@ def _insist_on_no_single_file(name: str, wanted: ServicePlan) -> None:
         path = printable(mount.path)
         raise _Refusal(
             f"the single file {path} has to be writable, and a Compose file can't copy one out of the image",
-            f"copy it once (docker compose create {name}; docker compose cp {name}:{path} ./{mount.path.name}); "
-            f"then {_OVERRIDE}",
+            f"Copy it once (docker compose create {name}; docker compose cp {name}:{path} ./{mount.path.name}); "
+            f"then {_OVERRIDE[0].lower()}{_OVERRIDE[1:]}",
         )
 
 

@@ -64,7 +64,7 @@ def test_only_lines_are_added() -> None:
         '      - "/run:noexec,nosuid,nodev,size=1m,mode=0755"',
         '      - "/var/cache/nginx:exec,nosuid,nodev,uid=33,gid=33,mode=0700"',
         "    volumes:",
-        '      - "web-data:/data"',
+        "      - web-data:/data",
         "      - /etc/nginx/conf.d",
         "volumes:",
         "  web-data: {}",
@@ -237,7 +237,7 @@ def test_one_refusal_does_not_hold_up_the_others() -> None:
 def test_a_broken_file_is_refused() -> None:
     patched = patch("services: [\n", place("/tmp"))
     assert patched.text == b"services: [\n"
-    assert patched.refused[0].remedy == "make it a file that Compose reads"
+    assert patched.refused[0].remedy == "Make it a file that Compose reads"
 
 
 _WORDS = st.sampled_from(("a", "x y", "$$HOME", "${X:-1}", "it's", "/srv", "#no", "on"))
