@@ -18,6 +18,7 @@ from lithify.cli.patch import add_kubernetes_options, add_writing, patch_options
 from lithify.errors import FileChanged, UsageError
 
 if TYPE_CHECKING:
+    from lithify.model.group import GroupHardening
     from lithify.model.run import Exercise
     from lithify.pipeline.group import Group
     from lithify.pipeline.groups import GroupOptions
@@ -112,7 +113,10 @@ def _add_cluster_options(parser: argparse.ArgumentParser) -> None:
         "--namespace",
         default="",
         metavar="NAME",
-        help="where the config maps, secrets and claims are that the manifest refers to and does not hold",
+        help="where KIND/NAME is, or the config maps, secrets and claims that a manifest refers to and does not hold",
+    )
+    group.add_argument(
+        "--apply", action="store_true", help="change KIND/NAME in the cluster once all of it is proved; else only print"
     )
 
 
@@ -149,7 +153,7 @@ def run(arguments: argparse.Namespace) -> int:
         bake=arguments.bake,
     )
     exercise = exercise_of(arguments)
-    if _names_cluster(arguments):
+    if _names_cluster(arguments) or arguments.apply:
         return _harden_on_cluster(arguments, exercise, wishes, settings)
     group = None
     if arguments.target is not None and not arguments.rest:
@@ -205,6 +209,8 @@ def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes
             "json": lambda _: render(result),
         },
     )
+    if arguments.apply:
+        _apply(group, result)
     if original is not None and result.diff:
         if not result.proved:
             print("the file is left as it is: not all of it is proved", file=sys.stderr)
@@ -229,15 +235,34 @@ def _harden_on_cluster(
 ) -> int:
     """Harden the workloads of a manifest on a real cluster."""
     from lithify.pipeline.clusters import ClusterOptions, ClusterWishes, open_cluster_file
+    from lithify.pipeline.live_workload import names_workload, open_workload
 
     if arguments.target is None or arguments.rest:
-        raise UsageError("a cluster proves a manifest, and none is named", hint="lithify harden deploy.yaml --cluster")
+        hint = "lithify harden deploy.yaml --cluster, or lithify harden deployment/web -n shop"
+        raise UsageError("a cluster proves a manifest or a workload, and none is named", hint=hint)
     options = ClusterOptions(kubeconfig=arguments.kubeconfig, context=arguments.context, namespace=arguments.namespace)
     asked = ClusterWishes(
         cluster=options, exercise=exercise, only=tuple(arguments.members), beside=tuple(arguments.beside)
     )
+    if not Path(arguments.target).exists() and names_workload(arguments.target):
+        with open_workload(arguments.target, asked) as workload:
+            return _harden_group(arguments, workload, wishes, settings)
+    if arguments.apply:
+        raise UsageError("--apply changes a workload that runs", hint="name it as KIND/NAME; a file takes --write")
     with open_cluster_file(arguments.target, asked) as group:
         return _harden_group(arguments, group, wishes, settings)
+
+
+def _apply(group: "Group", result: "GroupHardening") -> None:
+    """Change a live workload where all of it is proved."""
+    from lithify.pipeline.live_workload import LiveGroup
+
+    assert isinstance(group, LiveGroup)
+    if not result.proved:
+        print("the cluster is left as it is: not all of it is proved", file=sys.stderr)
+        return
+    for done in group.apply(result.text.encode("utf-8", "surrogateescape")) if result.diff else ():
+        print(done, file=sys.stderr)
 
 
 def _group_options(arguments: argparse.Namespace, settings: "Settings", exercise: "Exercise") -> "GroupOptions":

@@ -346,7 +346,7 @@ class MemberContainer:
 
     def _await_running(self, old: tuple[int, int] | None) -> None:
         begun, asked = time.monotonic(), 0.0
-        watch = _Watch(self._run.member)
+        watch = ProcessFinder(self._run.member)
         while True:
             now = time.monotonic()
             if now - asked >= _ASK:
@@ -399,7 +399,7 @@ class MemberContainer:
                 return f"init container {name} ends with exit code {ended['exitCode']}"
         return ""
 
-    def _find(self, watch: "_Watch", old: tuple[int, int] | None) -> bool:
+    def _find(self, watch: "ProcessFinder", old: tuple[int, int] | None) -> bool:
         found = watch.first_process(self._uid)
         if found is None or found == old:
             return False
@@ -613,7 +613,7 @@ class MemberContainer:
         return printable(self._run.why_no_pod()[:300]) or "no word of it yet"
 
 
-class _Watch:
+class ProcessFinder:
     """Finds the processes of a container by what the kubelet mounts into it.
 
     `/dev/termination-log` is a file of the kubelet's at `pods/UID/containers/NAME/...`, whatever the runtime, the

@@ -15,6 +15,7 @@ from lithify.model.hardening import Hardening
 from lithify.model.patch import Patched, PatchedFile, unified_diff
 from lithify.model.run import Exercise, Target
 from lithify.model.verdict import Verdict
+from lithify.model.writes import WriteSet
 from lithify.pipeline.harden import Wishes, harden
 from lithify.pipeline.prove import run_planned, users_of
 from lithify.pipeline.trial import Trials
@@ -69,6 +70,14 @@ class Flexible(Protocol):
         """Change how the member's plan is written, now that it failed; False where there is nothing else to try."""
 
 
+@runtime_checkable
+class Informed(Protocol):
+    """A group of which something is known before any run of ours."""
+
+    def known(self, member: str) -> tuple[WriteSet, ...]:
+        """Return what the running containers of a member have written."""
+
+
 def harden_group(
     group: Group, wishes: Wishes | None = None, *, tell: Callable[[str], None] = lambda _: None
 ) -> GroupHardening:
@@ -106,6 +115,8 @@ def _harden_member(
     broken: list[TargetBroken],
 ) -> Member:
     engine, target, exercise = group.engine_for(name, plans)
+    if isinstance(group, Informed):
+        wishes = replace(wishes, known=group.known(name))
     try:
         return Member(
             name=name, hardening=harden(engine, target, exercise, wishes, tell=lambda text: tell(f"{name}: {text}"))

@@ -15,7 +15,7 @@ from lithify.model.verdict import Verdict
 from lithify.model.writes import WriteSet
 from lithify.pipeline.bake import Batch, Kitchen, find_batches, insist_on_room
 from lithify.pipeline.diagnose import diagnose
-from lithify.pipeline.learn import learn
+from lithify.pipeline.learn import joined, learn
 from lithify.pipeline.prove import Dropped, Proof, drop_each, droppable, run_planned, still_works, users_of, verdict
 from lithify.pipeline.trial import Life, Trial, Trials
 from lithify.plan import PlanSettings, make_plan
@@ -34,6 +34,8 @@ class Wishes:
     trace: bool = False
     keep: bool = False
     rounds: int = ROUNDS
+    known: tuple[WriteSet, ...] = ()
+    """What is known of the same program from elsewhere: its replicas in production."""
     bake: Path | None = None
     """Where to write what the image can be given so that fewer places are needed; None leaves the image as it is."""
 
@@ -143,7 +145,11 @@ class _Hardener:
         tried: set[object] = set()
         while True:
             decided = self.trials.exercise.decides
-            places = [m for m in droppable(plan, self.write_set, decided=decided) if m.path not in tried]
+            places = [
+                mount
+                for mount in droppable(plan, self.write_set, decided=decided)
+                if mount.path not in tried and not self._is_known(mount)
+            ]
             if not places:
                 return plan, proof
             self.trials.tell(f"taking away each of {_count(places)} in turn")
@@ -153,6 +159,10 @@ class _Hardener:
             spare = [drop.mount for drop in dropped if not drop.needed]
             if spare:
                 plan, proof = self._without(plan, proof, spare)
+
+    def _is_known(self, mount: Mount) -> bool:
+        """Tell whether a place is written where our runs don't reach, so that they can't call it spare."""
+        return any(mount.covers(path) for path in self.trials.beyond)
 
     def _without(self, plan: MountPlan, proof: Proof, spare: list[Mount]) -> tuple[MountPlan, Proof]:
         """Drop all spare places at once; where they are only spare for each other's sake, one after the other."""
@@ -234,10 +244,12 @@ def _begin(
     trials = Trials(engine=engine, target=target, exercise=exercise, live=wishes.live, trace=wishes.trace, tell=tell)
     tell(f"learning: {target.reference} with a writable root")
     learnt = learn(trials)
+    write_set = joined(learnt.write_set, wishes.known)
+    trials.beyond = frozenset(write.path for write in write_set.writes) - {w.path for w in learnt.write_set.writes}
     trials.original = learnt.trial.behaviour
     tell("the flag alone: read-only, no place to write")
-    alone = trials.run(Life(root=Root.READ_ONLY, plan=empty_plan(learnt.write_set), purpose="flag alone"))
-    return trials, learnt.write_set, alone
+    alone = trials.run(Life(root=Root.READ_ONLY, plan=empty_plan(write_set), purpose="flag alone"))
+    return trials, write_set, alone
 
 
 def empty_plan(write_set: WriteSet) -> MountPlan:

@@ -245,11 +245,33 @@ def learn_running(
     engine: Engine, container: Container, target: Target, seconds: float, tell: Callable[[str], None], *, live: bool
 ) -> WriteSet:
     """Return what a container that already exists has written, watched for `seconds` more and not touched."""
+    image = engine.read_image(target) if engine.name != "bundle" else _image_of_process(container.pid(), target)
+    return _watch(engine.name, image, container, target, seconds, tell, storage=engine.storage(), live=live)
+
+
+def learn_process(
+    engine: str, container: Container, target: Target, seconds: float, tell: Callable[[str], None], *, live: bool
+) -> WriteSet:
+    """Return the same of a container of which only a process is known; `engine` names what runs it."""
+    image = _image_of_process(container.pid(), target)
+    return _watch(engine, image, container, target, seconds, tell, storage=None, live=live)
+
+
+def _watch(
+    engine: str,
+    image: ImageFacts,
+    container: Container,
+    target: Target,
+    seconds: float,
+    tell: Callable[[str], None],
+    *,
+    storage: Path | None,
+    live: bool,
+) -> WriteSet:
     begun = time.monotonic()
     pid = container.pid()
-    image = engine.read_image(target) if engine.name != "bundle" else _image_of_process(pid, target)
     layer = container.upper_layer()
-    learner = Learner(image, layer.upper if layer else engine.storage(), live=live)
+    learner = Learner(image, layer.upper if layer else storage, live=live)
     try:
         if pid:
             learner.started(container, pid)
@@ -260,10 +282,29 @@ def learn_running(
         learner.stopped(container)
     finally:
         learner.close()
-    write_set = _write_set(engine.name, target, learner, time.monotonic() - begun)
+    write_set = _write_set(engine, target, learner, time.monotonic() - begun)
     note = "it was not watched from its start: what came and went before is known by directory times only"
     observation = replace(write_set.observation, from_start=False, notes=(*write_set.observation.notes, note))
     return replace(write_set, observation=observation)
+
+
+def joined(write_set: WriteSet, others: Iterable[WriteSet]) -> WriteSet:
+    """Return `write_set` with what others saw of the same program elsewhere: replicas, the one in production."""
+    for other in others:
+        processes = {(process.program, process.uid): process for process in (*other.processes, *write_set.processes)}
+        observation, seen = write_set.observation, other.observation
+        write_set = replace(
+            write_set,
+            image=replace(write_set.image, entries={**other.image.entries, **write_set.image.entries}),
+            writes=merge_writes(write_set.writes, other.writes),
+            processes=tuple(processes.values()),
+            observation=replace(
+                observation,
+                sources=tuple(sorted({*observation.sources, *seen.sources})),
+                notes=tuple(dict.fromkeys((*observation.notes, *seen.notes))),
+            ),
+        )
+    return write_set
 
 
 def _image_of_process(pid: int | None, target: Target) -> ImageFacts:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby, islice
+from pathlib import PurePosixPath
 from threading import Event
 
 from lithify.engines.base import Container, Engine, Root
@@ -111,6 +112,8 @@ class Trials:
     """Listen to the kernel for names that come and go, where it lets us."""
     trace: bool = False
     """Trace system calls while learning."""
+    beyond: frozenset[PurePosixPath] = frozenset()
+    """Paths that are known to be written, though not in our runs."""
     grace: float = _GRACE
     starts: list[Start] = field(default_factory=list)
     """Every container start so far, in the order in which they ended."""

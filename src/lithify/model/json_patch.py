@@ -1,0 +1,73 @@
+"""What takes one JSON value to another, as a JSON patch (RFC 6902)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+Operation = dict[str, Any]
+
+
+def json_patch(before: Any, after: Any) -> list[Operation]:
+    """Return operations that make `after` of `before`; none where they are the same.
+
+    Mappings are followed by key. Of a list the common beginning and end are kept, one that only grew at its end is
+    added to, and entries that stayed where they were are followed.
+    """
+    return list(_changes(before, after, ""))
+
+
+def apply_patch(value: Any, operations: list[Operation]) -> Any:
+    """Return `value` after `operations`; only those that `json_patch` makes are known. `value` itself may change."""
+    holder = {"": value}
+    for operation in operations:
+        *way, last = [_unescaped(part) for part in operation["path"].split("/")]
+        at: Any = holder
+        for part in way:
+            at = at[int(part)] if isinstance(at, list) else at[part]
+        if isinstance(at, list):
+            _apply_to_list(at, last, operation)
+        elif operation["op"] == "remove":
+            del at[last]
+        else:
+            at[last] = operation["value"]
+    return holder[""]
+
+
+def _apply_to_list(at: list[Any], last: str, operation: Operation) -> None:
+    if operation["op"] == "remove":
+        del at[int(last)]
+    elif operation["op"] == "replace":
+        at[int(last)] = operation["value"]
+    else:
+        at.insert(len(at) if last == "-" else int(last), operation["value"])
+
+
+def _changes(before: Any, after: Any, path: str) -> Iterator[Operation]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in [key for key in before if key not in after]:
+            yield {"op": "remove", "path": f"{path}/{_escaped(key)}"}
+        for key, value in after.items():
+            where = f"{path}/{_escaped(key)}"
+            if key in before:
+                yield from _changes(before[key], value, where)
+            else:
+                yield {"op": "add", "path": where, "value": value}
+    elif isinstance(before, list) and isinstance(after, list) and len(before) <= len(after):
+        for index, (old, new) in enumerate(zip(before, after, strict=False)):
+            yield from _changes(old, new, f"{path}/{index}")
+        for value in after[len(before) :]:
+            yield {"op": "add", "path": f"{path}/-", "value": value}
+    elif not _same(before, after):
+        yield {"op": "replace", "path": path, "value": after}
+
+
+def _same(before: Any, after: Any) -> bool:
+    """Tell whether two values are one to JSON, to which true is not 1."""
+    return type(before) is type(after) and bool(before == after)
+
+
+def _escaped(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def _unescaped(part: str) -> str:
+    return part.replace("~1", "/").replace("~0", "~")
