@@ -1,6 +1,7 @@
 """Takes a command line apart, importing only the module of the command it names."""
 
 import argparse
+import os
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import NoReturn
@@ -16,6 +17,23 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=f"see {self.prog} --help")
 
 
+class _Help(argparse.HelpFormatter):
+    """Knows how wide a terminal is by itself: argparse would ask `shutil`, which brings every archive format along."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given) > 0:
+        return int(given)
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
+
+
 def parse(words: list[str], commands: Mapping[str, str]) -> argparse.Namespace:
     """Return the arguments of the command that `words` name; `run` is its function, `rest` what stood after `--`.
 
@@ -23,7 +41,8 @@ def parse(words: list[str], commands: Mapping[str, str]) -> argparse.Namespace:
     """
     words, rest = _split(words)
     before, name, after = _command(words, commands)
-    parser = _Parser(prog=f"lithify {name}", description=f"{commands[name].capitalize()}.", allow_abbrev=False)
+    description = f"{commands[name].capitalize()}."
+    parser = _Parser(prog=f"lithify {name}", description=description, allow_abbrev=False, formatter_class=_Help)
     module = import_module(f"lithify.cli.{name}")
     module.configure(parser)
     shared = parser.add_argument_group("everywhere")
