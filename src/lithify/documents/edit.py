@@ -44,9 +44,9 @@ class Draft:
             self.data = to_python(document.root)
             """The document as plain data, with every edit so far; to be read, not changed."""
         except ValueError as error:
-            template = b"{{" in document.text and b"}}" in document.text
-            obstacle = Obstacle.TEMPLATE if template else Obstacle.UNREADABLE
-            raise Uneditable(obstacle, f"kubectl refuses what stands here: {error}") from error
+            if b"{{" in document.text and b"}}" in document.text:
+                raise Uneditable(Obstacle.TEMPLATE, "the document is a Go template") from error
+            raise Uneditable(Obstacle.UNREADABLE, f"kubectl refuses what stands here: {error}") from error
         self._edits: dict[int, Edit] = {}
         self.shared = _paths(document.root) if b"*" in document.text and b"&" in document.text else {}
         """How many ways lead to each node that more than one leads to, by id."""
@@ -70,7 +70,7 @@ class Draft:
                 value = value[index] if 0 <= index < len(value) else None
             else:
                 return None
-            node = _child(node, key)
+            node = self._below(node, key)
         return value
 
     def set(self, route: Route, value: Any) -> None:
@@ -196,12 +196,19 @@ class Draft:
                     node = None
                 else:
                     self._insist_on_own(node, key, route[:depth])
-                    node = _child(node, key)
+                    node = self._below(node, key)
             held = following
         if not isinstance(held, dict | list):
             obstacle = Obstacle.TEMPLATE if isinstance(held, str) and "{{" in held else Obstacle.TYPE
             raise Uneditable(obstacle, f"{_shown(route)} is {held!r:.60}, neither a mapping nor a list", route)
         return node, held, route
+
+    def _below(self, node: Node | None, key: Key) -> Node | None:
+        """Return what a node itself holds at a key, by the name that the key has now."""
+        edit = self._edits.get(id(node))
+        if edit is not None and edit.renamed:
+            key = next((old for old, new in edit.renamed.items() if new == key), key)
+        return _child(node, key)
 
     def _edit(self, node: Node, at: Route) -> "Edit":
         edit = self._edits.setdefault(id(node), Edit(node))

@@ -261,7 +261,7 @@ class Writer:
         padded = [pad + line if line else line for line in lines]
         if at == len(self.text) and not self.text.endswith("\n"):
             text = "".join(self.newline + line for line in padded)
-            if literal or any(line.endswith("|") for line in lines):  # a literal ends with a line end
+            if literal or _ends_in_literal(lines):
                 text += self.newline
         else:
             text = "".join(line + self.newline for line in padded)
@@ -376,6 +376,15 @@ class Writer:
             step = self._steps[0] if step is None else step
             listed = self._steps[1] if listed is None else listed
         return step, listed
+
+
+def _ends_in_literal(lines: list[str]) -> bool:
+    """Tell whether the last of new lines is one of a literal block, which ends with a line end of its own."""
+    for index in range(len(lines) - 1, -1, -1):
+        if lines[index].endswith("|"):
+            indent = len(lines[index]) - len(lines[index].lstrip())
+            return all(not line or line.startswith(" " * (indent + 1)) for line in lines[index + 1 :])
+    return False
 
 
 def _indents(root: Node, dash_column: Callable[[Node], int]) -> tuple[int | None, int | None]:

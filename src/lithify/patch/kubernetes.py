@@ -23,6 +23,7 @@ _REMEDIES = {
     Obstacle.MERGE: "write the merged entries out where they are used",
     Obstacle.TEMPLATE: "patch the chart's values, or what helm template prints",
     Obstacle.DUPLICATE: "take one of the two keys away: the last one counts",
+    Obstacle.CHECK: "this is a form of YAML that lithify does not know: please report it",
     Obstacle.UNREADABLE: "correct the file first: kubectl would refuse it too",
 }
 
@@ -124,6 +125,11 @@ def _guilty(
     """Return the containers that an edit which turned out impossible was made for; all of a document if unknown."""
     where = next((positions for number, positions in by_document.items() if number == error.document), [])
     positions = [position for position in where or range(len(planned)) if position not in refused]
-    route = error.route
-    own = [position for position in positions if route[: len(planned[position].route)] == planned[position].route]
+    own = [position for position in positions if _touches(planned[position].route, error.route)]
     return own or positions
+
+
+def _touches(one: Route, other: Route) -> bool:
+    """Tell whether one of two routes leads through the other."""
+    length = min(len(one), len(other))
+    return one[:length] == other[:length]

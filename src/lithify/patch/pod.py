@@ -213,14 +213,15 @@ class _One:
         if self.list_name not in _WITH_INIT:
             if inevitable:
                 raise Inapplicable(
-                    f"{printable(mount.path)} must not start empty, and a {self.list_name} has no init containers",
+                    f"{printable(mount.path)} must not start empty, and {self.list_name} take no init containers",
                     "put a step before it that fills the place",
                 )
             return False
         if shell or (self.options.copier and (mount.seed is Seed.NONE or self._image_volumes)):
             return True
         if not inevitable:
-            self.note(f"{printable(mount.path)} is open to all (mode 777) and not {mount.mode:o}: {_NO_SHELL}")
+            if mount.storage is not StorageKind.VOLUME:
+                self.note(f"{printable(mount.path)} is open to all (mode 777) and not {mount.mode:o}: {_NO_SHELL}")
             return False
         needs = "" if self._image_volumes else ", on a server of 1.35 or later (--kubernetes-version)"
         raise Inapplicable(
@@ -374,7 +375,9 @@ class _One:
         security = self.draft.get(route)
         known = security if isinstance(security, dict) else {}
         own = self.container.get("securityContext")
-        user = (own if isinstance(own, dict) else {}).get("runAsUser", known.get("runAsUser", mount.uid))
+        image = self.planned.image
+        default = image.uid if image is not None else mount.uid
+        user = (own if isinstance(own, dict) else {}).get("runAsUser", known.get("runAsUser", default))
         if user in (0, "0") or known.get("fsGroup") is not None:
             return
         self.draft.set((*route, "fsGroup"), mount.gid)
@@ -397,7 +400,7 @@ class _One:
         route = (*self.pod_route, "initContainers")
         self.draft.prepend(route, made)
         paths = ", ".join(printable(f.mount.path) for f in filled)
-        self.tell(route, f"adds the init container {name}, which fills {paths}")
+        self.tell(route, f"adds the init container {name}, which makes {paths} ready")
 
     def redirect(self, redirects: Iterable[Redirect]) -> None:
         """Set the variables and arguments that move writes."""

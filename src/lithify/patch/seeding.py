@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lithify.model.image import EntryType
-from lithify.model.mount import Mount, Seed
+from lithify.model.mount import Mount, Seed, StorageKind
 from lithify.model.workload import FLAG
 
 CONTENT = "content"
@@ -59,19 +59,20 @@ seed() {
   [ ! -e "$2/content" ] || return 0
   rm -rf "$2/new"
   mkdir "$2/new"
-  case $3 in
-  content)
-    cp -a "$1/." "$2/new" 2>/dev/null || {
-      rm -rf "$2/new"
-      mkdir "$2/new"
-      tree "$1" "$2/new" content
-    } ;;
-  skeleton) tree "$1" "$2/new" skeleton ;;
-  esac
-  chown "$4" "$2/new" 2>/dev/null || :
+%s  chown "$4" "$2/new" 2>/dev/null || :
   chmod "$5" "$2/new"
   mv "$2/new" "$2/content"
 }
+"""
+_CONTENT = """\
+  [ "$3" != content ] || cp -a "$1/." "$2/new" 2>/dev/null || {
+    rm -rf "$2/new"
+    mkdir "$2/new"
+    tree "$1" "$2/new" content
+  }
+"""
+_SKELETON = """\
+  [ "$3" != skeleton ] || tree "$1" "$2/new" skeleton
 """
 _FILE = """\
 file() {
@@ -96,9 +97,10 @@ class Filled:
 
 
 def needs_filling(mount: Mount, *, exact_modes: bool) -> bool:
-    """Tell whether an empty directory that everybody may write would not serve: content, a file, or a strict mode."""
+    """Tell whether the top of a fresh volume would not serve: for content, a file, a strict mode, a claim's owner."""
     strict = mount.mode & 0o7 == 0  # programs that keep others out tend to insist on it: ssh, PostgreSQL, RabbitMQ
-    return mount.seed is not Seed.NONE or mount.type is EntryType.FILE or strict or exact_modes
+    owned = mount.storage is StorageKind.VOLUME and mount.uid != 0
+    return mount.seed is not Seed.NONE or mount.type is EntryType.FILE or strict or owned or exact_modes
 
 
 def seeding_container(
@@ -160,7 +162,9 @@ def script(places: Iterable[Filled], *, source: PurePosixPath, at: PurePosixPath
         calls.append(" ".join(map(shlex.quote, words)).replace("$(", "$$(") + "\n")
     head = "# Fills the writable places from the image, once.\n"
     walks = bool(kinds & {"content", "skeleton"})
-    parts = [_OWN + _TREE if walks else "", _SEED if kinds - {"file"} else "", _FILE if "file" in kinds else ""]
+    copies = (_CONTENT if "content" in kinds else "") + (_SKELETON if "skeleton" in kinds else "")
+    seed = _SEED % copies if kinds - {"file"} else ""
+    parts = [_OWN + _TREE if walks else "", seed, _FILE if "file" in kinds else ""]
     return head + "".join(parts) + "".join(calls)
 
 
