@@ -62,8 +62,15 @@ def audit_node(
     judge = Judge(today or time.strftime("%Y-%m-%d"), rules)
     kept = _Kept()
     for reading in read_here(names):
-        kept.add_result(judge.judge(reading))
+        kept.add_result(_judged(reading, judge))
     return _report(kept, judge, baseline)
+
+
+def _judged(reading: Reading, judge: Judge) -> FileResult:
+    result = judge.judge(reading)
+    for workload in reading.workloads:
+        workload.containers = ()  # ends the only cycle, so that counting references frees all of it
+    return result
 
 
 def _report(kept: "_Kept", judge: Judge, baseline: Mapping[str, Exemption] | None) -> Report:
@@ -115,7 +122,7 @@ class _Group:
         """Judge one pod."""
         pod = reading.pod
         self._pods.append(pod)
-        result = judge.judge(reading)
+        result = _judged(reading, judge)
         self._documents += result.documents
         self._containers += result.containers
         self._skipped.update((one.reason, one) for one in result.skipped)

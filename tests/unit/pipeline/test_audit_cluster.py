@@ -168,7 +168,8 @@ def test_a_missing_right_names_the_way_out(tmp_path: Path) -> None:
 
 
 _PEAK = """
-import resource, sys
+import gc, resource, sys
+gc.disable()  # as the command does
 from lithify.pipeline.audit_cluster import audit_cluster
 report = audit_cluster(kubeconfig=sys.argv[1])
 for result in report.results():
