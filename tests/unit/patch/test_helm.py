@@ -123,7 +123,7 @@ def test_a_chart_with_values_for_everything_gets_a_values_file_alone(tmp_path: P
             "extraVolumes:\n  - name: settings\n    configMap:\n      name: settings\n"
             "  - name: lithify-web-tmp\n    emptyDir:\n      sizeLimit: 64Mi\n"
             "  - name: lithify-metrics-tmp\n    emptyDir:\n      sizeLimit: 64Mi\n"
-            'initContainers:\n  - name: seed\n    image: "example.org/web:1"\n'
+            "initContainers:\n  - name: seed\n    image: example.org/web:1\n"
             "    command:\n      - cp\n      - -a\n      - /etc/x\n      - /tmp\n"
             "containerSecurityContext:\n  readOnlyRootFilesystem: true\n"
             "metrics:\n  containerSecurityContext:\n    readOnlyRootFilesystem: true\n"
