@@ -14,7 +14,14 @@ from lithify.cli.options import (
     memory_of,
     settings_of,
 )
-from lithify.cli.patch import add_kubernetes_options, add_writing, patch_options_of, revert, tell_revert
+from lithify.cli.patch import (
+    add_chart_options,
+    add_kubernetes_options,
+    add_writing,
+    patch_options_of,
+    revert,
+    tell_revert,
+)
 from lithify.errors import FileChanged, UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_target(parser)
     _add_group_options(parser)
-    _add_chart_options(parser)
+    add_chart_options(parser)
     _add_cluster_options(parser)
     add_kubernetes_options(parser)
     add_exercise(parser)
@@ -78,23 +85,6 @@ def _add_group_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE",
         help="a file or folder with config maps and secrets that the file refers to; may repeat",
-    )
-
-
-def _add_chart_options(parser: argparse.ArgumentParser) -> None:
-    """Add what is said about a chart."""
-    group = parser.add_argument_group("a Helm chart")
-    group.add_argument(
-        "--values",
-        dest="chart_values",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="render the chart with these values; may repeat",
-    )
-    group.add_argument("--release", default="", metavar="NAME", help="what the release is called (release)")
-    group.add_argument(
-        "--into", default="", metavar="FILE", help="write values into this file instead of a new one in the chart"
     )
 
 
@@ -174,7 +164,7 @@ def _harden_target(arguments: argparse.Namespace, settings: "Settings", exercise
 
     _refuse_group_options(arguments)
     if arguments.write:
-        _file(arguments)
+        raise UsageError("--write changes a file of containers", hint="name a manifest, a Compose file, a chart, ...")
     engine, target = choose(arguments.target, arguments.rest, settings, overrides_of(arguments))
     result = harden(engine, target, exercise, wishes, tell=Progress())
     write_results(
@@ -193,14 +183,19 @@ def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes
     from lithify.cli.output import write_results
     from lithify.pipeline.group import harden_group
     from lithify.pipeline.write import read_original, replace_file
+    from lithify.pipeline.write_folder import write_files
     from lithify.report.group import render_group
     from lithify.report.wire import render
 
     if arguments.bake is not None:
         raise UsageError("--bake is for one image, not for a file of containers", hint="harden the image by itself")
-    original = read_original(Path(_file(arguments))) if arguments.write else None
-    if original is not None and original.data != group.text:
-        raise FileChanged(f"{arguments.target} was changed meanwhile", hint="start again with what stands there now")
+    original = None
+    if arguments.write and not Path(_file(arguments)).is_dir():
+        original = read_original(Path(_file(arguments)))
+        if original.data != group.text:
+            raise FileChanged(
+                f"{arguments.target} was changed meanwhile", hint="start again with what stands there now"
+            )
     result = harden_group(group, wishes, tell=Progress())
     write_results(
         arguments,
@@ -211,17 +206,20 @@ def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes
     )
     if arguments.apply:
         _apply(group, result)
-    if original is not None and result.diff:
+    if arguments.write and result.diff:
         if not result.proved:
             print("the file is left as it is: not all of it is proved", file=sys.stderr)
+        elif original is None:
+            if write_files(arguments.target, [file.patched() for file in result.files], settings.state):
+                tell_revert(arguments.target)
         elif replace_file(original, result.text.encode("utf-8", "surrogateescape"), settings.state):
             tell_revert(arguments.target)
     return 0 if result.proved else 1
 
 
 def _file(arguments: argparse.Namespace) -> str:
-    """Return the file that is to be changed; UsageError where the target is none."""
-    if arguments.target is None or not Path(arguments.target).is_file():
+    """Return the file or folder that is to be changed; UsageError where the target is none."""
+    if arguments.target is None or not Path(arguments.target).exists():
         raise UsageError("--write and --revert change a file", hint="name a manifest or a Compose file as the target")
     return str(arguments.target)
 

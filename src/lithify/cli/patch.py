@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from lithify.errors import UsageError
 
 if TYPE_CHECKING:
-    from lithify.model.patch import Patched
+    from lithify.model.patch import Patched, PatchedFiles
     from lithify.pipeline.patch import GivenPlan, PatchOptions
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("file", metavar="FILE", help="a manifest, Compose file, Quadlet unit or script; - is stdin")
+    parser.add_argument("file", metavar="FILE", help="a manifest, Compose file, unit, script, chart, ...; - is stdin")
     parser.add_argument(
         "--plan",
         dest="plans",
@@ -34,6 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="whom the plan is for, as web, deploy/web or Deployment/deploy/web; repeats with --plan, in pairs",
     )
     add_kubernetes_options(parser)
+    add_chart_options(parser)
+    parser.add_argument("--stack", action="store_true", help="the Compose file is one that Swarm runs")
     add_writing(parser)
     parser.add_argument("--output", metavar="FILE", help="put the whole patched file there; - is standard output")
     parser.add_argument("--state-dir", dest="state", type=Path, metavar="DIR", help="where what was replaced is kept")
@@ -45,6 +47,23 @@ def add_writing(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--diff", action="store_true", help="print what would change (the default)")
     group.add_argument("--write", action="store_true", help="replace the file")
     group.add_argument("--revert", action="store_true", help="put back what stood there before the last --write")
+
+
+def add_chart_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is said about a chart."""
+    group = parser.add_argument_group("a Helm chart")
+    group.add_argument(
+        "--values",
+        dest="chart_values",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="render the chart with these values; may repeat",
+    )
+    group.add_argument("--release", default="", metavar="NAME", help="what the release is called (release)")
+    group.add_argument(
+        "--into", default="", metavar="FILE", help="write values into this file instead of a new one in the chart"
+    )
 
 
 def add_kubernetes_options(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.plans:
         raise UsageError("no plan", hint="give one with --plan: the JSON output of lithify plan or lithify harden")
     plans = _plans(arguments)
+    if Path(arguments.file).is_dir():
+        return _patch_folder(arguments, plans, state)
     if arguments.file == "-":
         if arguments.write:
             raise UsageError("standard input can't be written to", hint="print the patched file with --output -")
@@ -96,14 +117,40 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if patched.refused else 0
 
 
+def _patch_folder(arguments: argparse.Namespace, plans: "list[GivenPlan]", state: Path) -> int:
+    """Print or write the files of a chart or kustomization."""
+    from lithify.pipeline.patch import patch_folder
+    from lithify.pipeline.write_folder import write_files
+
+    if arguments.output:
+        raise UsageError("--output is for one file", hint="print the diff, or write the files with --write")
+    patched = patch_folder(arguments.file, plans, patch_options_of(arguments))
+    if arguments.write:
+        if write_files(arguments.file, patched.files, state):
+            tell_revert(arguments.file)
+    else:
+        _print_diff(arguments, "".join(file.diff for file in patched.files))
+    show_refused(patched)
+    if patched.command:
+        import shlex
+
+        print(f"from now on: {shlex.join(patched.command)}", file=sys.stderr)
+    return 1 if patched.refused else 0
+
+
 def revert(file: str, state: Path) -> int:
-    """Put back what stood in a file before it was patched last, and say so."""
+    """Put back what stood in a file or folder before it was patched last, and say so."""
     from lithify.model.path import printable
     from lithify.pipeline.write import revert_file
 
     if file == "-":
         raise UsageError("standard input can't be reverted", hint="name the file")
-    revert_file(Path(file), state)
+    if Path(file).is_dir():
+        from lithify.pipeline.write_folder import revert_folder
+
+        revert_folder(file, state)
+    else:
+        revert_file(Path(file), state)
     print(f"{printable(file)} is what it was before it was patched", file=sys.stderr)
     return 0
 
@@ -119,7 +166,7 @@ def tell_revert(file: str) -> None:
     )
 
 
-def show_refused(patched: "Patched") -> None:
+def show_refused(patched: "Patched | PatchedFiles") -> None:
     """Print on stderr which containers were left out and why, what to write by hand, and what to know."""
     from lithify.model.path import printable
 
@@ -154,7 +201,11 @@ def patch_options_of(arguments: argparse.Namespace) -> "PatchOptions":
             fresh_start=frozenset(arguments.fresh_start),
             storage_class=arguments.storage_class,
             claim_size=size,
-        )
+        ),
+        stack=getattr(arguments, "stack", False),
+        values=tuple(arguments.chart_values),
+        release=arguments.release,
+        into=arguments.into,
     )
 
 
@@ -193,7 +244,6 @@ def _standard_input() -> bytes:
 
 
 def _show(arguments: argparse.Namespace, data: bytes, patched: "Patched") -> None:
-    from lithify.cli.console import painter, wants_color
     from lithify.cli.output import write_file
     from lithify.model.patch import unified_diff
 
@@ -204,12 +254,17 @@ def _show(arguments: argparse.Namespace, data: bytes, patched: "Patched") -> Non
     elif arguments.output:
         write_file(Path(arguments.output), patched.text)
     elif not arguments.write:
-        diff = unified_diff(arguments.file, data, patched.text)
-        terminal = sys.stdout.isatty()
-        if terminal or arguments.color == "always":
-            diff = _painted(diff, painter(wants_color(arguments.color or "auto", terminal=terminal)))
-        sys.stdout.buffer.write(diff.encode("utf-8", "surrogateescape"))
-        sys.stdout.flush()
+        _print_diff(arguments, unified_diff(arguments.file, data, patched.text))
+
+
+def _print_diff(arguments: argparse.Namespace, diff: str) -> None:
+    from lithify.cli.console import painter, wants_color
+
+    terminal = sys.stdout.isatty()
+    if terminal or arguments.color == "always":
+        diff = _painted(diff, painter(wants_color(arguments.color or "auto", terminal=terminal)))
+    sys.stdout.buffer.write(diff.encode("utf-8", "surrogateescape"))
+    sys.stdout.flush()
 
 
 def _painted(diff: str, paint: "Callable[[str, str], str]") -> str:

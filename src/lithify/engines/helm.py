@@ -36,6 +36,15 @@ class Chart:
             error.hint = "install it: https://helm.sh/docs/intro/install"
             raise
 
+    @cached_property
+    def name(self) -> str:
+        """Return what the chart is called, its folder's name where it does not say."""
+        for line in _read(os.path.join(self.folder, "Chart.yaml")).decode("utf-8", "replace").splitlines():
+            key, _, value = line.partition(":")
+            if key == "name" and value.strip():
+                return value.partition(" #")[0].strip().strip("'\"")
+        return os.path.basename(os.path.abspath(self.folder))
+
     def render(self, overlay: Mapping[str, Any] | None = None, *, release: str = "", more: Sequence[str] = ()) -> bytes:
         """Return the manifests, `overlay` over the user's values; EngineRefused with Helm's words where it fails."""
         import json

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from lithify.model.hardening import Hardening
 from lithify.model.image import ImageFacts
 from lithify.model.mount import MountPlan
-from lithify.model.patch import Refused
+from lithify.model.patch import PatchedFile, Refused
 from lithify.model.verdict import Verdict
 
 SCHEMA = "lithify.dev/group-hardening/v1"
@@ -49,9 +49,15 @@ class GroupFile:
     path: str
     text: str
     """As `GroupHardening.text`."""
+    before: str | None = None
+    """What stands there; None where there is no such file yet."""
     executable: bool = False
-    new: bool = False
-    """There is no such file yet."""
+
+    def patched(self) -> PatchedFile:
+        """Return the same as the patch has it."""
+        before = None if self.before is None else self.before.encode("utf-8", "surrogateescape")
+        after = self.text.encode("utf-8", "surrogateescape")
+        return PatchedFile(path=self.path, before=before, after=after, executable=self.executable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

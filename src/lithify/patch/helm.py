@@ -25,8 +25,6 @@ from lithify.patch.difference import normal, patch_of, strategic_patch
 from lithify.patch.pods import Need, ObjectId, Place, id_of, needs, pods_of, read_objects
 from lithify.patch.values import Value, Values, get
 
-FOLDER = "lithify"
-"""Where in the chart's folder our files stand."""
 _HOOK = "helm.sh/hook"
 _TRIED = 12
 """Values of one object that are tried without each other before none of them is used."""
@@ -182,7 +180,7 @@ class _ChartPatch:
                 self.notes.append(
                     f"{self.options.into} can't be edited safely ({error}): the values stand in a new file"
                 )
-        path = os.path.join(self.chart.folder, FOLDER, "values.yaml")
+        path = os.path.join(self.folder, "values.yaml")
         lists = sorted(".".join(map(str, value.route)) for value, _ in said if get(values.effective, value.route))
         head = ["# What lithify found this chart's containers to need; give it after all other values files."]
         if any(value.shape == "list" for value, _ in said) and lists:
@@ -205,7 +203,6 @@ class _ChartPatch:
                 break
         if problem:
             return [], b"", problem
-        folder = os.path.join(self.chart.folder, FOLDER)
         plugin = _PLUGIN.format(name=self._plugin_name())
         files = (
             ("kustomization.yaml", kustomization, False),
@@ -214,7 +211,9 @@ class _ChartPatch:
         )
         return (
             [
-                PatchedFile(path=(path := os.path.join(folder, name)), before=_read(path), after=data, executable=run)
+                PatchedFile(
+                    path=(path := os.path.join(self.folder, name)), before=_read(path), after=data, executable=run
+                )
                 for name, data, run in files
             ],
             built,
@@ -303,8 +302,13 @@ class _ChartPatch:
         ]
         return list(dict.fromkeys(changes))
 
+    @property
+    def folder(self) -> str:
+        """Where in the chart our files stand; Helm installs a plugin under its folder's name, so no two are alike."""
+        return os.path.join(self.chart.folder, self._plugin_name())
+
     def _plugin_name(self) -> str:
-        return "lithify-" + re.sub(r"[^a-z0-9-]+", "-", os.path.basename(os.path.abspath(self.chart.folder)).lower())
+        return "lithify-" + re.sub(r"[^a-z0-9-]+", "-", self.chart.name.lower())
 
     def _command(self, files: Sequence[PatchedFile], post: bool) -> tuple[str, ...]:
         """Return how the chart is installed from now on."""
@@ -317,10 +321,9 @@ class _ChartPatch:
         if ours and ours not in self.chart.values and os.path.abspath(ours) != os.path.abspath(chart_values):
             words += ["--values", ours]
         if post:
-            words += ["--post-renderer", os.path.join(self.chart.folder, FOLDER, "post-render")]
+            words += ["--post-renderer", os.path.join(self.folder, "post-render")]
             self.notes.append(
-                f"Helm 4 takes a plugin: helm plugin install {os.path.join(self.chart.folder, FOLDER)}, "
-                f"then --post-renderer {self._plugin_name()}"
+                f"Helm 4 takes a plugin: helm plugin install {self.folder}, then --post-renderer {self._plugin_name()}"
             )
         return tuple(words)
 

@@ -187,5 +187,6 @@ def _diff(group: Group, patched: Patched) -> str:
 
 
 def _file(file: PatchedFile) -> GroupFile:
+    before = None if file.before is None else file.before.decode("utf-8", "surrogateescape")
     text = file.after.decode("utf-8", "surrogateescape")
-    return GroupFile(path=file.path, text=text, executable=file.executable, new=file.before is None)
+    return GroupFile(path=file.path, text=text, before=before, executable=file.executable)

@@ -13,11 +13,12 @@ from lithify.model.hardening import Hardening
 from lithify.model.image import ImageFacts
 from lithify.model.location import Route
 from lithify.model.mount import MountPlan
-from lithify.model.patch import Patched, Planned
+from lithify.model.patch import Patched, PatchedFiles, Planned
 from lithify.model.path import printable
 from lithify.patch.kubernetes import Options
 from lithify.report.wire import read, read_schema
 from lithify.sources.files import kind_of, read_source
+from lithify.sources.manifest import read_manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,13 @@ class PatchOptions:
     """What a patch of any format may rely on."""
 
     kubernetes: Options = field(default_factory=Options)
+    stack: bool = False
+    """A Compose file is one that Swarm runs."""
+    values: tuple[str, ...] = ()
+    """Values files of a chart."""
+    release: str = ""
+    into: str = ""
+    """The values file that a chart's patch is written into; a new one in the chart's folder otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +76,11 @@ def read_plans(path: Path, containers: Sequence[str]) -> list[GivenPlan]:
             for member in read(path, GroupHardening).members
             if member.hardening is not None and member.planned
         ]
-        return [one for one in found if not containers or one.container in containers]
+        chosen = [one for one in found if not containers or one.container in containers]
+        if not chosen:
+            names = ", ".join(printable(one.container) for one in found) or "none that is proved"
+            raise UsageError(f"{printable(path)} has no plan for {', '.join(containers)}", hint=f"it has {names}")
+        return chosen
     if schema == HARDENING_SCHEMA:
         hardening = read(path, Hardening)
         plan, image = hardening.plan, hardening.write_set.image
@@ -88,12 +100,28 @@ def patch_file(path: str, data: bytes, plans: Sequence[GivenPlan], options: Patc
     if writer is None:
         raise InvalidInput(
             f"{printable(path)}: {f'files of kind {kind}' if kind else 'this file'} can't be patched",
-            hint="give a Kubernetes manifest, a Compose file, a Quadlet unit or a script with run lines",
+            hint="give a manifest, a Compose file, a Quadlet unit, an ECS task definition, a script or a chart",
         )
     places = _places(path, data, kind)
     if not places:
         raise NothingToExamine(f"{printable(path)} describes no container", hint="is it the right file?")
     return writer(path, data, [_assign(one, places, path) for one in plans], options)
+
+
+def patch_folder(folder: str, plans: Sequence[GivenPlan], options: PatchOptions | None = None) -> PatchedFiles:
+    """Return the files that put each plan into a chart or a kustomization.
+
+    As `patch_file`; InvalidInput where the folder is neither, EngineRefused where it does not render.
+    """
+    from lithify.patch.kubernetes import patch
+    from lithify.pipeline.rendered import read_folder
+
+    options = options or PatchOptions()
+    before, writer = read_folder(folder, options.values, options.release, options.into)
+    places = _places(folder, before, "kubernetes")
+    if not places:
+        raise NothingToExamine(f"{printable(folder)} comes to no container", hint="is it the right folder?")
+    return writer(before, patch(before, [_assign(one, places, folder) for one in plans], options.kubernetes))
 
 
 def _kind(path: str, data: bytes) -> str:
@@ -116,7 +144,8 @@ def _places(path: str, data: bytes, kind: str) -> list[_Place]:
             )
         return found
     places = []
-    for workload in read_source(path, data).workloads:
+    reading = read_manifest(path, data) if os.path.isdir(path) else read_source(path, data)
+    for workload in reading.workloads:
         for container in workload.containers:
             place = container.location
             named = workload.name
@@ -158,7 +187,18 @@ def _kubernetes(path: str, data: bytes, planned: Sequence[Planned], options: Pat
 
 
 def _compose(path: str, data: bytes, planned: Sequence[Planned], options: PatchOptions) -> Patched:
+    del path
+    if options.stack:
+        from lithify.patch import stack
+
+        return stack.patch(data, planned)
     from lithify.patch.compose import patch
+
+    return patch(data, planned)
+
+
+def _ecs(path: str, data: bytes, planned: Sequence[Planned], options: PatchOptions) -> Patched:
+    from lithify.patch.ecs import patch
 
     del path, options
     return patch(data, planned)
@@ -183,4 +223,5 @@ _WRITERS: dict[str, Callable[[str, bytes, Sequence[Planned], PatchOptions], Patc
     "compose": _compose,
     "quadlet": _quadlet,
     "script": _script,
+    "ecs": _ecs,
 }

@@ -7,9 +7,11 @@ from typing import Any
 
 from lithify.engines import kustomize as kustomize_engine
 from lithify.engines.helm import RELEASE, Chart
+from lithify.errors import InvalidInput
 from lithify.model.group import MemberPlan
 from lithify.model.hardening import Hardening
 from lithify.model.patch import Patched, PatchedFiles
+from lithify.model.path import printable
 from lithify.patch import helm, kustomize
 from lithify.patch.helm import ChartOptions
 from lithify.patch.pods import read_objects
@@ -43,23 +45,34 @@ def kustomization_writer(folder: str) -> Writer:
     return lambda before, after: kustomize.patch(folder, before, after)
 
 
+def read_folder(folder: str, values: Sequence[str] = (), release: str = "", into: str = "") -> tuple[bytes, Writer]:
+    """Return what a chart or kustomization comes to, and what writes plans for it; InvalidInput where it is neither."""
+    if is_chart(folder):
+        chart = Chart(folder, values=tuple(values), release=release or RELEASE)
+        return chart.render(), chart_writer(chart, into)
+    if is_kustomization(folder):
+        return kustomize_engine.build(folder), kustomization_writer(folder)
+    raise InvalidInput(
+        f"{printable(folder)} is neither a chart nor a kustomization", hint="name a folder with a Chart.yaml, or a file"
+    )
+
+
 def open_chart(folder: str, options: GroupOptions) -> Group:
     """Return the pods of a chart as a group, as Helm renders it; EngineRefused where it does not."""
-    chart = Chart(folder, values=options.values, release=options.release or RELEASE)
-    before = chart.render()
+    before, writer = read_folder(folder, options.values, options.release, options.into)
     if not options.only:
         options = replace(options, only=_without_tests(before))
     inner = open_pods(folder, before, options)
     assert isinstance(inner, PodGroup)
-    return RenderedGroup(inner=inner, before=before, writer=chart_writer(chart, options.into), kind="helm template")
+    return RenderedGroup(inner=inner, before=before, writer=writer, kind="helm template")
 
 
 def open_kustomization(folder: str, options: GroupOptions) -> Group:
     """Return the pods of a kustomization as a group, as it is built; EngineRefused where it is not."""
-    before = kustomize_engine.build(folder)
+    before, writer = read_folder(folder)
     inner = open_pods(folder, before, options)
     assert isinstance(inner, PodGroup)
-    return RenderedGroup(inner=inner, before=before, writer=kustomization_writer(folder), kind="kustomize build")
+    return RenderedGroup(inner=inner, before=before, writer=writer, kind="kustomize build")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,8 +83,8 @@ def revert_file(path: Path, state: Path) -> bytes:
     NothingToRevert where no patch of ours is known that led to what stands there now.
     """
     current = read_original(path)
-    folder = _folder(current.path, state)
-    kept = folder / _digest(current.data)
+    folder = kept_folder(current.path, state)
+    kept = folder / digest(current.data)
     try:
         data = kept.read_bytes()
     except FileNotFoundError:
@@ -121,8 +121,8 @@ def _insist_on_replaceable(original: Original) -> None:
 
 def _keep(original: Original, text: bytes, state: Path) -> Path:
     """Store what is replaced, by what takes its place."""
-    folder = _folder(original.path, state)
-    kept = folder / _digest(text)
+    folder = kept_folder(original.path, state)
+    kept = folder / digest(text)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.chmod(folder, 0o700)  # manifests hold secrets
@@ -215,12 +215,14 @@ def _make_lasting(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _folder(path: Path, state: Path) -> Path:
+def kept_folder(path: Path, state: Path) -> Path:
+    """Return the directory in which what `path` was is kept."""
     real = os.path.join(os.path.realpath(path.parent), path.name)
     return state / "patched" / hashlib.sha256(os.fsencode(real)).hexdigest()[:32]
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """Return what names a content."""
     return hashlib.sha256(data).hexdigest()
 
 

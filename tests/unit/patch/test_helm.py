@@ -116,7 +116,7 @@ def test_a_chart_with_values_for_everything_gets_a_values_file_alone(tmp_path: P
     ours = chart("everything", tmp_path)
     before = ours.render()
     patched = helm.patch(ours, before, hardened(before))
-    assert [file.path for file in patched.files] == [f"{ours.folder}/lithify/values.yaml"]
+    assert [file.path for file in patched.files] == [f"{ours.folder}/lithify-everything/values.yaml"]
     assert (
         patched.files[0].after.decode().splitlines()[2:]
         == (
@@ -133,7 +133,8 @@ def test_a_chart_with_values_for_everything_gets_a_values_file_alone(tmp_path: P
         ).splitlines()
     )
     assert patched.command == (
-        "helm", "upgrade", "--install", "RELEASE", ours.folder, "--values", f"{ours.folder}/lithify/values.yaml"
+        "helm", "upgrade", "--install", "RELEASE", ours.folder,
+        "--values", f"{ours.folder}/lithify-everything/values.yaml",
     )  # fmt: skip
 
 
