@@ -1,0 +1,174 @@
+"""What goes wrong while a cluster is used: one clear error, the right exit code, and nothing left for good."""
+
+import json
+import select
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from tests.cluster.cluster import Cluster, wait_for
+from tests.cluster.manifests import deployment, shell, text
+from tests.runtime.hardening import Lithify
+
+SELECTOR = "--selector=dev.lithify.run"
+
+
+def namespaces(cluster: Cluster) -> list[str]:
+    return [one["metadata"]["name"] for one in cluster.get("namespaces", SELECTOR)["items"]]
+
+
+def gone(cluster: Cluster) -> None:
+    """Wait until no scratch namespace is there: one that was deleted takes its seconds."""
+    wait_for(lambda: namespaces(cluster) == [], 90, lambda: str(namespaces(cluster)))
+
+
+@pytest.fixture
+def file(app_image: str, tmp_path: Path) -> Path:
+    """A workload that takes its time."""
+    path = tmp_path / "app.yaml"
+    path.write_text(text(deployment("app", shell("mkdir /var/cache/app; exec sleep 1000", app_image))))
+    return path
+
+
+@pytest.fixture
+def bad_file(app_image: str, tmp_path: Path) -> Path:
+    """One that is refused at once."""
+    path = tmp_path / "bad.yaml"
+    path.write_text(text(deployment("bad", shell("true", app_image, nonsense=1))))
+    return path
+
+
+def runs(cluster: Cluster) -> bool:
+    """Tell whether a pod of a trial runs."""
+    pods = [pod for name in namespaces(cluster) for pod in cluster.get("pods", "-n", name)["items"]]
+    return any(pod["status"].get("phase") == "Running" for pod in pods)
+
+
+def test_ctrl_c_leaves_nothing(cluster: Cluster, lithify: Lithify, file: Path) -> None:
+    terminal = lithify.terminal("harden", file, "--kubeconfig", cluster.kubeconfig)
+    wait_for(lambda: runs(cluster), 60)
+    terminal.press_ctrl_c()
+    done = terminal.end(120)
+    assert done.code == 130, done.err
+    assert namespaces(cluster) == []
+
+
+def test_what_a_killed_lithify_left_is_swept_at_the_next_start(
+    cluster: Cluster, lithify: Lithify, file: Path, bad_file: Path
+) -> None:
+    """Only what is nobody's: not a namespace that was kept, nor another machine's; but one whose time is over."""
+    terminal = lithify.terminal("harden", file, "--kubeconfig", cluster.kubeconfig)
+    wait_for(lambda: runs(cluster), 60)
+    terminal.kill(signal.SIGKILL)
+    terminal.end()
+    left = namespaces(cluster)[-1]
+    labels = cluster.get("namespace", left)["metadata"]["labels"]
+    elsewhere = {"dev.lithify.boot": "another", "dev.lithify.until": "99999999999"}
+    others = {
+        "lithify-kept": {"dev.lithify.kept": "true"},
+        "lithify-elsewhere": elsewhere,
+        "lithify-over": {**elsewhere, "dev.lithify.until": "1"},
+    }
+    try:
+        for name, more in others.items():
+            own = {key: value for key, value in labels.items() if key.startswith("dev.lithify")}
+            metadata = {"name": name, "labels": {**own, **more}}
+            cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}, namespace="default")
+        done = lithify.run("harden", bad_file, "--kubeconfig", cluster.kubeconfig)
+        assert done.code == 3
+        wait_for(lambda: sorted(namespaces(cluster)) == ["lithify-elsewhere", "lithify-kept"], 90)
+    finally:
+        cluster.kubectl("delete", "namespace", *others, "--ignore-not-found", timeout=90)
+    gone(cluster)
+
+
+def test_a_cluster_that_goes_half_way(cluster: Cluster, lithify: Lithify, file: Path, bad_file: Path) -> None:
+    """The error says so, and what could not be removed is swept once the cluster is back."""
+    with forwarder(cluster) as (kubeconfig, cut):
+        terminal = lithify.terminal("harden", file, "--kubeconfig", kubeconfig)
+        wait_for(lambda: runs(cluster), 60)
+        cut()
+        done = terminal.end(120)
+    assert done.code == 4, done.err
+    message, hint = done.error()
+    assert message.startswith("no answer from https://127.0.0.1:")
+    assert "is it running" in hint
+    assert namespaces(cluster)
+    lithify.run("harden", bad_file, "--kubeconfig", cluster.kubeconfig)
+    gone(cluster)
+
+
+def test_a_right_that_is_missing_is_named_before_anything_is_made(
+    cluster: Cluster, lithify: Lithify, file: Path, tmp_path: Path
+) -> None:
+    with cluster.namespace("lithify-test-rights") as namespace:
+        cluster.kubectl("create", "serviceaccount", "poor", "-n", namespace)
+        token = cluster.kubectl("create", "token", "poor", "-n", namespace).strip()
+        content = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--output=json"))
+        content["users"][0]["user"] = {"token": token}
+        poor = tmp_path / "poor"
+        poor.write_text(json.dumps(content))
+        done = lithify.run("harden", file, "--kubeconfig", poor)
+        assert done.code == 4
+        message, hint = done.error()
+        assert "may not do what a proof in a scratch namespace needs" in message
+        assert hint.startswith("missing: the right to create namespaces, delete namespaces, list nodes, create deploy")
+        assert namespaces(cluster) == []
+
+
+@contextmanager
+def forwarder(cluster: Cluster) -> Iterator[tuple[Path, Any]]:
+    """Give a kubeconfig that leads to the API server by a detour, and what cuts that off."""
+    content = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json"))
+    entry = content["clusters"][0]["cluster"]
+    address = urlsplit(entry["server"])
+    ends: list[socket.socket] = []
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        entry["server"] = f"https://127.0.0.1:{server.getsockname()[1]}"
+        entry["tls-server-name"] = str(address.hostname)
+        kubeconfig = cluster.work / "detour"
+        kubeconfig.write_text(json.dumps(content))
+
+        def accept() -> None:
+            while True:
+                try:
+                    near = server.accept()[0]
+                except OSError:
+                    return
+                far = socket.create_connection((address.hostname or "", address.port or 443))
+                ends.extend((near, far))
+                threading.Thread(target=pump, args=(near, far), daemon=True).start()
+
+        def pump(near: socket.socket, far: socket.socket) -> None:
+            try:
+                while True:
+                    for one in select.select([near, far], [], [])[0]:
+                        data = one.recv(1 << 16)
+                        if not data:
+                            return
+                        (far if one is near else near).sendall(data)
+            except (OSError, ValueError):
+                return
+            finally:
+                near.close()
+                far.close()
+
+        def cut() -> None:
+            server.shutdown(socket.SHUT_RDWR)
+            server.close()
+            for end in ends:
+                try:
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield kubeconfig, cut
+        for end in ends:
+            end.close()
