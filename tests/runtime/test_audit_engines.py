@@ -15,6 +15,7 @@ import pytest
 from lithify.cli.main import main
 from lithify.errors import NothingToExamine, UsageError
 from lithify.model.finding import ContainerVerdict, Report, Severity, State
+from lithify.pipeline.audit_cluster import audit_node
 from lithify.pipeline.audit_engine import audit_engine
 from lithify.sources import engine as engine_source
 
@@ -382,3 +383,33 @@ def test_services_of_a_swarm(swarm: Callable[..., str], docker: Engine) -> None:
     assert container.places == (("/tmp", "tmpfs", "", False, None),)
     rules = {finding.rule for finding in docker.audit(good).findings()}
     assert rules == {"unbounded-scratch"}
+
+
+def test_a_node_says_the_same_as_the_engine(engine: Engine) -> None:
+    """`--node` asks no engine: shims, monitors, bundles and mount tables say it."""
+    made = {
+        engine.make("--tmpfs /tmp"): (State.WRITABLE, State.WRITABLE),
+        engine.make("--read-only --tmpfs /tmp"): (State.READ_ONLY, State.READ_ONLY),
+        engine.make(REMOUNT): (State.READ_ONLY, State.REMOUNTABLE),
+        engine.make(REMOUNT, "mount -o remount,rw /"): (State.READ_ONLY, State.WRITABLE),
+        engine.make("--read-only -v /data"): (State.READ_ONLY, State.READ_ONLY),
+    }
+    stopped = engine.make(run=False)
+    ids = {name: call(engine.name, "inspect", "--format", "{{.Id}}", name) for name in [*made, stopped]}
+    report = audit_node(today="2026-11-22")
+    found = {container.id: container for container in report.containers()}
+    for name, (verdict, effective) in made.items():
+        seen, asked = found[ids[name]], engine.verdict(name)
+        assert (seen.verdict, seen.effective) == (verdict, effective), name
+        assert (asked.verdict, asked.effective) == (verdict, effective), name
+        assert {place[:2] for place in seen.places} == {place[:2] for place in asked.places}, name
+    assert ids[stopped] not in found
+    reasons = [skipped.reason for skipped in report.skipped()]
+    assert f"containers of {engine.name} that do not run are not seen: see them with --engine {engine.name}" in reasons
+    unnamed = [f.container.id for f in report.findings() if f.rule == "anonymous-volume" and f.container is not None]
+    assert list(made)[-1] in {name for name, identity in ids.items() if identity in unnamed}
+
+
+def test_a_node_has_no_container_of_that_name() -> None:
+    with pytest.raises(NothingToExamine):
+        audit_node(["no-such-container"])

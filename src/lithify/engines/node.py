@@ -73,7 +73,7 @@ def read_node() -> Iterator[NodeContainer]:
             continue
         yield NodeContainer(
             id=identity,
-            runtime=_manager(runtime, bundle),
+            runtime=runtime,
             pid=pids.get(identity) or _pid(bundle),
             spec=spec,
             name=_first(annotations, _NAMES),
@@ -131,7 +131,7 @@ def endpoints() -> tuple[str, ...]:
 
 
 def _bundles() -> Iterator[tuple[str, str]]:
-    """Yield, with the name of who serves it, each bundle; as seen from the root of that process, which may be ours."""
+    """Yield, with the name of who manages it, each bundle; as seen from the root of that process, which may be ours."""
     for pid in _pids():
         words = _command(pid)
         program = os.path.basename(words[0]) if words else ""
@@ -142,23 +142,14 @@ def _bundles() -> Iterator[tuple[str, str]]:
                 bundles = sorted(entry.name for entry in os.scandir(home) if entry.is_dir(follow_symlinks=False))
             except OSError:
                 continue
-            yield from (("containerd", f"{home}/{name}") for name in bundles)
+            manager = "docker" if beside.endswith("/moby") else "containerd"
+            yield from ((manager, f"{home}/{name}") for name in bundles)
         elif program == "conmon":
             for word, after in pairwise(words):
                 if word in ("-b", "--bundle"):
-                    yield "conmon", f"/proc/{pid}/root{after}"
-
-
-def _manager(runtime: str, bundle: str) -> str:
-    """Return who manages a bundle, by where it lies."""
-    if runtime == "conmon":
-        return "podman" if "libpod" in bundle or not _is_crio(bundle) else "cri-o"
-    return "docker" if "/moby/" in bundle else "containerd"
-
-
-def _is_crio(bundle: str) -> bool:
-    annotations = _read_spec(bundle).get("annotations")
-    return isinstance(annotations, dict) and any(key.startswith("io.kubernetes.cri-o.") for key in annotations)
+                    # Only Podman has its monitor call it back when the container ends.
+                    manager = "podman" if any(os.path.basename(one) == "podman" for one in words) else "cri-o"
+                    yield manager, f"/proc/{pid}/root{after}"
 
 
 def _identity(bundle: str) -> str:

@@ -46,7 +46,12 @@ def read_here(names: Sequence[str] = ()) -> Iterator[Reading]:
     not run. NothingToExamine where a name is nobody's or nothing runs here.
     """
     found = {container.id: container for container in read_node()}
-    skipped = _ask_cri(found)
+    unseen = [_ask_cri(found)]
+    unseen += [
+        f"containers of {engine} that do not run are not seen: see them with --engine {engine}"
+        for engine in ("docker", "podman")
+        if any(one.runtime == engine for one in found.values())
+    ]
     chosen = [one for one in found.values() if not names or any(_is_called(one, name) for name in names)]
     for name in names:
         if not any(_is_called(one, name) for one in found.values()):
@@ -54,9 +59,11 @@ def read_here(names: Sequence[str] = ()) -> Iterator[Reading]:
     if not chosen:
         raise NothingToExamine("no container runs on this node", hint="is its runtime up?")
     yield from (read_node_container(one) for one in sorted(chosen, key=_order))
-    if skipped:
-        reading = Reading("node")
-        reading.skipped = [Skipped(Location("node"), skipped)]
+    if len(chosen) < len(found):
+        unseen.append(f"{len(found) - len(chosen)} more containers were not named")
+    reading = Reading("node")
+    reading.skipped = [Skipped(Location("node", route=("containers",)), reason) for reason in unseen if reason]
+    if reading.skipped:
         yield reading
 
 
