@@ -121,7 +121,7 @@ class Host(Protocol):
 
 
 Arrange = Callable[[MountPlan], Pod]
-"""Takes a plan of the member to the pod as its manifest would have it then."""
+"""Takes a plan of the member to the pod as its manifest would have it then; EngineRefused where none can say it."""
 AskProbe = Callable[[Probe, Container], bool]
 
 
@@ -159,12 +159,18 @@ class PodEngine:
         idle: bool = False,
     ) -> Container:
         """Make a pod, not started; what it needs is made as it starts, in the order a kubelet has."""
-        pod = self.pod if plan is None else self.arrange(plan)
+        refused: EngineRefused | None = None
+        pod = self.pod
+        if plan is not None:
+            try:
+                pod = self.arrange(plan)
+            except EngineRefused as refusal:
+                refused = refusal  # told at its start, as an engine does with what it can't run
         before = storage.premises if isinstance(storage, MemberContainer) else None
         read_only: bool | None = None
         if not self.as_it_stands and (root is Root.WRITABLE or plan is None):
             read_only = root is Root.READ_ONLY
-        course = _Course(pod=pod, member=self.member, read_only=read_only, idle=idle, ask=self.ask)
+        course = _Course(pod=pod, member=self.member, read_only=read_only, idle=idle, ask=self.ask, refused=refused)
         return MemberContainer(self, course, self.host.premises(purpose, before))
 
     def storage(self) -> Path | None:
@@ -198,6 +204,8 @@ class _Course:
     """Of the member's root; None leaves it to the manifest."""
     idle: bool
     ask: AskProbe
+    refused: EngineRefused | None = None
+    """Why there is no such pod."""
 
 
 class MemberContainer:
@@ -321,6 +329,8 @@ class MemberContainer:
     # The pod's life.
 
     def _bring_up(self) -> None:
+        if self._course.refused is not None:
+            raise self._course.refused
         self._make_volumes()
         self.premises.open(self._pod)
         self._give_groups()

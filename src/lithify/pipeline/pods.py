@@ -4,15 +4,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lithify.documents.yaml import Broken, read_documents, to_python
 from lithify.engines.base import Container
 from lithify.engines.pod import Host, PodEngine
-from lithify.errors import EngineUnreachable, InvalidInput, NothingToExamine, UsageError
+from lithify.errors import EngineRefused, EngineUnreachable, InvalidInput, NothingToExamine, UsageError
 from lithify.model.behaviour import Phase
 from lithify.model.group import MemberPlan
 from lithify.model.hardening import Hardening
+from lithify.model.location import Route
 from lithify.model.mount import MountPlan, PathClass
 from lithify.model.patch import Patched, Planned
 from lithify.model.path import printable
@@ -179,18 +179,33 @@ class PodGroup:
     # Plans.
 
     def _arranged(self, pod: Pod, plans: Mapping[str, MemberPlan]) -> Pod:
-        """Return `pod` as its manifest would have it with `plans`.
+        """Return `pod` as its manifest would have it with `plans`; EngineRefused where no text could say them.
 
         The manifest is taken as plain data, in which every change can be made: what the user's own text does not let
-        change is the last patch's affair.
+        change is the last patch's affair. What a plan refuses is tried without: a run tells whether that can be.
         """
-        plain, whole = _plain(self.text, pod.document)
-        patched = self._patched(plain, plans, document=pod.document)
-        by_index = list(read_pods(self.path, patched.text, _with(self.objects, self.path, whole)))
+        plain, wrapped = _plain(self.text, pod.document)
+        tried = {name: replace(each, plan=replace(each.plan, refusals=())) for name, each in plans.items()}
+        patched = self._patched(plain, tried, document=pod.document, below=("items", 0) if wrapped else ())
+        if patched.refused:
+            refused = patched.refused[0]
+            raise EngineRefused(f"no manifest can say this plan: {refused.reason}", hint=refused.remedy)
+        found = read_pods(self.path, patched.text, self._objects())
         same = [other.name for other in self.pods if other.document == pod.document].index(pod.name)
-        return by_index[same]
+        return found[same]
 
-    def _patched(self, text: bytes, plans: Mapping[str, MemberPlan], *, document: int | None = None) -> Patched:
+    def _objects(self) -> Objects:
+        """Return what the manifest itself holds, then what was given beside it."""
+        found = Objects()
+        found.add(self.path, self.text)
+        for key, values in self.objects.found.items():
+            found.found.setdefault(key, values)
+        return found
+
+    def _patched(
+        self, text: bytes, plans: Mapping[str, MemberPlan], *, document: int | None = None, below: Route = ()
+    ) -> Patched:
+        """Return `text` with plans in it: the whole manifest, or one document of it alone, `below` a list."""
         planned, names = [], []
         for name, plan in plans.items():
             pod, container = self._find(name)
@@ -198,7 +213,7 @@ class PodGroup:
                 planned.append(
                     Planned(
                         document=pod.document if document is None else 0,
-                        route=container.route,
+                        route=(*below, *container.route),
                         container=container.name,
                         plan=plan.plan,
                         image=plan.image,
@@ -294,22 +309,12 @@ def _asks(probe: Probe, container: Container) -> bool:
     return all(answer.passed for answer in answers)
 
 
-def _plain(text: bytes, index: int) -> tuple[bytes, bytes]:
-    """Return a document of a manifest as JSON, and the text it came from."""
+def _plain(text: bytes, index: int) -> tuple[bytes, bool]:
+    """Return a document of a manifest as JSON in which objects can be added, and whether a list was put around it."""
     for document in read_documents(text):
         if not isinstance(document, Broken) and document.index == index:
-            return _json(to_python(document.root)), text
+            value = to_python(document.root)
+            wrapped = not str(value.get("kind", "")).endswith("List")
+            listed = {"apiVersion": "v1", "kind": "List", "items": [value]} if wrapped else value
+            return json.dumps(listed, indent=1).encode(), wrapped
     raise AssertionError(index)
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, indent=1, ensure_ascii=True).encode()
-
-
-def _with(objects: Objects, path: str, text: bytes) -> Objects:
-    """Return the objects of a whole manifest before those given beside it."""
-    found = Objects()
-    found.add(path, text)
-    for key, values in objects.found.items():
-        found.found.setdefault(key, values)
-    return found
