@@ -1,0 +1,163 @@
+"""`lithify patch` as it is typed: plans to containers, diff, write, revert, and what can't be."""
+
+import io
+import shutil
+import subprocess
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from lithify.cli.main import main
+from lithify.model.mount import Mount, MountPlan, StorageKind
+from lithify.model.patch import unified_diff
+from lithify.model.writes import RunKey
+from lithify.report.wire import render
+
+POD = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: shop
+spec:
+  containers:
+    - name: web  # the server
+      image: nginx
+    - name: log
+      image: fluent
+"""
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LITHIFY_STATE", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def pod(tmp_path: Path) -> Path:
+    path = tmp_path / "pod.yaml"
+    path.write_text(POD)
+    return path
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    return write_plan(tmp_path / "plan.json", "web")
+
+
+def write_plan(path: Path, container: str) -> Path:
+    mount = Mount(path=PurePosixPath("/run"), storage=StorageKind.MEMORY, size=1 << 20)
+    path.write_text(render(MountPlan(key=RunKey(image="nginx"), container=container, mounts=(mount,))))
+    return path
+
+
+def run(*words: object) -> int:
+    return main(["patch", *map(str, words)])
+
+
+def test_a_diff_is_what_patch_takes(pod: Path, plan: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(pod, "--plan", plan) == 0
+    diff = capfd.readouterr().out
+    assert pod.read_text() == POD
+    assert "+        readOnlyRootFilesystem: true\n" in diff
+    if shutil.which("patch"):
+        subprocess.run(["patch", "--silent", pod], input=diff, text=True, check=True)
+        assert run(pod, "--plan", plan) == 0
+        assert capfd.readouterr().out == ""
+
+
+def test_write_and_revert(pod: Path, plan: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(pod, "--plan", plan, "--write") == 0
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert f"lithify patch --revert {pod}" in said.err
+    assert "sizeLimit: 1Mi" in pod.read_text()
+    assert run(pod, "--plan", plan, "--write") == 0
+    assert capfd.readouterr().err == ""
+    assert run("--revert", pod) == 0
+    assert pod.read_text() == POD
+    assert run("--revert", pod) == 3
+    assert "nothing-to-revert" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["log", "shop/log", "Pod/shop/log"])
+def test_a_container_can_be_named(pod: Path, plan: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(pod, "--plan", plan, "--container", name, "--output", "-") == 0
+    patched = capfd.readouterr().out
+    assert patched.startswith(POD + "      volumeMounts:\n")
+
+
+def test_two_plans_for_two_containers(pod: Path, tmp_path: Path) -> None:
+    plans = [write_plan(tmp_path / f"{name}.json", name) for name in ("web", "log")]
+    assert run(pod, "--plan", plans[0], "--plan", plans[1], "--output", tmp_path / "out.yaml") == 0
+    assert (tmp_path / "out.yaml").read_text().count("readOnlyRootFilesystem: true") == 2
+    assert pod.read_text() == POD
+
+
+def test_what_is_refused_is_told_with_the_text_to_write(
+    pod: Path, plan: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pod.write_text(POD.replace("image: nginx", "image: nginx\n      env: []\n      env: []"))
+    before = pod.read_text().replace("env", "volumeMounts")
+    pod.write_text(before)
+    assert run(pod, "--plan", plan, "--write") == 1
+    said = capfd.readouterr().err
+    assert "stands more than once" in said
+    assert "    - name: run\n" in said
+    assert pod.read_text() == before
+
+
+def test_standard_input(plan: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(POD.encode())))
+    assert run("-", "--plan", plan, "--output", "-") == 0
+    assert "readOnlyRootFilesystem: true" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["POD"], 2, "no plan"),
+        (["POD", "--plan", "PLAN", "--container", "none"], 2, "Pod/shop/web, Pod/shop/log"),
+        (["POD", "--plan", "PLAN", "--plan", "PLAN", "--container", "web"], 2, "2 times --plan"),
+        (["POD", "--plan", "POD"], 2, "not JSON"),
+        (["POD", "--plan", "PLAN", "--write", "--revert"], 2, "not allowed with"),
+        (["POD", "--plan", "PLAN", "--kubernetes-version", "new"], 2, "no version"),
+        (["POD", "--plan", "PLAN", "--claim-size", "much"], 2, "--claim-size"),
+        (["-", "--plan", "PLAN", "--write"], 2, "standard input"),
+        (["PLAN", "--plan", "PLAN"], 2, "can't be patched"),
+        (["LINK", "--plan", "PLAN"], 2, "is a link to"),
+        (["NOTHING", "--plan", "PLAN"], 2, "No such file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_can_not_be(
+    words: list[str], code: int, said: str, pod: Path, plan: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (pod.parent / "link").symlink_to(pod)
+    names = {"POD": str(pod), "PLAN": str(plan), "LINK": str(pod.parent / "link"), "NOTHING": str(pod.parent / "no")}
+    assert run(*(names.get(word, word) for word in words)) == code
+    assert said in capfd.readouterr().err
+    assert pod.read_text() == POD
+
+
+def test_a_compose_file(tmp_path: Path, plan: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "compose.yaml"
+    path.write_text("services:\n  web:\n    image: nginx\n")
+    assert run(path, "--plan", plan, "--output", "-") == 0
+    assert "read_only: true" in capfd.readouterr().out
+
+
+@pytest.mark.skipif(not shutil.which("patch"), reason="patch is not installed")
+def test_a_diff_of_a_long_file_is_of_the_changed_part(tmp_path: Path) -> None:
+    """`patch` makes of it what was wanted, line ends and a missing last one included."""
+    lines = [b"line %d\n" % number for number in range(20_000)]
+    before = b"".join(lines)
+    changed = [*lines[:10_000], b"new\r\n", *lines[10_001:19_990], *lines[19_991:]]
+    for after in (b"".join(changed), before[:-1], before + b"x", b"x\n" + before, before + b"\n", before[7:]):
+        diff = unified_diff("f", before, after)
+        assert len(diff.splitlines()) < 60
+        path = tmp_path / "f"
+        path.write_bytes(before)
+        subprocess.run(["patch", "--silent", "--binary", path], input=diff.encode(), check=True)
+        assert path.read_bytes() == after
+    assert unified_diff("f", before, before) == ""
