@@ -1,9 +1,14 @@
 """`lithify audit --cluster` and `--node` on a real cluster: what the API says, what the node does."""
 
+import base64
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from tests.cluster.cluster import Cluster, wait_for
@@ -293,8 +298,6 @@ def test_a_node_says_the_same_without_the_api_server(
     if cluster.node is None:
         pytest.skip("the nodes of this cluster are not on this host")
     if with_crictl:
-        import os
-
         monkeypatch.setenv("PATH", f"{cluster.programs}:{os.environ['PATH']}")
     run = lithify.run("audit", "--node", "--format=json", "--fail-on=never")
     assert run.code == 0, run.err
@@ -325,3 +328,52 @@ def test_what_is_not_there_and_what_is_not_allowed_are_told(cluster: Cluster, na
     assert run.code == 4
     assert "the right to list pods in every namespace" in run.err
     assert "--namespace" in run.err
+
+
+def test_a_service_account_sees_what_its_role_allows(
+    cluster: Cluster, namespace: str, tmp_path: Path, report: dict[str, Any]
+) -> None:
+    """As in a pod: token, certificate and namespace from files; it may list pods, and nothing else."""
+    rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}
+    role = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": "reader"},
+        "rules": [rule],
+    }
+    cluster.apply(role, namespace=namespace)
+    cluster.kubectl("create", "serviceaccount", "-n", namespace, "reader")
+    cluster.kubectl(
+        "create", "rolebinding", "-n", namespace, "reader", "--role=reader", f"--serviceaccount={namespace}:reader"
+    )
+    config = json.loads(cluster.kubectl("config", "view", "--raw", "--output=json"))
+    server = config["clusters"][0]["cluster"]
+    authority = server.get("certificate-authority-data")
+    account = tmp_path / "serviceaccount"
+    account.mkdir()
+    (account / "token").write_text(cluster.kubectl("create", "token", "-n", namespace, "reader").strip())
+    (account / "ca.crt").write_bytes(
+        base64.b64decode(authority) if authority else Path(server["certificate-authority"]).read_bytes()
+    )
+    (account / "namespace").write_text(namespace)
+    address = urlsplit(server["server"])
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {
+        **{key: value for key, value in os.environ.items() if key != "KUBECONFIG"},
+        "HOME": str(home),
+        "KUBERNETES_SERVICE_HOST": str(address.hostname),
+        "KUBERNETES_SERVICE_PORT": str(address.port or 443),
+    }
+    # In a mount namespace of its own, the files stand where a kubelet puts them.
+    place = "/run/secrets/kubernetes.io"
+    script = f'mount -t tmpfs none /run && mkdir -p {place} && cp -r "$0" {place}/ && exec "$@"'
+    audit = [sys.executable, "-m", "lithify.cli.main", "audit", "--cluster", "-n", namespace, "--format=json"]
+    command = ["unshare", "--mount", "sh", "-c", script, str(account), *audit]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)
+    assert found["summary"]["containers"] == report["summary"]["containers"]
+    assert {c["kind"] for c in found["containers"]} == {"ReplicaSet", "DaemonSet", "StatefulSet", "Job", "Pod"}
+    reasons = " ".join(skipped["reason"] for skipped in found["skipped"])
+    assert f"the right to get replicasets.apps in namespace {namespace}" in reasons

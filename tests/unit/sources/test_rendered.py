@@ -1,9 +1,11 @@
 """Charts and kustomizations are rendered by their own tools; without these they are listed as skipped."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from tests.runtime.conftest import cache_directory
 
 from lithify.model.finding import Report
 from lithify.pipeline.audit import audit
@@ -62,7 +64,17 @@ def flags(report: Report) -> dict[str, bool | None]:
     return {container.name: container.declared for container in report.containers()}
 
 
-@pytest.mark.skipif(shutil.which("helm") is None, reason="helm is not installed")
+@pytest.fixture
+def helm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Helm on the path: the machine's, or the one that `.ci/cluster-programs` has built."""
+    if shutil.which("helm") is None:
+        built = sorted(cache_directory().glob("cluster/*/bin/helm"))
+        if not built:
+            pytest.skip("helm is not installed")
+        monkeypatch.setenv("PATH", f"{built[-1].parent}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("helm")
 def test_a_chart_is_rendered_with_its_values(chart: Path, tmp_path: Path) -> None:
     """Hooks and test pods are judged too; places are those of the templates."""
     report = audit([str(tmp_path)])
@@ -77,7 +89,7 @@ def test_a_chart_is_rendered_with_its_values(chart: Path, tmp_path: Path) -> Non
     assert flags(audit([str(chart)], values=[str(tmp_path / "hard.txt")]))["web"] is True
 
 
-@pytest.mark.skipif(shutil.which("helm") is None, reason="helm is not installed")
+@pytest.mark.usefixtures("helm")
 def test_a_chart_that_fails_is_a_finding(chart: Path) -> None:
     """With Helm's own words."""
     (chart / "templates" / "web.yaml").write_text('{{ fail "no tag" }}')
