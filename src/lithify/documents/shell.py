@@ -22,6 +22,8 @@ class Part:
     """The literal text, or the expansion as it is written."""
     variable: str = ""
     """Whose value it is; nothing for text and for expansions that are more than a variable."""
+    default: str | None = None
+    """What stands for the variable where it is not set or empty, as in `${NAME:-default}`."""
     literal: bool = True
     quoted: bool = False
 
@@ -34,14 +36,21 @@ class Word:
     end: int
     parts: tuple[Part, ...]
 
-    def value(self, variables: dict[str, str] | None = None) -> str | None:
-        """Return what the shell makes of it, `variables` known; None where that is not one certain word."""
+    def value(self, variables: dict[str, str] | None = None, *, all_known: bool = False) -> str | None:
+        """Return what the shell makes of it, `variables` known; None where that is not one certain word.
+
+        With `all_known` there are no other variables, so that a default stands for one that is not among them.
+        """
         pieces = []
         for part in self.parts:
+            value = (variables or {}).get(part.variable) if part.variable else None
+            if all_known and part.default is not None:
+                value = value or part.default
+            elif part.default is not None:
+                value = value or None
             if part.literal:
                 pieces.append(part.text)
-            elif part.variable in (variables or {}):
-                value = (variables or {})[part.variable]
+            elif value is not None:
                 if not part.quoted and (not value or set(value) & set(" \t\n*?[")):
                     return None
                 pieces.append(value)
@@ -313,8 +322,9 @@ class _Parser:
             if self.at == start + 1:
                 return Part(text="$", quoted=quoted)
         shown = self.text[start : self.at]
-        name = re.fullmatch(r"\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?", shown)
-        return Part(text=shown, variable=name[1] if name else "", literal=False, quoted=quoted)
+        name = re.fullmatch(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?::-([^$`\\\"'}]*))?\})", shown, re.ASCII)
+        variable = (name[1] or name[2]) if name else ""
+        return Part(text=shown, variable=variable, default=name[3] if name else None, literal=False, quoted=quoted)
 
     def brace(self, at: int) -> int:
         """Return where `${` ends."""

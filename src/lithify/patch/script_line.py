@@ -41,7 +41,7 @@ class ScriptLine:
         variables = {**os.environ, **script.variables()}
         words = []
         for word in self.words:
-            value = word.value(variables)
+            value = word.value(variables, all_known=True)
             if value is None:
                 raise UsageError(
                     f"line {self.number} of the script has {printable(word.shown)}, which only the script knows",

@@ -1,7 +1,6 @@
 """Quadlet units: only lines that must change do, and Podman's own generator makes of them what was planned."""
 
 import shlex
-import shutil
 import subprocess
 from pathlib import Path, PurePosixPath
 
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.patch import plans
 from tests.unit.patch.plans import SCRATCH, VOLUME, place, planned, redirect
+from tests.unit.patch.programs import program
 
 from lithify.documents.unit import parse_unit, quote_word, split_words
 from lithify.errors import UsageError
@@ -139,17 +139,9 @@ def test_specifiers_and_units_beside_it_are_followed(tmp_path: Path) -> None:
         line_of_unit(parse_unit(b"[Container]\nImage=other.build\n"), str(path))
 
 
-def generator() -> str:
-    cached = Path.home() / ".cache" / "lithify-tests" / "cluster" / "bin" / "quadlet"
-    found = shutil.which("quadlet", path="/usr/libexec/podman:/usr/lib/podman") or (cached.exists() and str(cached))
-    if not found:
-        pytest.skip("Podman's quadlet generator is not here (Debian 12's Podman has none)")
-    return str(found)
-
-
 def test_podmans_own_generator_makes_the_planned_line(tmp_path: Path) -> None:
     """The generator's `podman run` has every planned option, each place once, and nothing is unknown to it."""
-    program = generator()
+    quadlet_program = program("quadlet", "podman-system-generator")
     path = tmp_path / "web.container"
     (tmp_path / "data.volume").write_text("[Volume]\n")
     mounts = (
@@ -163,7 +155,11 @@ def test_podmans_own_generator_makes_the_planned_line(tmp_path: Path) -> None:
     assert not patched.refused
     path.write_bytes(patched.text)
     result = subprocess.run(
-        [program, "-dryrun"], env={"QUADLET_UNIT_DIRS": str(tmp_path)}, capture_output=True, text=True, timeout=30
+        [quadlet_program, "-dryrun"],
+        env={"QUADLET_UNIT_DIRS": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     assert result.returncode == 0, result.stderr
     assert "unsupported" not in result.stderr

@@ -120,6 +120,28 @@ def test_a_script_that_is_left_open_is_refused(text: str) -> None:
         read_lines(text.encode())
 
 
+@pytest.mark.parametrize(
+    ("word", "known", "value"),
+    [
+        ("$A", {"A": "x"}, "x"),
+        ('"${A}b"', {"A": "x y"}, "x yb"),
+        ("$A", {"A": "x y"}, None),
+        ("${A:-b}", {}, "b"),
+        ("${A:-b}", {"A": "c"}, "c"),
+        ("${A:-b}", {"A": ""}, "b"),
+        ("${A:-$B}", {}, None),
+        ("${A%x}", {"A": "ax"}, None),
+        ("$1", {}, None),
+        ("$(date)", {}, None),
+        ("*.txt", {}, None),
+        ("'$A'", {}, "$A"),
+    ],
+)
+def test_a_word_is_what_a_shell_would_make_of_it(word: str, known: dict[str, str], value: str | None) -> None:
+    (command,) = (c for c in parse_script(f"x {word}".encode()).commands if not c.nested)
+    assert command.words[1].value(known, all_known=True) == value
+
+
 @given(st.lists(st.text("ab c'\"$\\*~\n\t;|&()<>#", max_size=6), min_size=1, max_size=5))
 def test_quoted_words_are_read_as_a_shell_reads_them(words: list[str]) -> None:
     text = "printf x " + shlex.join(words)

@@ -1,0 +1,91 @@
+"""The files of a patched folder: all of them or none, and all of them back."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lithify.errors import FileChanged, NothingToRevert, OutputFailed
+from lithify.model.patch import PatchedFile
+from lithify.pipeline.write_folder import revert_folder, write_files
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "chart"
+    made.mkdir()
+    (made / "values.yaml").write_bytes(b"a: 1\r\n")
+    (made / "other.yaml").write_bytes(b"\xff")
+    return made
+
+
+def files(folder: Path) -> list[PatchedFile]:
+    return [
+        PatchedFile(path=str(folder / "values.yaml"), before=b"a: 1\r\n", after=b"a: 2\r\n"),
+        PatchedFile(path=str(folder / "ours" / "post-render"), before=None, after=b"#!/bin/sh\n", executable=True),
+        PatchedFile(path=str(folder / "ours" / "plugin.yaml"), before=None, after=b"x\n"),
+        PatchedFile(path=str(folder / "other.yaml"), before=b"\xff", after=b"\xff"),
+    ]
+
+
+def test_everything_is_written_and_taken_back(folder: Path, tmp_path: Path) -> None:
+    before = contents(folder)
+    assert write_files(str(folder), files(folder), tmp_path / "state")
+    assert contents(folder) == {
+        "values.yaml": b"a: 2\r\n",
+        "other.yaml": b"\xff",
+        "ours/post-render": b"#!/bin/sh\n",
+        "ours/plugin.yaml": b"x\n",
+    }
+    assert os.access(folder / "ours" / "post-render", os.X_OK)
+    assert not os.access(folder / "ours" / "plugin.yaml", os.X_OK) or os.geteuid() == 0
+    revert_folder(str(folder), tmp_path / "state")
+    assert contents(folder) == before
+    assert not (folder / "ours").exists()
+    with pytest.raises(NothingToRevert):
+        revert_folder(str(folder), tmp_path / "state")
+
+
+def test_nothing_is_written_where_nothing_changes(folder: Path, tmp_path: Path) -> None:
+    assert not write_files(str(folder), files(folder)[3:], tmp_path / "state")
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("name", ["values.yaml", "ours/plugin.yaml"])
+def test_a_file_of_somebody_else_stops_everything(folder: Path, tmp_path: Path, name: str) -> None:
+    (folder / "ours").mkdir()
+    (folder / name).write_bytes(b"theirs")
+    before = contents(folder)
+    with pytest.raises(FileChanged):
+        write_files(str(folder), files(folder), tmp_path / "state")
+    assert contents(folder) == before
+
+
+def test_what_was_changed_since_is_not_taken_back(folder: Path, tmp_path: Path) -> None:
+    write_files(str(folder), files(folder), tmp_path / "state")
+    (folder / "ours" / "plugin.yaml").write_bytes(b"theirs")
+    before = contents(folder)
+    with pytest.raises(NothingToRevert, match=r"plugin\.yaml"):
+        revert_folder(str(folder), tmp_path / "state")
+    assert contents(folder) == before
+
+
+def test_a_file_that_cannot_be_written_takes_the_others_back(folder: Path, tmp_path: Path) -> None:
+    os.link(folder / "values.yaml", folder / "second-name.yaml")
+    before = contents(folder)
+    with pytest.raises(OutputFailed):
+        write_files(str(folder), files(folder), tmp_path / "state")
+    assert contents(folder) == before
+    assert not (folder / "ours").exists()
+
+
+def test_a_state_directory_that_cannot_be_written_leaves_all_as_it_was(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    before = contents(folder)
+    with pytest.raises(OutputFailed):
+        write_files(str(folder), files(folder), tmp_path / "state")
+    assert contents(folder) == before
