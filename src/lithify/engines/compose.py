@@ -294,7 +294,7 @@ class Running:
                 continue
             volume["source"] = mount.source
             if mount.kind is MountKind.VOLUME:
-                del volume["bind"]
+                volume.pop("bind", None)
                 volume |= {"type": "volume", "volume": {"nocopy": True}}
 
     def _apply(self, scratch: Scratch, name: str, plan: MountPlan) -> None:
