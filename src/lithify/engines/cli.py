@@ -284,7 +284,7 @@ class CliEngine(ABC):
         return self._facts(line, reference, places)
 
     def views(self, prefix: str, marks: tuple[str, ...]) -> Views:
-        """Return what makes stand-ins for the user's storage, each volume labelled and named after `prefix`."""
+        """Return what makes stand-ins for the user's storage, each a volume or bind mount, named after `prefix`."""
         return self._views(prefix, marks, frozenset())
 
     def set_up_files(

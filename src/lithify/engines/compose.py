@@ -28,7 +28,14 @@ from lithify.model.mount import Mount, MountPlan
 from lithify.model.path import printable
 from lithify.model.run import Target
 
-_PROGRAMS = (("docker", ("docker", "compose")), ("docker", ("docker-compose",)), ("podman", ("podman", "compose")))
+_PROGRAMS = (
+    ("docker", ("docker", "compose")),
+    ("docker", ("docker-compose",)),
+    ("podman", ("podman", "compose")),
+    ("podman", ("docker-compose",)),
+    ("podman", ("docker", "compose")),
+)
+"""What runs Compose files, for which engine: Podman hands over to Docker's program, and so does its socket."""
 _PLACE = PurePosixPath("/lithify")
 """Where a line that is never run mounts what needs a stand-in."""
 _POLL = 0.2
@@ -40,31 +47,48 @@ class ComposeProgram:
 
     engine: str
     words: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What takes it to its engine."""
 
     def run(
         self, words: Sequence[str], *, text: bytes = b"", timeout: float = 120.0, directory: Path | None = None
     ) -> Result:
-        """Run it; EngineUnreachable where it does not come to an end."""
-        # COMPOSE_FILE and its like name the user's project; a scratch one is told everything.
-        result = run((*self.words, *words), input=text, timeout=timeout, limit=1 << 26, directory=directory)
-        if result.code == TIMED_OUT:
-            raise EngineUnreachable(
-                f"{' '.join(self.words)} gave no answer within {timeout:g} s", hint="does the engine behind it answer?"
-            )
-        return result
+        """Run it; code 124 where it does not come to an end in time."""
+        return run(
+            (*self.words, *words),
+            input=text,
+            timeout=timeout,
+            limit=1 << 26,
+            directory=directory,
+            environment=self.environment,
+        )
 
 
 def find_compose(engine: str | None) -> ComposeProgram:
     """Return what runs Compose files for `engine`, or for whichever there is; EngineUnreachable where none does."""
     tried = [(name, words) for name, words in _PROGRAMS if engine in (None, name)]
     for name, words in tried:
-        if shutil.which(words[0]) and run((*words, "version"), timeout=30.0).code == 0:
-            return ComposeProgram(engine=name, words=words)
-    listed = ", ".join(" ".join(words) for _, words in tried)
+        environment = _way_to(name, words)
+        if environment is not None and shutil.which(words[0]) and run((*words, "version"), timeout=30.0).code == 0:
+            return ComposeProgram(engine=name, words=words, environment=environment)
+    listed = ", ".join(dict.fromkeys(" ".join(words) for _, words in tried))
     raise EngineUnreachable(
         f"nothing here runs Compose files: tried {listed}",
-        hint="install Docker's Compose plugin: https://docs.docker.com/compose/install/linux/",
+        hint="is the engine running? its Compose plugin: https://docs.docker.com/compose/install/linux/",
     )
+
+
+def _way_to(engine: str, words: Sequence[str]) -> dict[str, str] | None:
+    """Return the variables with which a program reaches its engine; None where the engine is not there."""
+    if not shutil.which(engine):
+        return None
+    if engine == "docker":
+        return {} if run(("docker", "version", "--format", "{{.Server.Version}}"), timeout=30.0).code == 0 else None
+    if words[0] == "podman":
+        return {}
+    told = run(("podman", "info", "--format", "{{.Host.RemoteSocket.Path}}"), timeout=30.0)
+    socket = told.stdout.decode("utf-8", "surrogateescape").strip().removeprefix("unix://")
+    return {"DOCKER_HOST": f"unix://{socket}"} if told.code == 0 and os.path.exists(socket) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +110,7 @@ class ComposeFile:
         """Return the project as Compose resolves it; InvalidInput, in Compose's words, where it does not."""
         text = self._ask(program, "--profile=*", "config", "--format=json")
         active = self._ask(program, "config", "--services").decode("utf-8", "surrogateescape").split()
-        return Project.of(text, active)
+        return Project.of(text, active, program.engine)
 
     def _ask(self, program: ComposeProgram, *words: str) -> bytes:
         # From standard input, so that a patched text need not be written down to be run.
@@ -422,12 +446,8 @@ class Running:
         program = self.engine.program
         directory = self.engine.file.directory
         start = ["--project-name", self.name, "--project-directory", str(directory), "--file", "-"]
-        result = run(
-            [*program.words, "--progress", "plain", *start, *words],
-            input=self._scratch.render(without=without),
-            timeout=timeout,
-            directory=directory,
-        )
+        text = self._scratch.render(without=without)
+        result = program.run(["--progress", "plain", *start, *words], text=text, timeout=timeout, directory=directory)
         if result.code == TIMED_OUT:
             self.client.require()
             raise EngineRefused(

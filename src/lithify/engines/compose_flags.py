@@ -7,15 +7,17 @@ Compose hands `tmpfs:` entries to the engine as they stand, so that what holds f
 - a named volume can be given neither `noexec` nor an owner, and a file can't be copied out of the image.
 """
 
-from collections.abc import Mapping
+import mmap
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from lithify.engines.docker_flags import DockerFlags
-from lithify.engines.flags import EngineHost, permissions
+from lithify.engines.flags import EngineHost, PlanFlags, permissions
+from lithify.engines.podman_flags import PodmanFlags
 from lithify.engines.runline import RunLine
 from lithify.model.image import ImageFacts
-from lithify.model.mount import Mount, MountPlan
+from lithify.model.mount import Mount, MountPlan, Seed
 from lithify.model.quantity import render_engine_size
 
 
@@ -59,10 +61,11 @@ _NO_HOST = EngineHost(volumes=PurePosixPath("/nowhere"), overlay_volumes=False)
 def plan_service(line: RunLine, image: ImageFacts, plan: MountPlan, *, stack: bool = False) -> ServicePlan:
     """Return what makes a service read-only as planned, in a stack's words where Swarm is to run it.
 
-    `line` is the run line that the service comes to: where it mounts something already, nothing is added, so that a
-    second time changes nothing.
+    `line` is the run line that the service comes to, named as the service is: where it mounts something already,
+    nothing is added, so that a second time changes nothing.
     """
-    flags = (StackFlags if stack else ComposeFlags)(line=line, image=image, host=_NO_HOST)
+    kind = StackFlags if stack else PodmanComposeFlags if line.engine == "podman" else ComposeFlags
+    flags: _Collected = kind(line=line, image=image, host=_NO_HOST)
     notes = flags.add(plan).command.notes
     return ServicePlan(
         tmpfs=tuple(flags.tmpfs),
@@ -77,8 +80,8 @@ def plan_service(line: RunLine, image: ImageFacts, plan: MountPlan, *, stack: bo
 
 
 @dataclass
-class ComposeFlags(DockerFlags):
-    """Collects what a plan comes to in a service, where its parent writes a run line."""
+class _Collected(PlanFlags):
+    """Collects what a plan comes to in a service, where other classes write a run line."""
 
     tmpfs: list[str] = field(default_factory=list, init=False)
     places: list[ServiceVolume] = field(default_factory=list, init=False)
@@ -91,16 +94,16 @@ class ComposeFlags(DockerFlags):
     def add_scratch(self, mount: Mount) -> None:
         """Add an anonymous volume."""
         if not mount.executable:
-            self.note("programs can be run from here: Docker has no noexec for anonymous volumes", mount.path)
-        self._add_place(mount, "")
+            self.note("programs can be run from here: a Compose file can't say noexec of a volume", mount.path)
+        self._add_volume_entry(mount, "")
 
     def add_volume(self, mount: Mount) -> None:
         """Add a named volume."""
         if not mount.executable:
-            self.note("programs can be run from here: a Compose file can't say noexec of a named volume", mount.path)
+            self.note("programs can be run from here: a Compose file can't say noexec of a volume", mount.path)
         name = self.volume_name(mount)
         self.named[name] = {}
-        self._add_place(mount, name)
+        self._add_volume_entry(mount, name)
 
     def add_file(self, mount: Mount) -> None:
         """Leave it to whoever can copy a file out of the image."""
@@ -120,18 +123,21 @@ class ComposeFlags(DockerFlags):
         self.tmpfs.append(f"{mount.path}:{','.join(parts)}")
         self._tmpfs.add(mount.path)
 
-    def _add_tmpfs_volume(self, mount: Mount, settings: str) -> None:
+    def add_tmpfs_volume(self, mount: Mount, *settings: str) -> None:
         """Add a named volume in memory: empty whenever no container has it."""
         name = self.volume_name(mount)
-        self.named[name] = {"type": "tmpfs", "device": "tmpfs", "o": settings}
+        self.named[name] = {"type": "tmpfs", "device": "tmpfs", "o": ",".join(settings)}
         self.places.append(ServiceVolume(path=mount.path, name=name, no_copy=True))
+        self._tmpfs.add(mount.path)
 
-    def _add_place(self, mount: Mount, name: str) -> None:
-        self._note_limits(mount)
-        if self._needs_owner(mount):
-            self.note("root's at first: the image lacks the directory, so that Docker makes it", mount.path)
+    def _add_volume_entry(self, mount: Mount, name: str) -> None:
+        if mount.size or mount.inodes:
+            self.note("no limit to what it may hold: volumes have none", mount.path)
         entry = self.entry(mount)
-        hides = entry is not None and entry.entries > 0 and bool(self._nocopy(mount))
+        if entry is None and (mount.uid, mount.gid, mount.mode) != (0, 0, 0o755):
+            self.note("root's at first: the image lacks the directory, so that the engine makes it", mount.path)
+        plain = entry is not None and (entry.uid, entry.gid, entry.mode) == (0, 0, 0o755)
+        hides = entry is not None and entry.entries > 0 and mount.seed is Seed.NONE and plain
         self.places.append(ServiceVolume(path=mount.path, name=name, no_copy=hides))
 
     def _set_variable(self, name: str, value: str) -> None:
@@ -149,7 +155,29 @@ class ComposeFlags(DockerFlags):
             self.arguments[index] = value
 
 
-@dataclass
+class ComposeFlags(_Collected, DockerFlags):
+    """A service that Docker runs."""
+
+    def _add_tmpfs_volume(self, mount: Mount, settings: str) -> None:
+        self.add_tmpfs_volume(mount, settings)
+
+
+class PodmanComposeFlags(_Collected, PodmanFlags):
+    """A service that Podman runs, by its API that is like Docker's; a tmpfs has no owner there but root."""
+
+    def add_read_only(self, plan: MountPlan, taken: Iterable[PurePosixPath]) -> None:  # noqa: ARG002 - others need it
+        """Say what comes with it."""
+        self.note("Podman makes /run, /tmp and /var/tmp writable with it, and a Compose file can't say otherwise")
+
+    def _owner(self, mount: Mount) -> list[str] | None:
+        return [] if (mount.uid, mount.gid) == (0, 0) else None
+
+    def _add_memory_volume(self, mount: Mount) -> None:
+        owner = (f"uid={mount.uid}", f"gid={mount.gid}", f"mode={mount.mode:04o}")
+        size = (f"nr_blocks={-(-mount.size // mmap.PAGESIZE)}",) if mount.size else ()
+        self.add_tmpfs_volume(mount, *permissions(mount), *owner, *size)
+
+
 class StackFlags(ComposeFlags):
     """The same for a stack: Swarm drops `tmpfs:`, and keeps the size alone of a tmpfs among the volumes.
 

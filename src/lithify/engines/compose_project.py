@@ -44,11 +44,15 @@ class Project:
     tables: Mapping[str, Mapping[str, Any]]
     """`networks`, `volumes`, `configs` and `secrets` by name."""
 
+    engine: str = "docker"
+    """What runs it: `docker` or `podman`."""
+
     @classmethod
-    def of(cls, text: bytes, active: Iterable[str]) -> "Project":
+    def of(cls, text: bytes, active: Iterable[str], engine: str = "docker") -> "Project":
         """Return what `config --format json` printed; a `$` stands there twice."""
         model = _undoubled(json.loads(text))
         return cls(
+            engine=engine,
             name=str(model.get("name", "")),
             services=model.get("services") or {},
             active=frozenset(active),
@@ -110,7 +114,7 @@ class Project:
     def line(self, name: str) -> RunLine:
         """Return the run line that a service comes to, to be read for what it says of itself; it is never run."""
         service = self.service(name)
-        words = ["docker", "run"]
+        words = [self.engine, "run", f"--name={name}"]
         for key, flag in (("user", "user"), ("working_dir", "workdir"), ("stop_signal", "stop-signal")):
             if service.get(key):
                 words.append(f"--{flag}={service[key]}")
@@ -180,11 +184,13 @@ class Scratch:
         known["read_only"] = True
         known["tmpfs"] = [*_words(known.get("tmpfs")), *plan.tmpfs]
         volumes = known.setdefault("volumes", [])
+        # Two services may want the same name, and one of the user's may have it.
+        names = {key: f"planned-{service}-{key}" for key in plan.named}
+        for key, options in plan.named.items():
+            self.add_volume(names[key], dict(options))
         for volume in plan.volumes:
             entry: Service = {"type": "volume", "target": str(volume.path), "volume": {"nocopy": volume.no_copy}}
-            volumes.append({**entry, "source": volume.name} if volume.name else entry)
-        for key, options in plan.named.items():
-            self.add_volume(key, dict(options))
+            volumes.append({**entry, "source": names[volume.name]} if volume.name else entry)
         if plan.environment:
             known["environment"] = {**(known.get("environment") or {}), **plan.environment}
         if plan.working_directory:

@@ -15,7 +15,7 @@ from lithify.engines.flags import EngineHost, PlanFlags
 from lithify.engines.podman_flags import PodmanFlags
 from lithify.engines.rootfs import RootFilesystem
 from lithify.engines.runline import RunLine
-from lithify.engines.stand_in import PodmanViews, Views
+from lithify.engines.stand_in import PodmanViews, PodmanVolumeViews, Views
 from lithify.errors import EngineUnreachable, NotPermitted
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
 from lithify.model.mount import Mount
@@ -68,6 +68,10 @@ class PodmanEngine(CliEngine):
 
     def _views(self, prefix: str, labels: tuple[str, ...], present: frozenset[str]) -> Views:
         return PodmanViews(client=self._client, host=self._info.host, prefix=prefix, labels=labels, present=present)
+
+    def views(self, prefix: str, marks: tuple[str, ...]) -> Views:
+        """Return what makes stand-ins that have a name."""
+        return PodmanVolumeViews(client=self._client, host=self._info.host, prefix=prefix, labels=marks)
 
     def _layer_at_rest(self, known: Mapping[str, Any]) -> UpperLayer | None:
         """Find the layers by what Podman says of its storage, which is the same whatever image format there is."""

@@ -90,6 +90,16 @@ class Views(ABC):
     def fill(self, name: str, source: Path, line: RunLine) -> None:
         """Copy a file or directory into the new volume `name`."""
 
+    def make_overlay(self, source: Path, name: str) -> None:
+        """Make a volume that is an overlay: the user's directory below, one of ours on top."""
+        upper, work = f"{name}.upper", f"{name}.work"
+        layers = f"lowerdir={source},upperdir={self.directory(upper)},workdir={self.directory(work)}"
+        self.volumes.append(name)
+        self.make(upper)
+        self.make(work)
+        self.volumes.remove(name)
+        self.make(name, "--driver", "local", "--opt", "type=overlay", "--opt", "device=overlay", "--opt", f"o={layers}")
+
     def make(self, name: str, *options: str) -> None:
         """Make a volume."""
         self.volumes.append(name)
@@ -203,14 +213,8 @@ class DockerViews(Views):
     no_copy_up = ("volume-nocopy",)
 
     def overlay(self, mount: LineMount, source: Path, name: str) -> tuple[str, ...]:
-        """Make a volume that is an overlay: the user's directory below, one of ours on top."""
-        upper, work = f"{name}.upper", f"{name}.work"
-        layers = f"lowerdir={source},upperdir={self.directory(upper)},workdir={self.directory(work)}"
-        self.volumes.append(name)
-        self.make(upper)
-        self.make(work)
-        self.volumes.remove(name)
-        self.make(name, "--driver", "local", "--opt", "type=overlay", "--opt", "device=overlay", "--opt", f"o={layers}")
+        """Return a volume that is an overlay."""
+        self.make_overlay(source, name)
         # A volume of the user's is filled from the image where it is empty; a bind mount is not.
         copy = () if mount.kind is MountKind.VOLUME and "nocopy" not in mount.options else self.no_copy_up
         return ("--mount", mount_value("type=volume", f"src={name}", f"dst={mount.path}", *copy))
@@ -258,3 +262,12 @@ class PodmanViews(Views):
                 os.close(opened)
         finally:
             os.close(target)
+
+
+class PodmanVolumeViews(PodmanViews):
+    """Views for Podman as volumes with a name: where `:O` can't be said, as in a Compose file."""
+
+    def overlay(self, mount: LineMount, source: Path, name: str) -> tuple[str, ...]:
+        """Return a volume that is an overlay."""
+        self.make_overlay(source, name)
+        return ("--mount", mount_value("type=volume", f"src={name}", f"dst={mount.path}"))

@@ -44,19 +44,19 @@ class _Refusal(Exception):
         self.remedy = remedy
 
 
-def patch(data: bytes, planned: Sequence[Planned], *, stack: bool = False) -> Patched:
+def patch(data: bytes, planned: Sequence[Planned], *, stack: bool = False, engine: str = "docker") -> Patched:
     """Return the Compose file `data` with each plan of `planned` in it; what can't be done safely is refused.
 
     The route of a container leads to its service. A second time changes nothing. A `stack` is what Swarm runs, which
-    reads the same file otherwise (`patch.stack`).
+    reads the same file otherwise (`patch.stack`). With `podman` as `engine` it says what that takes through its API.
     """
     result = Patched(text=data)
     for one in planned:
-        result = _patch_one(result, one, stack=stack)
+        result = _patch_one(result, one, stack=stack, engine=engine)
     return result
 
 
-def _patch_one(result: Patched, planned: Planned, *, stack: bool) -> Patched:
+def _patch_one(result: Patched, planned: Planned, *, stack: bool, engine: str) -> Patched:
     name = str(planned.route[-1])
     service: Mapped = {}
     image = _image(planned)
@@ -67,13 +67,13 @@ def _patch_one(result: Patched, planned: Planned, *, stack: bool) -> Patched:
         service = copy.deepcopy(draft.get(planned.route))
         if not stack:
             _insist_on_files(draft.data, service)
-        wanted = plan_service(_line(service, stack=stack), image, planned.plan, stack=stack)
+        wanted = plan_service(_line(name, service, engine, stack=stack), image, planned.plan, stack=stack)
         _insist_on_no_single_file(name, wanted)
         writer = _Writer(draft, planned, service, image)
         writer.write(wanted)
         text = editor.apply()
     except (Uneditable, _Refusal, UsageError) as error:
-        by_hand = _override(name, service, image, planned.plan, stack=stack)
+        by_hand = _override(name, service, image, planned.plan, engine, stack=stack)
         reason, remedy = _why(error)
         refused = Refused(container=planned.container, reason=reason, by_hand=by_hand, remedy=remedy)
         return replace(result, refused=(*result.refused, refused))
@@ -237,10 +237,10 @@ def render_override(name: str, wanted: ServicePlan) -> str:
     return "\n".join(render_block(model, step=2, listed=2)) + "\n"
 
 
-def _override(name: str, service: object, image: ImageFacts, plan: MountPlan, *, stack: bool) -> str:
+def _override(name: str, service: object, image: ImageFacts, plan: MountPlan, engine: str, *, stack: bool) -> str:
     """Return the override for a service; nothing where it can't even be told what that would be."""
     try:
-        line = _line(service if isinstance(service, dict) else {}, stack=stack)
+        line = _line(name, service if isinstance(service, dict) else {}, engine, stack=stack)
         wanted = plan_service(line, image, plan, stack=stack)
     except UsageError:
         return ""
@@ -317,9 +317,9 @@ def _image(planned: Planned) -> ImageFacts:
     return ImageFacts(reference=planned.plan.key.image, entries=entries)
 
 
-def _line(service: Mapped, *, stack: bool = False) -> RunLine:
+def _line(name: str, service: Mapped, engine: str, *, stack: bool = False) -> RunLine:
     """Return the run line that a service comes to, as far as a plan depends on it; Swarm mounts no `tmpfs:`."""
-    words = ["docker", "run"]
+    words = [engine, "run", f"--name={name}"]
     for key, flag in _RUN_OPTIONS.items():
         if service.get(key) is not None:
             words.append(f"--{flag}={service[key]}")

@@ -105,7 +105,7 @@ class ComposeGroup:
             route = ("services", name)
             document = self._document_of(route)
             planned.append(Planned(document=document, route=route, container=name, plan=member.plan, image=image))
-        return patch(self.file.text, planned)
+        return patch(self.file.text, planned, engine=self.program.engine)
 
     def as_patched(self, patched: Patched) -> Group:
         """Return the project that the patched file describes, to be run as it stands."""

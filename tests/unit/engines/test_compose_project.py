@@ -193,6 +193,6 @@ def test_a_plan_adds_to_what_a_service_mounts() -> None:
     assert web["read_only"] is True
     assert web["tmpfs"] == ["/tmp", "/run:noexec,nosuid,nodev,size=1m,mode=0755"]
     assert [volume["target"] for volume in web["volumes"]] == ["/d", "/cache", "/odd"]
-    assert model["volumes"]["web-odd"]["driver_opts"] == {
+    assert model["volumes"]["planned-web-web-odd"]["driver_opts"] == {
         "type": "tmpfs", "device": "tmpfs", "o": "noexec,nosuid,nodev,mode=1777",
     }  # fmt: skip
