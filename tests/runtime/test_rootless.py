@@ -62,7 +62,7 @@ class Person:
     def environment(self) -> dict[str, str]:
         return {
             "HOME": str(self.home), "PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200",
-            "PYTHONPATH": f"{self.tools}/source:{self.tools}/site",
+            "PYTHONPATH": f"{self.tools}/source:{self.tools}/site", "LD_LIBRARY_PATH": f"{self.tools}/python/lib",
         }  # fmt: skip
 
     def lithify(self, *words: object, before: str = "", **environment: str) -> Done:

@@ -1,5 +1,6 @@
 """How the users of a container's user namespace are numbered on the host: Docker's userns-remap, Podman's --userns."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,12 @@ class IdMap:
     @classmethod
     def read(cls, pid: int) -> "IdMap":
         """Return the map of the namespace that `pid` is in, as seen from ours; none where it can't be read."""
+        try:
+            same = os.stat(f"/proc/{pid}/ns/user").st_ino == os.stat("/proc/self/ns/user").st_ino
+        except OSError:
+            same = False
+        if same:  # a namespace's own map is shown to itself as its parent sees it (user_namespaces(7))
+            return cls()
         return cls(_read(pid, "uid_map"), _read(pid, "gid_map"))
 
     @property
