@@ -1,8 +1,9 @@
 """Joins sources and rules: what came of one input, with exemptions applied, as values and as bytes."""
 
+from __future__ import annotations
+
 import marshal
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from lithify.model.finding import (
     ContainerVerdict,
@@ -25,6 +26,10 @@ from lithify.report.text import render_result
 from lithify.rules import CHECKED, NOTICED, RuleModule
 from lithify.rules.base import effective
 from lithify.sources.base import Reading
+
+TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
+if TYPE_CHECKING:
+    from typing import Any
 
 _FOREIGN: tuple[RuleModule, ...] = tuple(foreign_rules({module.RULE.name for module in (*CHECKED, *NOTICED)}))
 

@@ -1,11 +1,18 @@
 """What a rule is, and what several of them ask."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import Protocol
 
 from lithify.model.finding import Finding, Rule, State
 from lithify.model.location import Route
 from lithify.model.workload import Container, VolumeMount, Workload
+
+TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 
 class RuleModule(Protocol):
@@ -15,7 +22,6 @@ class RuleModule(Protocol):
 
     def check(self, workload: Workload) -> Iterator[Finding]:
         """Yield what is wrong with `workload`."""
-        ...
 
 
 _FIELDS: dict[str, dict[str, Route]] = {

@@ -1,13 +1,15 @@
 """Finds the files to examine, reads them, and says what kind of description each holds."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from lithify.errors import NothingToExamine
 from lithify.sources.base import KUSTOMIZATIONS, MAX_BYTES, Reading, nowhere, read_bytes
 
+TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:
     from lithify.sources.ignore import IgnoreFile
 
@@ -111,7 +113,7 @@ def _patches(folder: str) -> Iterable[str]:
     return patch_files(data)
 
 
-def _above(root: str) -> list["IgnoreFile"]:
+def _above(root: str) -> list[IgnoreFile]:
     """Return the ignore files between the working tree's top and `root`, if `root` lies in one."""
     from lithify.sources.ignore import read_ignore_file
 
