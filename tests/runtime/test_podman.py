@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 import subprocess
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -126,3 +126,17 @@ def test_users_of_a_mapped_namespace_are_the_containers(podman_image: str) -> No
         assert write_as(pid, PurePosixPath("/srv/data"), 1002, 5) == "EACCES"
     finally:
         container.remove()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="layers are read as root")
+def test_what_podman_itself_writes_is_no_write_of_the_program(static_rootfs: Path) -> None:
+    """An image without `/etc` gets a group file and directories for Podman's own files."""
+    name = f"localhost/lithify-test-static:{os.getpid()}"
+    with subprocess.Popen(["tar", "-C", static_rootfs, "-c", "."], stdout=subprocess.PIPE) as tar:
+        words = ["podman", "import", "--change", "USER 65532:65532", "-", name]
+        subprocess.run(words, stdin=tar.stdout, check=True, capture_output=True, timeout=60)
+    try:
+        trials = Trials(engine=PodmanEngine(), target=target_of(name, command="/probe wait"), exercise=Exercise())
+        assert learn(trials).write_set.writes == ()
+    finally:
+        subprocess.run(["podman", "rmi", "--force", name], check=True, capture_output=True, timeout=60)

@@ -23,6 +23,7 @@ from lithify.model.mount import Mount
 _ENTRIES = 50_000
 """Entries below a place after which it does not matter how many more there are."""
 _NAMED = 64
+_DATABASES = frozenset({PurePosixPath("/etc/passwd"), PurePosixPath("/etc/group")})
 _SHELL = PurePosixPath("/bin/sh")
 
 
@@ -85,7 +86,18 @@ class PodmanEngine(CliEngine):
             return None
         points = frozenset(PurePosixPath(str(mount.get("Destination", "/"))) for mount in known.get("Mounts") or [])
         tmpfs = frozenset(map(PurePosixPath, (known.get("HostConfig") or {}).get("Tmpfs") or {}))
-        return UpperLayer(upper=upper, lowers=lowers, noise=NOISE | points | tmpfs)
+        return _without_users(UpperLayer(upper=upper, lowers=lowers, noise=NOISE | points | tmpfs))
+
+    def layer_of(self, known: Mapping[str, Any], pid: int | None) -> UpperLayer | None:
+        """Return the layers of a container, what Podman writes into them left out."""
+        layer = super().layer_of(known, pid)
+        return _without_users(layer) if layer is not None else None
+
+
+def _without_users(layer: UpperLayer) -> UpperLayer:
+    """Return the layer, the user databases that the image lacks being noise: Podman writes them for whom it runs."""
+    lacking = {path for path in _DATABASES if not any(os.path.lexists(f"{lower}{path}") for lower in layer.lowers)}
+    return replace(layer, noise=layer.noise | lacking)
 
 
 @contextmanager

@@ -135,6 +135,8 @@ class LiveNames:
         With `layer`, what its engine makes there itself is left out.
         """
         noise = layer.noise if layer is not None else frozenset()
+        # where the image lacks a directory that an engine's file lies in, the engine makes that too
+        noise |= {parent for path in noise for parent in path.parents}
         with self._lock:
             self._drain()
             found = [
