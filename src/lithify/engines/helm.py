@@ -1,9 +1,10 @@
 """Asks Helm what a chart comes to. Nothing is fetched, and no cluster is asked."""
 
+import json
 import os
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +14,8 @@ from lithify.model.path import printable
 
 _LIMIT = 64 << 20
 _MAX_FILE = 4 << 20
+_SHOWN = "templates/lithify-effective-values.yaml"
+_SHOW_VALUES = "values: {{ .Values | toJson | toJson }}\n"
 RELEASE = "release"
 """What the release is called where the user does not say; names in a patch hold for every release."""
 
@@ -47,8 +50,6 @@ class Chart:
 
     def render(self, overlay: Mapping[str, Any] | None = None, *, release: str = "", more: Sequence[str] = ()) -> bytes:
         """Return the manifests, `overlay` over the user's values; EngineRefused with Helm's words where it fails."""
-        import json
-
         command = [self.program, "template", release or self.release, self.folder]
         command += [word for path in self.values for word in ("--values", path)]
         command += ["--namespace", self.namespace] if self.namespace else []
@@ -72,16 +73,27 @@ class Chart:
             if "/templates/" in f"/{name}" and name.endswith((".yaml", ".yml", ".tpl", ".txt", ".json"))
         )
 
-    def defaults(self) -> dict[str, bytes]:
-        """Return the values files that the chart carries: its own by the name "", a subchart's by its own name."""
-        found: dict[str, bytes] = {}
-        for name, data in self._files().items():
-            parts = name.split("/")
-            if parts == ["values.yaml"]:
-                found[""] = data
-            elif len(parts) == 3 and parts[0] == "charts" and parts[2] == "values.yaml":
-                found[parts[1]] = data
-        return found
+    def effective_values(self) -> dict[str, Any]:
+        """Return the values that the templates see: defaults, subcharts' and the user's, merged by Helm itself.
+
+        A copy of the chart gets a template that prints them.
+        """
+        import shutil
+        import tempfile
+
+        with tempfile.TemporaryDirectory(prefix="lithify-helm-") as folder:
+            copied = os.path.join(folder, "chart")
+            try:
+                shutil.copytree(self.folder, copied, symlinks=True)
+                os.makedirs(os.path.join(copied, "templates"), exist_ok=True)
+                with open(os.path.join(copied, _SHOWN), "w", encoding="utf-8") as file:
+                    file.write(_SHOW_VALUES)
+            except (OSError, shutil.Error) as error:
+                raise InvalidInput(f"can't copy {printable(self.folder)}: {error}", hint="may you read it?") from error
+            shown = replace(self, folder=copied).render(more=("--show-only", _SHOWN))
+        line = next(line for line in shown.splitlines() if line.startswith(b"values: "))
+        values = json.loads(json.loads(line.removeprefix(b"values: ")))
+        return values if isinstance(values, dict) else {}
 
     def _files(self) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
@@ -92,7 +104,7 @@ class Chart:
                 inside = os.path.relpath(path, self.folder)
                 if inside.startswith("charts/") and name.endswith((".tgz", ".tar.gz")):
                     found.update(_packed(path))
-                elif inside.endswith("values.yaml") or "templates" in inside.split("/"):
+                elif "templates" in inside.split("/"):
                     found[inside] = _read(path)
         return found
 
@@ -106,16 +118,12 @@ def _read(path: str) -> bytes:
 
 
 def _packed(path: str) -> dict[str, bytes]:
-    """Return templates and values of a packed subchart; nothing is unpacked to disk."""
+    """Return the templates of a packed subchart; nothing is unpacked to disk."""
     found = {}
     try:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
-                if (
-                    member.isreg()
-                    and member.size <= _MAX_FILE
-                    and ("/templates/" in member.name or member.name.endswith("values.yaml"))
-                ):
+                if member.isreg() and member.size <= _MAX_FILE and "/templates/" in member.name:
                     opened = archive.extractfile(member)
                     found[f"charts/{member.name}"] = opened.read() if opened else b""
     except (OSError, tarfile.TarError):

@@ -22,7 +22,7 @@ from lithify.errors import EngineRefused, EngineUnreachable, LithifyError
 from lithify.model.location import Route
 from lithify.model.patch import Change, Patched, PatchedFile, PatchedFiles, Refused
 from lithify.patch.difference import normal, patch_of, strategic_patch
-from lithify.patch.pods import Need, ObjectId, Place, id_of, needs, pods_of, read_objects
+from lithify.patch.pods import Need, ObjectId, Place, id_of, needs, pods_of, read_objects, twins
 from lithify.patch.values import Value, Values, get
 
 _HOOK = "helm.sh/hook"
@@ -74,6 +74,8 @@ class _ChartPatch:
     def run(self) -> PatchedFiles:
         if not self.wanted:
             return PatchedFiles(refused=self.after.refused, notes=self.after.notes, manifests=self.after.text)
+        if alike := twins(self.old):
+            return self._refuse_twins(alike)
         overlay, said, values = self._by_values() if self.options.values else ({}, [], None)
         rendered = self.chart.render(overlay) if overlay else None
         objects = read_objects(rendered) if rendered else self.old
@@ -113,6 +115,13 @@ class _ChartPatch:
             return b""
         hooks = "".join(f"\n---\n{render_json(item)}" for item in objects if _is_hook(item))
         return patched + hooks.encode() if patched else rendered or b""
+
+    def _refuse_twins(self, alike: Sequence[ObjectId]) -> PatchedFiles:
+        kind, _, name = alike[0]
+        reason = f"the chart renders several objects of kind {kind} with the same name ({name or 'none'})"
+        containers = dict.fromkeys(str(need.place) for need in self.wanted if need.place.container)
+        refused = (Refused(container=one, reason=reason, remedy="give each a name") for one in containers)
+        return PatchedFiles(refused=(*self.after.refused, *refused), notes=self.after.notes)
 
     # values
 

@@ -79,6 +79,12 @@ def pods_of(value: Any, route: Route = ()) -> Iterator[tuple[Route, dict[str, An
             yield from pods_of(item, (*route, index))
 
 
+def twins(objects: list[dict[str, Any]]) -> list[ObjectId]:
+    """Return what several objects with pods are called: by name they can't be told apart."""
+    found = [id_of(item) for item in objects if any(pods_of(item))]
+    return [name for name in dict.fromkeys(found) if found.count(name) > 1]
+
+
 def places(objects: list[dict[str, Any]]) -> dict[Place, dict[str, Any]]:
     """Return the fields of every pod and every container, each by its place; a pod's without its containers."""
     found: dict[Place, dict[str, Any]] = {}

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from lithify.documents.emit import render_block
-from lithify.documents.yaml import Document, read_documents, to_python
 from lithify.engines.helm import Chart
 from lithify.errors import EngineRefused, InvalidInput
 from lithify.model.location import Key, Route
@@ -27,6 +26,12 @@ _FIELDS = {
     "securityContext": re.compile(r"security_?context$", re.IGNORECASE),
 }
 _FLAG = re.compile(r"read_?only_?root(_?file_?system|_?fs)?$", re.IGNORECASE)
+_NO_SCOPE = re.compile(
+    r"(\w*labels|\w*annotations|node_?selector|resources|limits|requests|\w*affinity|tolerations|\w*selector|data|"
+    r"string_?data|ports?|rules|capabilities|headers|hosts|tls)",
+    re.IGNORECASE,
+)
+"""Mappings that hold names of their user's own, or fields of something else: no value of a container is below them."""
 _NAMES = re.compile(r"\.([A-Za-z_][A-Za-z0-9_]*)")
 _INDEXED = re.compile(r"\bindex [^}|]*?\"([A-Za-z0-9_]+)\"")
 _ITEM_NAMES = {"volumeMounts": "name", "volumes": "name", "env": "name", "initContainers": "name"}
@@ -62,7 +67,7 @@ class Values:
 
     def __init__(self, chart: Chart) -> None:
         self.chart = chart
-        self.effective = effective_values(chart)
+        self.effective = chart.effective_values()
         self._renders = 0
 
     def reached(self, wanted: Sequence[Need]) -> list[Value]:
@@ -146,23 +151,6 @@ class Values:
             held[route[-1]] = copy.deepcopy(value)
 
 
-def effective_values(chart: Chart) -> dict[str, Any]:
-    """Return what the chart's own values and the user's come to, as Helm merges them."""
-    defaults = chart.defaults()
-    result: dict[str, Any] = {}
-    for name, data in defaults.items():
-        if name:
-            result[name] = _read(data)
-    _merge(result, _read(defaults.get("", b"")))
-    for path in chart.values:
-        try:
-            with open(path, "rb") as file:
-                _merge(result, _read(file.read(4 << 20)))
-        except OSError as error:
-            raise InvalidInput(f"can't read {path}: {error.strerror}") from error
-    return result
-
-
 def get(values: Any, route: Route) -> Any:
     """Return what stands at a route; None where nothing does."""
     for key in route:
@@ -173,13 +161,6 @@ def get(values: Any, route: Route) -> Any:
         else:
             return None
     return values
-
-
-def _read(data: bytes) -> dict[str, Any]:
-    for document in read_documents(data):
-        value = to_python(document.root) if isinstance(document, Document) else None
-        return value if isinstance(value, dict) else {}
-    return {}
 
 
 def _merge(into: dict[str, Any], over: Mapping[str, Any]) -> None:
@@ -203,7 +184,11 @@ def _maps(values: Any, route: Route = ()) -> Iterator[tuple[Route, dict[str, Any
         elif isinstance(value, list):
             items = list(enumerate(value))
         if len(here) < _MAX_DEPTH:
-            queue += [((*here, key), item) for key, item in items if isinstance(item, dict | list)]
+            queue += [
+                ((*here, key), item)
+                for key, item in items
+                if isinstance(item, dict | list) and not _NO_SCOPE.fullmatch(str(key))
+            ]
 
 
 def _field_of(name: str) -> str:

@@ -119,7 +119,7 @@ def test_a_chart_with_values_for_everything_gets_a_values_file_alone(tmp_path: P
     assert (
         patched.files[0].after.decode().splitlines()[2:]
         == (
-            "extraVolumes:\n  - name: settings\n    configMap:\n      name: settings\n"
+            "extraVolumes:\n  - configMap:\n      name: settings\n    name: settings\n"
             "  - name: lithify-web-tmp\n    emptyDir:\n      sizeLimit: 64Mi\n"
             "  - name: lithify-metrics-tmp\n    emptyDir:\n      sizeLimit: 64Mi\n"
             "initContainers:\n  - name: seed\n    image: example.org/web:1\n"
@@ -174,6 +174,30 @@ def test_lists_in_the_users_values_are_added_to(tmp_path: Path) -> None:
     )
     write(patched)
     assert not needs(read_objects(ours.render()), read_objects(hardened(before).text))
+
+
+def test_a_subchart_is_reached_by_its_alias_packed_or_not(tmp_path: Path) -> None:
+    ours = chart("components", tmp_path)
+    folder = Path(ours.folder)
+    with open(folder / "Chart.yaml", "a") as file:
+        file.write("dependencies:\n  - {name: cache, version: 0.1.0, alias: store}\n")
+    subprocess.run([program("helm"), "package", "charts/cache", "-d", "charts"], cwd=folder, check=True, timeout=30)
+    shutil.rmtree(folder / "charts" / "cache")
+    before = ours.render()
+    patched = helm.patch(ours, before, hardened(before))
+    values = next(file.after for file in patched.files if file.path.endswith("values.yaml"))
+    assert b"store:\n  readOnlyRootFs: true\n" in values
+
+
+def test_objects_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    ours = chart("closed", tmp_path)
+    job = "apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: a-}\n"
+    job += "spec: {template: {spec: {containers: [{name: a}]}}}\n"
+    (Path(ours.folder) / "templates" / "twins.yaml").write_text(f"{job}---\n{job}")
+    before = ours.render()
+    patched = helm.patch(ours, before, hardened(before))
+    assert not patched.files
+    assert "same name" in patched.refused[0].reason
 
 
 def test_a_hook_that_no_value_reaches_is_refused_with_its_patch(tmp_path: Path) -> None:
