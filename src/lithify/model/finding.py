@@ -139,7 +139,7 @@ class ContainerVerdict:
 class Finding:
     """One thing that is not as it should be, where, in which container, and what would help."""
 
-    __slots__ = ("container", "exemption", "fix", "location", "message", "object", "rule", "severity")
+    __slots__ = ("also", "container", "exemption", "fix", "location", "message", "object", "rule", "severity")
 
     def __init__(
         self,
@@ -158,6 +158,8 @@ class Finding:
         self.location = location
         self.object = object_name
         self.container = container
+        self.also: tuple[ContainerVerdict, ...] = ()
+        """Further containers that it is said of once for all: the same one in other pods of one object."""
         self.fix = fix
         self.exemption = exemption
         """Why it is accepted; it then counts towards no exit code."""

@@ -112,7 +112,7 @@ class _Group:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._findings: dict[tuple[Any, ...], tuple[Finding, list[str]]] = {}
+        self._findings: dict[tuple[Any, ...], _Told] = {}
         self._containers: list[ContainerVerdict] = []
         self._skipped: dict[str, Skipped] = {}
         self._pods: list[str] = []
@@ -130,7 +130,7 @@ class _Group:
             container = finding.container
             place = (container.list_name, container.name) if container is not None else ()
             key = (finding.rule, finding.severity, finding.message, place, finding.exemption is None)
-            self._findings.setdefault(key, (finding, []))[1].append(pod)
+            self._findings.setdefault(key, _Told(finding)).add(pod, container)
 
     def result(self) -> FileResult:
         """Return what came of all of them."""
@@ -138,14 +138,31 @@ class _Group:
         result.documents = self._documents
         result.containers = self._containers
         result.skipped = list(self._skipped.values())
-        result.findings = [self._told(finding, pods) for finding, pods in self._findings.values()]
+        result.findings = [told.finding_in(len(self._pods)) for told in self._findings.values()]
         return result
 
-    def _told(self, finding: Finding, pods: list[str]) -> Finding:
-        holding = list(dict.fromkeys(pods))
-        if len(self._pods) > 1 and len(holding) == len(self._pods):
-            finding.message += f" (all {len(holding)} pods)"
-        elif len(self._pods) > 1:
+
+class _Told:
+    """A finding, and the pods that it holds for."""
+
+    def __init__(self, finding: Finding) -> None:
+        self._finding = finding
+        self._pods: dict[str, None] = {}
+        self._also: list[ContainerVerdict] = []
+
+    def add(self, pod: str, container: Any) -> None:
+        """Note one more pod, and its container where the finding is on one."""
+        self._pods[pod] = None
+        if isinstance(container, ContainerVerdict) and container is not self._finding.container:
+            self._also.append(container)
+
+    def finding_in(self, pods: int) -> Finding:
+        """Return the finding, which says in how many of its object's `pods` it holds."""
+        finding, holding = self._finding, list(self._pods)
+        finding.also = tuple(self._also)
+        if 1 < pods == len(holding):
+            finding.message += f" (all {pods} pods)"
+        elif pods > 1:
             more = ", ..." if len(holding) > 3 else ""
-            finding.message += f" ({len(holding)} of {len(self._pods)} pods: {', '.join(holding[:3])}{more})"
+            finding.message += f" ({len(holding)} of {pods} pods: {', '.join(holding[:3])}{more})"
         return finding

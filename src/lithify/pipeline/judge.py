@@ -200,7 +200,7 @@ def pack(result: FileResult) -> bytes:
     findings = [
         (
             f.rule, int(f.severity), f.message, _pack_place(result.path, f.location), named(f.object),
-            -1 if f.container is None else indexes[id(f.container)],
+            () if f.container is None else (indexes[id(f.container)], *(indexes[id(one)] for one in f.also)),
             None if f.fix is None else (f.fix.text, f.fix.route, f.fix.value, f.fix.safe),
             None if f.exemption is None else _pack_exemption(f.exemption),
         )
@@ -255,19 +255,20 @@ def _load(result: FileResult, whole: bytes) -> None:
                 injected=injected,
             )
         )
-    for rule, severity, message, place, name, container, fix, exemption in findings:
-        result.findings.append(
-            Finding(
-                rule,
-                _SEVERITIES[severity],
-                message,
-                _unpack_place(path, place),
-                objects[name] if name >= 0 else None,
-                result.containers[container] if container >= 0 else None,
-                Fix(fix[0], fix[1], fix[2], safe=fix[3]) if fix else None,
-                _unpack_exemption(exemption) if exemption else None,
-            )
+    for rule, severity, message, place, name, held, fix, exemption in findings:
+        holding = [result.containers[index] for index in held]
+        finding = Finding(
+            rule,
+            _SEVERITIES[severity],
+            message,
+            _unpack_place(path, place),
+            objects[name] if name >= 0 else None,
+            holding[0] if holding else None,
+            Fix(fix[0], fix[1], fix[2], safe=fix[3]) if fix else None,
+            _unpack_exemption(exemption) if exemption else None,
         )
+        finding.also = tuple(holding[1:])
+        result.findings.append(finding)
     result.skipped = [Skipped(_unpack_place(path, place), reason) for place, reason in skipped]
 
 

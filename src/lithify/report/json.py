@@ -148,6 +148,7 @@ def finding_value(finding: Finding) -> dict[str, Any]:
         **place_value(finding.location),
         **object_value(finding),
         "container": None,
+        "also": [one.location.document for one in finding.also],
         "fix": None,
         "exemption": None,
         "fingerprint": finding.fingerprint,
@@ -243,7 +244,7 @@ def _parse_results(document: dict[str, Any]) -> list[FileResult]:
     known: dict[tuple[Any, ...], ContainerVerdict] = {}
     for value in document["containers"]:
         container = _parse_container(value)
-        known[_container_key(value)] = container
+        known[_container_key(value)] = known[_pod_key(value, value["document"])] = container
         of(value).containers.append(container)
     for value in document["findings"]:
         finding = Finding(
@@ -254,6 +255,7 @@ def _parse_results(document: dict[str, Any]) -> list[FileResult]:
             _parse_object(value) if value["kind"] is not None else None,
             known[_container_key(value)] if value["container"] else None,
         )
+        finding.also = tuple(known[_pod_key(value, number)] for number in value.get("also", ()))
         fix, exemption = value["fix"], value["exemption"]
         if fix:
             finding.fix = Fix(fix["text"], tuple(fix["route"]), fix["value"], safe=fix["safe"])
@@ -278,6 +280,10 @@ def _container_key(value: dict[str, Any]) -> tuple[Any, ...]:
     container = value["container"]
     named = (value["kind"], value["namespace"], value["name"], value["document"])
     return value["file"], *named, container["list"], container["index"], container["name"]
+
+
+def _pod_key(value: dict[str, Any], document: int) -> tuple[Any, ...]:
+    return value["file"], document, value["container"]["list"], value["container"]["name"]
 
 
 def _parse_edit(value: dict[str, Any]) -> Edit:

@@ -30,7 +30,8 @@ def _suite(result: FileResult) -> str:
 def _cases(result: FileResult) -> Iterator[str]:
     of_container: dict[int, list[Finding]] = {}
     for finding in result.findings:
-        of_container.setdefault(id(finding.container) if finding.container is not None else 0, []).append(finding)
+        for container in (finding.container, *finding.also):
+            of_container.setdefault(id(container) if container is not None else 0, []).append(finding)
     for container in result.containers:
         name = f"{container.object}/{container.list_name}/{container.name or container.index}"
         yield _case(result.path, name, container.location.line, of_container.get(id(container), []))

@@ -18,7 +18,7 @@ def render(report: Report, write: Write) -> None:
     stamp = {"seconds": calendar.timegm(time.strptime(report.today, "%Y-%m-%d")), "nanos": 0}
     by_namespace: dict[str, list[dict[str, Any]]] = {}
     for result in report.results():
-        found = {id(finding.container) for finding in result.findings if finding.container is not None}
+        found = {id(one) for finding in result.findings for one in (finding.container, *finding.also)}
         for finding in result.findings:
             namespace = finding.object.namespace if finding.object is not None else ""
             by_namespace.setdefault(namespace, []).append(_failed(finding, stamp))

@@ -5,9 +5,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import jsonschema
 import pytest
 from tests.fake_apiserver import Reply, refused, serving, write_config
 
@@ -73,6 +76,13 @@ def as_json(report: Report) -> dict[str, Any]:
     return found
 
 
+def rendered(name: str, report: Report) -> str:
+    parts: list[str] = []
+    import_module(f"lithify.report.{name}").render(report, parts.append)
+    return "".join(parts)
+
+
+SCHEMA = Path(__file__).parents[3] / "docs" / "schemas" / "audit-report-v1.json"
 SETS = "/apis/apps/v1/namespaces/shop/replicasets"
 
 
@@ -93,6 +103,22 @@ def test_owners_are_followed_to_a_custom_resource(tmp_path: Path) -> None:
     (finding,) = report["findings"]
     assert finding["message"] == "container 'app' can write to its root filesystem (all 3 pods)"
     assert len(report["containers"]) == 3
+    assert [finding["document"], *finding["also"]] == [c["document"] for c in report["containers"]]
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_no_pod_of_an_object_passes_where_one_fails(tmp_path: Path, merged: bool) -> None:
+    """What is said once for all pods counts for each of them, also after a merge of reports."""
+    objects = {f"{SETS}/web-1": owner("ReplicaSet", "web-1", "app")}
+    pods = [pod(f"web-1-{n}", flag=n == 2, metadata=owned("ReplicaSet", "web-1")) for n in range(3)]
+    report = audited(tmp_path, cluster_of(pods, objects), rules=["writable-root-filesystem"])
+    if merged:
+        report = report_json.parse_reports([json.dumps(as_json(report))])
+    cases = ElementTree.fromstring(rendered("junit", report)).iter("testcase")
+    assert [case.find("failure") is not None for case in cases] == [True, True, False]
+    (policy,) = json.loads(rendered("policyreport", report))["items"]
+    assert policy["summary"] == {"pass": 1, "fail": 1, "warn": 0, "error": 0, "skip": 0}
+    jsonschema.validate(as_json(report), json.loads(SCHEMA.read_text()))
 
 
 def test_an_owner_that_may_not_be_read_ends_the_way_and_says_so(tmp_path: Path) -> None:
