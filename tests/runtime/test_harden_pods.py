@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
-from tests.runtime.hardening import Done, Images, Lithify, until
+from tests.runtime.hardening import Daemon, Done, Images, Lithify, until
 
 from lithify.model.group import GroupHardening, Member
 from lithify.report.wire import parse, schema
@@ -222,8 +224,7 @@ def test_a_pid_file_that_is_in_the_way(lithify: Lithify, images: Images, tmp_pat
     assert container["command"][-1] == "/usr/local/bin/app"
 
 
-def test_an_image_without_a_shell(lithify: Lithify, static_rootfs: Path, tmp_path: Path) -> None:
-    text = """\
+PROBE = """\
 apiVersion: v1
 kind: Pod
 metadata: {name: probe}
@@ -231,18 +232,34 @@ spec:
   containers:
   - name: app
     image: probe:1
-    command: [/probe, serve, "8080", /state]
-    ports: [{containerPort: 8080}]
+    command: [/probe, serve, "8080", /state/data]
     readinessProbe: {tcpSocket: {port: 8080}}
 """
+
+
+def test_an_image_without_a_shell(lithify: Lithify, static_rootfs: Path, lean_rootfs: Path, tmp_path: Path) -> None:
+    """What the image has in a place comes back by another image's shell, as the run of the patched file shows."""
     root = tmp_path / "root"
-    (root / "run").mkdir(parents=True)
+    (root / "state").mkdir(parents=True)
+    (root / "state" / "data").write_text("seed")
     (root / "probe").write_bytes((static_rootfs / "probe").read_bytes())
     (root / "probe").chmod(0o755)
-    file = manifest(tmp_path / "probe.yaml", text.replace("/state", "/run/state"))
-    result = group(lithify.run("harden", file, "--image", f"probe:1={root}", *JSON))
+    file = manifest(tmp_path / "probe.yaml", PROBE)
+    decided = ("--image", f"probe:1={root}", "--state", "/state=ephemeral")
+    copier = ("--image", f"tools:1={lean_rootfs}", "--copier", "tools:1", "--kubernetes-version", "1.36")
+    result = group(lithify.run("harden", file, *decided, *copier, *JSON))
     assert trouble(result) == []
-    assert list(places(result.members[0])) == ["/run"]
+    assert list(places(result.members[0])) == ["/state"]
+    spec = yaml.safe_load(result.text)["spec"]
+    assert [volume["image"]["reference"] for volume in spec["volumes"] if "image" in volume] == ["probe:1"]
+    assert [container["image"] for container in spec["initContainers"]] == ["tools:1"]
+
+    without = group(lithify.run("harden", file, *decided, *JSON))
+    (refused,) = without.refused
+    assert (refused.container, "the image has no shell" in refused.reason) == ("app", True)
+    assert "--copier" in refused.remedy
+    assert not without.proved
+    assert without.diff == ""
 
 
 def test_a_member_that_is_broken_does_not_hide_the_other(lithify: Lithify, images: Images, tmp_path: Path) -> None:
@@ -316,6 +333,59 @@ spec:
     )
     found = group(lithify.run("harden", file, *image, "--with", tmp_path / "more", *JSON))
     assert trouble(found) == []
+
+
+@pytest.fixture
+def docker(own_docker: Daemon, lithify: Lithify, lean_rootfs: Path) -> Iterator[Daemon]:
+    """A Docker of the tests' own with an image `small:1`; what is in it is counted before and after."""
+    with subprocess.Popen(["tar", "-C", lean_rootfs, "-c", "."], stdout=subprocess.PIPE) as archive:
+        own_docker.ask_with(archive.stdout, "import", "-", "small:1")
+    lithify.environment, lithify.enter = {"DOCKER_HOST": own_docker.host}, own_docker.enter
+    before = own_docker.everything()
+    yield own_docker
+    assert own_docker.everything() == before
+
+
+ON_DOCKER = f"""\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: two}}
+spec:
+  template:
+    spec:
+      securityContext: {{runAsUser: 1000, fsGroup: 2000}}
+      containers:
+      - name: app
+        image: small:1
+        command: {script(f"until test -s /shared/beat; do sleep 0.1; done; date > /var/tmp/x || exit 1; {STAY}")}
+        readinessProbe: {{exec: {{command: [test, -s, /var/tmp/x]}}}}
+        volumeMounts: [{{name: shared, mountPath: /shared}}]
+      - name: beat
+        image: small:1
+        command: {script(f"date > /shared/beat; {STAY}")}
+        volumeMounts: [{{name: shared, mountPath: /shared}}]
+      volumes: [{{name: shared, emptyDir: {{medium: Memory, sizeLimit: 1Mi}}}}]
+"""
+
+
+def test_on_docker(docker: Daemon, lithify: Lithify, tmp_path: Path) -> None:
+    file = manifest(tmp_path / "two.yaml", ON_DOCKER)
+    result = group(lithify.run("harden", file, "--container", "app", *JSON))
+    assert trouble(result) == []
+    assert result.engine == "pod on docker"
+    assert list(places(result.members[0])) == ["/var/tmp"]
+    (container, other) = yaml.safe_load(result.text)["spec"]["template"]["spec"]["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert other == yaml.safe_load(ON_DOCKER)["spec"]["template"]["spec"]["containers"][1]
+
+
+def test_ctrl_c_on_docker_leaves_nothing(docker: Daemon, lithify: Lithify, tmp_path: Path) -> None:
+    file = manifest(tmp_path / "two.yaml", ON_DOCKER)
+    terminal = lithify.terminal("harden", file, "--container", "app", "--for", "30s")
+    terminal.until("learning")
+    until(lambda: docker.ask("ps", "--quiet").count("\n") == 2, 30)
+    terminal.press_ctrl_c()
+    assert terminal.end().code == 130
 
 
 SLOW = """\

@@ -12,7 +12,7 @@ from lithify.engines.base import Engine
 from lithify.errors import TargetBroken
 from lithify.model.group import GroupFile, GroupHardening, Member, MemberPlan
 from lithify.model.hardening import Hardening
-from lithify.model.patch import Patched, PatchedFile, unified_diff
+from lithify.model.patch import Patched, PatchedFile, Refused, unified_diff
 from lithify.model.run import Exercise, Target
 from lithify.model.verdict import Verdict
 from lithify.model.writes import WriteSet
@@ -68,6 +68,9 @@ class Flexible(Protocol):
 
     def try_otherwise(self, member: str, failed: Hardening) -> bool:
         """Change how the member's plan is written, now that it failed; False where there is nothing else to try."""
+
+    def unsaid(self) -> Mapping[str, Refused]:
+        """Return the plans, by member, that the file's kind can't say: a run of them could not even be tried."""
 
 
 @runtime_checkable
@@ -166,6 +169,11 @@ def _prove_as_it_stands(group: Group, member: Member, wishes: Wishes) -> Verdict
     )
 
 
+def _unsaid(group: Group, members: Sequence[Member]) -> tuple[Refused, ...]:
+    unsaid = group.unsaid() if isinstance(group, Flexible) else {}
+    return tuple(unsaid[member.name] for member in members if not member.planned and member.name in unsaid)
+
+
 def _result(group: Group, members: Sequence[Member], patched: Patched | None) -> GroupHardening:
     return GroupHardening(
         target=group.name,
@@ -174,7 +182,7 @@ def _result(group: Group, members: Sequence[Member], patched: Patched | None) ->
         diff=_diff(group, patched) if patched else "",
         files=tuple(map(_file, patched.files)) if patched else (),
         text=patched.text.decode("utf-8", "surrogateescape") if patched else "",
-        refused=patched.refused if patched else (),
+        refused=(*(patched.refused if patched else ()), *_unsaid(group, members)),
         notes=patched.notes if patched else (),
         cannot_show=group.cannot_show,
     )

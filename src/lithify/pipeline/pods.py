@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lithify.documents.yaml import Broken, read_documents, to_python
@@ -14,7 +14,7 @@ from lithify.model.group import MemberPlan
 from lithify.model.hardening import Hardening
 from lithify.model.location import Route
 from lithify.model.mount import MountPlan, PathClass
-from lithify.model.patch import Patched, Planned
+from lithify.model.patch import Patched, Planned, Refused
 from lithify.model.path import printable
 from lithify.model.pod import Pod, PodContainer, Role, VolumeKind
 from lithify.model.run import Exercise, Probe, Target, TargetKind
@@ -74,6 +74,8 @@ class PodGroup:
     host: Host | None = None
     stands: bool = False
     """It is run as its file has it."""
+    refused: dict[str, Refused] = field(default_factory=dict)
+    """Plans that no manifest can say, by member: the latest of each."""
     fresh: frozenset[str] = frozenset()
     """Containers whose run-time files have to go at each start: they did not bear to find those of the start before."""
 
@@ -156,6 +158,10 @@ class PodGroup:
         self.fresh |= {container.name}
         return True
 
+    def unsaid(self) -> Mapping[str, Refused]:
+        """Return the plans that no manifest can say, as far as one was tried."""
+        return self.refused
+
     # Members by name.
 
     def _all_members(self) -> list[str]:
@@ -189,6 +195,7 @@ class PodGroup:
         patched = self._patched(plain, tried, document=pod.document, below=("items", 0) if wrapped else ())
         if patched.refused:
             refused = patched.refused[0]
+            self.refused[refused.container] = refused
             raise EngineRefused(f"no manifest can say this plan: {refused.reason}", hint=refused.remedy)
         found = read_pods(self.path, patched.text, self._objects())
         same = [other.name for other in self.pods if other.document == pod.document].index(pod.name)

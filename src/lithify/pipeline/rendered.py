@@ -10,7 +10,7 @@ from lithify.engines.helm import RELEASE, Chart
 from lithify.errors import InvalidInput
 from lithify.model.group import MemberPlan
 from lithify.model.hardening import Hardening
-from lithify.model.patch import Patched, PatchedFiles
+from lithify.model.patch import Patched, PatchedFiles, Refused
 from lithify.model.path import printable
 from lithify.patch import helm, kustomize
 from lithify.patch.helm import ChartOptions
@@ -134,6 +134,10 @@ class RenderedGroup:
     def try_otherwise(self, member: str, failed: Hardening) -> bool:
         """Write the member's plan otherwise, where its pod knows how."""
         return self.inner.try_otherwise(member, failed)
+
+    def unsaid(self) -> Mapping[str, Refused]:
+        """Return the plans that no manifest can say."""
+        return self.inner.unsaid()
 
     def as_patched(self, patched: Patched) -> Group | None:
         """Return the pods that the patched folder comes to; None where that could not be tried."""
