@@ -17,7 +17,18 @@ from typing import Any
 
 from lithify.engines.attached import NOISE
 from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
-from lithify.engines.copies import Change, Copied, Json, Place, below, copies, needs_of, pin, stand_in
+from lithify.engines.copies import (
+    Change,
+    Copied,
+    Json,
+    Place,
+    below,
+    copies,
+    needs_of,
+    pin,
+    stand_in,
+    stand_in_for_templates,
+)
 from lithify.engines.kubernetes import POD
 from lithify.engines.mounts import MountPoint, read_mounts, root_overlay
 from lithify.engines.scratch import EVENT, Premises
@@ -52,7 +63,10 @@ CANNOT_SHOW = (
 """What every run in a scratch namespace leaves open."""
 
 Arrange = Callable[[MountPlan | None], Sequence[Json]]
-"""Takes a plan of the member to the objects as their file would have them then; None leaves the member as it is."""
+"""Takes a plan of the member to the objects as their file would have them then; None leaves the member as it is.
+
+EngineRefused where the file can't say it.
+"""
 
 
 @dataclass
@@ -118,7 +132,11 @@ class ClusterEngine:
         node = self.premises.node()
         # set even where a plan was refused by the patch: what runs then shows why
         read_only = None if self.as_it_stands else root is Root.READ_ONLY
-        objects = self.arrange(plan)
+        refused: EngineRefused | None = None
+        try:
+            objects = self.arrange(plan)
+        except EngineRefused as error:  # no manifest can say it: that run starts nothing, and tells why
+            refused, objects = error, self.arrange(None)
         places, member = self.place(objects)
         change = Change(read_only=read_only, idle=idle)
         copied = copies(objects, places, member, self.member, change)
@@ -131,14 +149,14 @@ class ClusterEngine:
                 for one in copied.support
                 if one.get("kind") == "PersistentVolumeClaim" and not self.premises.provides(one)
             }
-            _settle(copied, node, lacking, notes)
+            _settle(copied, node, lacking, self.premises, notes)
         except BaseException:
             with suppress(LithifyError):
                 self.premises.remove(namespace)
             raise
         notes = [*dict.fromkeys((*copied.notes, *notes))]
         run = _Run(self.premises, namespace, copied, self.member, member.label, tuple(notes))
-        return MemberContainer(run)
+        return MemberContainer(run, refused=refused)
 
     def storage(self) -> Path | None:
         """Return a directory on the filesystem that holds upper layers; known once a container has run."""
@@ -161,11 +179,13 @@ class ClusterEngine:
         return self.premises.sweep()
 
 
-def _settle(copied: Copied, node: str, lacking: set[str], notes: list[str]) -> None:
+def _settle(copied: Copied, node: str, lacking: set[str], premises: Premises, notes: list[str]) -> None:
     """Let every pod be on this node, and do without the storage that can't be had."""
-    for spec in [copied.template["spec"], *(_pod_of(other) for other, _ in copied.others)]:
+    for made in [copied.workload, *(other for other, _ in copied.others)]:
+        spec = _pod_of(made)
         pin(spec, node)
         stand_in(spec, lacking, notes)
+        stand_in_for_templates(made, spec, premises.provides, notes)
 
 
 def _pod_of(workload: Json) -> Json:
@@ -207,7 +227,7 @@ class _Run:
             self._await_ready(made, label)
         # A controller would only complain in an event: the pod itself is put before admission first.
         with self._refusals("its pod"):
-            cluster.create(self.copied.template, namespace, dry_run=True)
+            cluster.create(self.copied.template(), namespace, dry_run=True)
         self._submit(self.copied.workload)
 
     def _submit(self, made: Json) -> None:
@@ -290,8 +310,9 @@ class MemberContainer:
 
     engine = "cluster"
 
-    def __init__(self, run: _Run, *, before: str | None = None) -> None:
+    def __init__(self, run: _Run, *, before: str | None = None, refused: EngineRefused | None = None) -> None:
         self._run = run
+        self._refused = refused
         self._before = before
         """The uid of the pod that this one's replaces."""
         self._pod: Json | None = None
@@ -326,6 +347,8 @@ class MemberContainer:
 
     def start(self) -> None:
         """Have it run: apply the objects, replace the pod, or wait for the kubelet to start it again."""
+        if self._refused is not None:
+            raise self._refused
         old = self._process
         if self._pod is None and self._before is None:
             self._run.begin()

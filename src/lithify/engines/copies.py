@@ -5,7 +5,7 @@ that holds data, no autoscaler, ingress or cluster-wide object. What it lacks fo
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,9 +74,13 @@ class Copied:
     others: tuple[tuple[Json, str], ...]
     """Each with the label that selects its pods."""
     workload: Json
-    template: Json
-    """The member's pod, as its controller will make it."""
+    pod: Route
+    """The keys from the member's workload to its pod spec."""
     notes: tuple[str, ...]
+
+    def template(self) -> Json:
+        """Return the member's pod as its controller will make it, for admission to look at before."""
+        return _template(self.workload, self.pod)
 
 
 def copies(objects: Sequence[Json], places: Sequence[Place], member: Place, container: str, change: Change) -> Copied:
@@ -86,7 +90,7 @@ def copies(objects: Sequence[Json], places: Sequence[Place], member: Place, cont
     support: list[Json] = []
     others: list[tuple[Json, str]] = []
     workload: Json = {}
-    template: Json = {}
+    route: Route = ()
     for index, found in enumerate(objects):
         place = by_object.get(index)
         if place is None:
@@ -98,8 +102,7 @@ def copies(objects: Sequence[Json], places: Sequence[Place], member: Place, cont
         _prepare(made, pod, place, notes)
         if place.number == member.number:
             _change(pod, container, change)
-            workload, pod_route = _runnable(made, place.pod)
-            template = _template(workload, pod_route)
+            workload, route = _runnable(made, place.pod)
         elif made.get("kind") != "CronJob":
             others.append((made, place.label))
     assert workload, "the member's workload is one of the objects"
@@ -107,7 +110,7 @@ def copies(objects: Sequence[Json], places: Sequence[Place], member: Place, cont
         support=tuple(support),
         others=tuple(others),
         workload=workload,
-        template=template,
+        pod=route,
         notes=tuple(dict.fromkeys(notes)),
     )
 
@@ -173,10 +176,7 @@ def stand_in(pod: Json, claims: Iterable[str], notes: list[str]) -> None:
         if claim in wanted:
             volume.pop("persistentVolumeClaim")
             volume["emptyDir"] = {}
-            notes.append(
-                f"no storage could be provided for a copy of claim {printable(str(claim))}: an emptyDir stood in, "
-                "which doesn't outlive its pod"
-            )
+            notes.append(_stood_in(str(claim)))
 
 
 def containers_of(pod: Mapping[str, Any]) -> Iterator[tuple[str, Json]]:
@@ -335,11 +335,41 @@ def _runnable(made: Json, pod: Route) -> tuple[Json, Route]:
     return job, pod[pod.index("jobTemplate") + 1 :]
 
 
-def _template(workload: Json, pod: Route) -> Json:
-    """Return the pod that a workload's controller will make."""
-    if not pod[:-1]:
+def _template(workload: Json, route: Route) -> Json:
+    if not route[:-1]:
         return workload
-    holder = below(workload, pod[:-1])
+    holder = copy.deepcopy(below(workload, route[:-1]))
     metadata = {**(holder.get("metadata") or {}), "generateName": "lithify-"}
     metadata.pop("name", None)
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": below(workload, pod)}
+    pod = holder["spec"]
+    own = [{"name": name, "emptyDir": {}} for name in _claimed(workload)]
+    if own:
+        pod["volumes"] = [*(pod.get("volumes") or ()), *own]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod}
+
+
+def _claimed(workload: Mapping[str, Any]) -> list[str]:
+    """Return the volumes that a StatefulSet gives each of its pods a claim for."""
+    templates = (workload.get("spec") or {}).get("volumeClaimTemplates") or ()
+    return [str((one.get("metadata") or {}).get("name")) for one in templates]
+
+
+def stand_in_for_templates(workload: Json, pod: Json, provides: Callable[[Json], bool], notes: list[str]) -> None:
+    """Put an emptyDir where no claim of a StatefulSet's own can be had."""
+    spec = workload.get("spec") or {}
+    templates = spec.get("volumeClaimTemplates") or ()
+    lacking = [one for one in templates if not provides(one)]
+    if not lacking:
+        return
+    spec["volumeClaimTemplates"] = [one for one in templates if one not in lacking]
+    for one in lacking:
+        name = str((one.get("metadata") or {}).get("name"))
+        pod["volumes"] = [*(pod.get("volumes") or ()), {"name": name, "emptyDir": {}}]
+        notes.append(_stood_in(name))
+
+
+def _stood_in(claim: str) -> str:
+    return (
+        f"no storage could be provided for a copy of claim {printable(claim)}: an emptyDir stood in, which doesn't "
+        "outlive its pod"
+    )

@@ -11,7 +11,7 @@ from lithify.engines.cluster import ClusterEngine
 from lithify.engines.copies import Json, Place, below, containers_of
 from lithify.engines.kubernetes import Cluster
 from lithify.engines.scratch import Premises
-from lithify.errors import InvalidInput, NothingToExamine, UsageError
+from lithify.errors import EngineRefused, InvalidInput, NothingToExamine, UsageError
 from lithify.model.group import MemberPlan
 from lithify.model.location import Route
 from lithify.model.mount import MountPlan
@@ -211,10 +211,18 @@ class ClusterGroup:
         for name, plan in plans.items():
             site = self._site(name)
             index = site.place.object
-            planned.append(replace(_planned(site, plan), document=index, route=_within(objects[index], site)))
+            # whether the program needs what the plan refuses is what the run is to show
+            tried = replace(plan, plan=replace(plan.plan, refusals=()))
+            planned.append(replace(_planned(site, tried), document=index, route=_within(objects[index], site)))
         # a document each, JSON being YAML: what a patch adds comes behind them
         text = "---\n".join(f"{json.dumps(found)}\n" for found in objects).encode()
-        return read_objects(self.path, self._patched(text, planned, [*plans]).text).objects
+        patched = self._patched(text, planned, [*plans])
+        for refused in patched.refused:
+            raise EngineRefused(
+                f"the manifest can't hold the plan of {printable(refused.container)}: {refused.reason}",
+                hint=refused.remedy,
+            )
+        return read_objects(self.path, patched.text).objects
 
     def _patched(self, text: bytes, planned: Sequence[Planned], names: Sequence[str]) -> Patched:
         version = self.premises.cluster.version().lstrip("v").split(".")
