@@ -213,9 +213,10 @@ class ClusterGroup:
             index = site.place.object
             # whether the program needs what the plan refuses is what the run is to show
             tried = replace(plan, plan=replace(plan.plan, refusals=()))
-            planned.append(replace(_planned(site, tried), document=index, route=_within(objects[index], site)))
-        # a document each, JSON being YAML: what a patch adds comes behind them
-        text = "---\n".join(f"{json.dumps(found)}\n" for found in objects).encode()
+            route = ("items", index, *_within(objects[index], site))
+            planned.append(replace(_planned(site, tried), document=0, route=route))
+        listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+        text = json.dumps(listed, indent=1).encode()
         patched = self._patched(text, planned, [*plans])
         for refused in patched.refused:
             raise EngineRefused(

@@ -1,0 +1,54 @@
+"""docs/how-to/cluster.md does what it says: its file, by its own commands."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cluster.cluster import Cluster
+
+import lithify
+
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "cluster.md").read_text()
+
+
+def test_every_command_of_the_page_does_what_it_says(cluster: Cluster, nginx_rootfs: Path, tmp_path: Path) -> None:
+    """The file is changed, runs in its namespace with a root that refuses writes, and needs nothing more then."""
+    cluster.import_root("docker.io/library/nginx:1.22", nginx_rootfs)
+    (content,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    file = tmp_path / "deploy.yaml"
+    file.write_text(content)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    command = programs / "lithify"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m lithify.cli.main "$@"\n')
+    command.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{programs}:{cluster.programs}:{os.environ['PATH']}",
+        "KUBECONFIG": str(cluster.kubeconfig),
+        "KUBECACHEDIR": str(tmp_path / "cache"),
+        "PYTHONPATH": str(Path(lithify.__file__).parent.parent),
+        "LITHIFY_STATE": str(tmp_path / "state"),
+    }
+    outputs = []
+    try:
+        for commands in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL):
+            done = subprocess.run(
+                ["sh", "-euc", commands], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+            outputs.append(done.stdout)
+        assert "readOnlyRootFilesystem: true" in file.read_text()
+        assert "# the shop's front" in file.read_text()
+        refused = cluster.kubectl(
+            "exec", "-n", "shop", "deployment/web", "-c", "nginx", "--", "touch", "/x", check=False
+        )
+        assert refused == ""
+        assert "=== deployment/web (cluster" in outputs[1]
+        assert "PROVED" in outputs[1]
+        assert "+++ " not in outputs[1]
+    finally:
+        cluster.kubectl("delete", "namespace", "shop", "--ignore-not-found", timeout=90)
+    assert cluster.get("namespaces", "--selector=dev.lithify.run")["items"] == []

@@ -1,0 +1,62 @@
+"""Workloads of other kinds than Deployments, and what has to outlive a pod."""
+
+from pathlib import Path
+
+import yaml
+from tests.cluster.cluster import Cluster
+from tests.cluster.manifests import Json, deployment, shell, text
+from tests.cluster.test_harden import harden, proved
+from tests.runtime.hardening import Lithify
+
+
+def test_state_outlives_the_pod_that_wrote_it(
+    cluster: Cluster, lithify: Lithify, app_image: str, tmp_path: Path
+) -> None:
+    """The claim that a plan adds is in the patch; the pod that replaces the first finds what that wrote."""
+    script = "mkdir -p /var/lib/app; test -e /var/lib/app/first || echo $HOSTNAME > /var/lib/app/first; exec sleep 1000"
+    file = tmp_path / "app.yaml"
+    file.write_text(yaml.safe_dump(deployment("app", shell(script, app_image))))
+    words = ("--state", "/var/lib/app=volume", "--check-inside", "test -s /var/lib/app/first", "--format", "json")
+    result = proved(harden(lithify, cluster, file, *words))
+    (member,) = result["members"]
+    assert [mount["storage"] for mount in member["hardening"]["plan"]["mounts"]] == ["volume"]
+    works = [check["name"] for check in member["hardening"]["verdict"]["works"]]
+    assert "check-inside (recreated)" in works
+    assert "kind: PersistentVolumeClaim" in result["text"]
+
+
+def test_a_stateful_set_and_a_cron_job(cluster: Cluster, lithify: Lithify, app_image: str, tmp_path: Path) -> None:
+    """One runs with a claim of its own; the other runs as the Job that it would start, and comes to its end."""
+    stateful = _stateful_set(
+        shell("mkdir -p /var/cache/db; date >> /data/log; exec sleep 1000", app_image), claim="data"
+    )
+    cron = _cron_job(shell("mkdir -p /var/cache/report; sleep 1; echo done", app_image))
+    file = tmp_path / "two.yaml"
+    file.write_text(text(stateful, cron))
+    result = proved(harden(lithify, cluster, file, "--format", "json", timeout=300))
+    places = {
+        member["name"]: [mount["path"] for mount in member["hardening"]["plan"]["mounts"]]
+        for member in result["members"]
+    }
+    assert places == {"StatefulSet/db/app": ["/var/cache/db"], "CronJob/report/app": ["/var/cache/report"]}
+
+
+def _stateful_set(container: Json, claim: str) -> Json:
+    made = deployment("db", {**container, "volumeMounts": [{"name": claim, "mountPath": "/data"}]})
+    request = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+    made["kind"] = "StatefulSet"
+    made["spec"] |= {
+        "serviceName": "db",
+        "volumeClaimTemplates": [{"metadata": {"name": claim}, "spec": request}],
+    }
+    return made
+
+
+def _cron_job(container: Json) -> Json:
+    pod = {"restartPolicy": "Never", "containers": [{**container, "imagePullPolicy": "Never"}]}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": "report"},
+        "spec": {"schedule": "0 3 * * *", "jobTemplate": {"spec": {"template": {"spec": pod}}}},
+    }
