@@ -1,6 +1,7 @@
 """`lithify patch`: a plan written into the file that describes its container."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lithify.pipeline.patch import patch_file
     from lithify.pipeline.write import replace_file
 
+    gc.disable()  # a short process, and its many nodes hold no cycles
     state = settings_of(arguments).state
     if arguments.revert:
         return revert(arguments.file, state)

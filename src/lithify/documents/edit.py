@@ -21,7 +21,6 @@ from lithify.documents.yaml import (
     ScalarNode,
     SequenceNode,
     entries,
-    has_merge,
     read_documents,
     to_python,
 )
@@ -48,6 +47,8 @@ class Draft:
                 raise Uneditable(Obstacle.TEMPLATE, "the document is a Go template") from error
             raise Uneditable(Obstacle.UNREADABLE, f"kubectl refuses what stands here: {error}") from error
         self._edits: dict[int, Edit] = {}
+        self._shifts: dict[int, int] = {}
+        """For lists of the data, by id, how many items were put before those that the text has."""
         self.shared = _paths(document.root) if b"*" in document.text and b"&" in document.text else {}
         """How many ways lead to each node that more than one leads to, by id."""
         if sum(self.shared.values()) > _TOO_MANY_WAYS:
@@ -61,17 +62,20 @@ class Draft:
     def get(self, route: Route) -> Any:
         """Return the plain data at `route`, edits included; None where nothing stands there."""
         value = self.data
-        node: Node | None = self.document.root
         for key in route:
-            if isinstance(value, dict):
-                value = value.get(str(key))
-            elif isinstance(value, list) and isinstance(key, int):
-                index = key + len(self._edits[id(node)].prepended if id(node) in self._edits else ())
-                value = value[index] if 0 <= index < len(value) else None
-            else:
+            value = self._step(value, key)
+            if value is None:
                 return None
-            node = self._below(node, key)
         return value
+
+    def _step(self, value: Any, key: Key) -> Any:
+        """Return what plain data has at one key; items are counted without those that were put before them."""
+        if isinstance(value, dict):
+            return value.get(str(key))
+        if isinstance(value, list) and isinstance(key, int):
+            index = key + self._shifts.get(id(value), 0)
+            return value[index] if 0 <= index < len(value) else None
+        return None
 
     def set(self, route: Route, value: Any) -> None:
         """Say `value` at `route`, making mappings on the way where nothing or null stands; the same again is none."""
@@ -148,7 +152,7 @@ class Draft:
         if isinstance(held, list):
             if not isinstance(key, int) or key >= len(held):
                 raise Uneditable(Obstacle.MISSING, f"there is no {_shown(route)}", at)
-            held[key + self._shift(node)] = value
+            held[key + self._shifts.get(id(held), 0)] = value
         else:
             held[key] = value
         if node is not None:
@@ -169,25 +173,21 @@ class Draft:
         if node is not None:
             edit = self._edit(node, at)
             edit.prepended.insert(0, item) if front else edit.appended.append(item)
+            if front:
+                self._shifts[id(held)] = self._shifts.get(id(held), 0) + 1
         held.insert(0, item) if front else held.append(item)
-
-    def _shift(self, node: Node | None) -> int:
-        """Return how many items were put before those that the list at `node` had."""
-        edit = self._edits.get(id(node))
-        return len(edit.prepended) if edit is not None else 0
 
     def _reach(self, route: Route, *, make: bool) -> tuple[Node | None, Any, Route]:
         """Return the node and the data at `route`; no node for what is new. Missing mappings are made if `make`."""
         node: Node | None = self.document.root
         held = self.data
         for depth, key in enumerate(route):
-            here = route[: depth + 1]
-            following = self.get(here)
+            following = self._step(held, key)
             if following is None or (make and following == {} and node is not None):
                 if not make or not isinstance(held, dict):
-                    raise Uneditable(Obstacle.MISSING, f"there is no {_shown(here)}", route[:depth])
+                    raise Uneditable(Obstacle.MISSING, f"there is no {_shown(route[: depth + 1])}", route[:depth])
                 following = {}
-                self._assign(here, following)
+                self._assign(route[: depth + 1], following)
                 node, held = None, following
                 continue
             if node is not None:
@@ -219,11 +219,15 @@ class Draft:
         """Raise Uneditable where `key` of a mapping is not said once, by itself and literally."""
         if type(node) is not MappingNode:
             return
-        if any(type(name) is not ScalarNode for name, _ in node.value):
-            raise Uneditable(Obstacle.TEMPLATE, f"{_shown(at)} holds a templated value", at)
-        if sum(name.value == key for name, _ in node.value) > 1:
+        said, merges = 0, False
+        for name, _ in node.value:
+            if type(name) is not ScalarNode:
+                raise Uneditable(Obstacle.TEMPLATE, f"{_shown(at)} holds a templated value", at)
+            said += name.value == key
+            merges = merges or name.value == "<<"
+        if said > 1:
             raise Uneditable(Obstacle.DUPLICATE, f"key {key!r} stands more than once in {_shown(at)}", at)
-        if has_merge(node) and key in {name for source in _merge_sources(node) for name in entries(source)}:
+        if merges and key in {name for source in _merge_sources(node) for name in entries(source)}:
             raise Uneditable(Obstacle.MERGE, f"{_shown((*at, key))} comes from a merge key", at)
 
     def _insist_on_all_sharers(self) -> None:
@@ -242,6 +246,10 @@ class Editor:
             raise Uneditable(Obstacle.UNREADABLE, "the file is UTF-16; save it as UTF-8")
         self.data = data
         self._documents = {document.index: document for document in read_documents(data, wanted)}
+        self._by_start: dict[int, list[Document]] = {}
+        for document in self._documents.values():
+            if isinstance(document, Document):
+                self._by_start.setdefault(document.start, []).append(document)
         self._drafts: dict[int, Draft] = {}
         self._added: list[dict[str, Any]] = []
 
@@ -322,9 +330,8 @@ class Editor:
         text = splice(self.data[start:end], [(begin - start, stop - start, new) for begin, stop, new in splices])
         changed = {draft.document.index: draft.data for draft in drafts}
         wanted = [
-            changed[index] if index in changed else to_python(document.root)
-            for index, document in sorted(self._documents.items())
-            if isinstance(document, Document) and document.start == start
+            changed[document.index] if document.index in changed else to_python(document.root)
+            for document in self._by_start[start]
         ]
         found = list(read_documents(text))
         if len(found) != len(wanted):

@@ -219,32 +219,45 @@ def to_python(node: Node) -> Any:
 
 
 def _to_python(node: Node, made: dict[int, Any]) -> Any:
-    if id(node) in made:
-        return made[id(node)]
     value: Any
-    if type(node) is ScalarNode:
+    kind = type(node)
+    if kind is ScalarNode:
         value = scalar(node)
         if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
             raise ValueError(f"no such number in JSON: {value}")
-    elif type(node) is SequenceNode:
+        return value
+    if id(node) in made:
+        return made[id(node)]
+    if kind is SequenceNode:
         value = [_to_python(item, made) for item in node.value]
     else:
         value = {}
-        for key, item in _pairs(node):
-            value[_key_text(key)] = _to_python(item, made)
+        for key, item in node.value:
+            if type(key) is ScalarNode and key.value != "<<":
+                text = key.value
+                if not key.style and (text in _NOT_TEXT or not text[:1].isalpha() or type(key.tag) is str):
+                    text = _key_text(key)
+                value[text] = _to_python(item, made)
+            else:
+                for name, other in _merged_pairs(key, item):
+                    value[_key_text(name)] = _to_python(other, made)
     made[id(node)] = value
     return value
 
 
-def _pairs(node: Node) -> Iterator[tuple[Node, Node]]:
-    for key, item in node.value:
-        if not _is_merge(key):
-            yield key, item
-        else:
-            for source in reversed(item.value) if type(item) is SequenceNode else (item,):
-                if type(source) is not MappingNode:
-                    raise ValueError("a merge key needs a mapping or a list of mappings")
-                yield from _pairs(source)
+_NOT_TEXT = TRUE | FALSE | NULL
+
+
+def _merged_pairs(key: Node, item: Node) -> Iterator[tuple[Node, Node]]:
+    """Yield one entry of a mapping, or those that it merges in."""
+    if not _is_merge(key):
+        yield key, item
+        return
+    for source in reversed(item.value) if type(item) is SequenceNode else (item,):
+        if type(source) is not MappingNode:
+            raise ValueError("a merge key needs a mapping or a list of mappings")
+        for name, other in source.value:
+            yield from _merged_pairs(name, other)
 
 
 def _key_text(key: Node) -> str:
