@@ -245,7 +245,9 @@ def learn_running(
     engine: Engine, container: Container, target: Target, seconds: float, tell: Callable[[str], None], *, live: bool
 ) -> WriteSet:
     """Return what a container that already exists has written, watched for `seconds` more and not touched."""
-    image = engine.read_image(target) if engine.name != "bundle" else _image_of_process(container.pid(), target)
+    if engine.name == "bundle":  # which knows no more of a process than the kernel, and would make a place of its own
+        return learn_process(engine.name, container, target, seconds, tell, live=live)
+    image = engine.read_image(target)
     return _watch(engine.name, image, container, target, seconds, tell, storage=engine.storage(), live=live)
 
 
