@@ -322,7 +322,7 @@ def test_ctrl_c_leaves_nothing(compose: Compose, stage: str) -> None:
     assert done.err.endswith("interrupted: what was started has been removed\n")
 
 
-def test_what_a_killed_run_leaves_is_swept_by_the_next(compose: Compose) -> None:
+def test_what_a_killed_run_leaves_is_swept_and_what_was_kept_is_not(compose: Compose) -> None:
     compose.write(WRITES)
     before = compose.docker.everything()
     terminal = compose.lithify.terminal("harden", compose.file, *QUICK)
@@ -331,23 +331,43 @@ def test_what_a_killed_run_leaves_is_swept_by_the_next(compose: Compose) -> None
     terminal.process.wait(10)
     left = compose.docker.everything()
     assert any("lithify-" in container for container in left["containers"])
-    done = compose.harden(*QUICK)
-    assert done.code == 0, done.err
-    for kind, names in compose.docker.everything().items():
-        assert not set(names) & set(left[kind]) - set(before[kind])
-
-
-def test_a_kept_project_stays(compose: Compose) -> None:
-    compose.write(WRITES)
-    done = compose.harden(*QUICK, "--keep", "--format", "json")
-    kept = done.json()["members"][0]["hardening"]["kept"]
     try:
+        done = compose.harden(*QUICK, "--keep", "--format", "json")
+        assert done.code == 0, done.err
+        kept = done.json()["members"][0]["hardening"]["kept"]
+        for kind, names in compose.docker.everything().items():
+            assert not set(names) & set(left[kind]) - set(before[kind])
         names = compose.docker.ask("ps", "--all", "--format", "{{.Names}}").split()
         assert set(kept) < set(names)
         assert sorted(name.rpartition("-")[2] for name in names) == ["app", "other"]
         assert compose.docker.ask("inspect", "-f", "{{.HostConfig.ReadonlyRootfs}}", kept[0]) == "true"
     finally:
         _remove_kept(compose)
+
+
+STACK = f"""\
+services:
+  job:
+    image: lean:1
+    command: sh -c "set -e; date > /tmp/job; echo done"
+    deploy: {{placement: {{constraints: [node.role==worker]}}}}
+  app:
+    image: lean:1
+    command: sh -c "{STAY}"
+    depends_on:
+      job: {{condition: service_completed_successfully}}
+"""
+
+
+def test_a_job_that_others_wait_for_in_a_stack(compose: Compose) -> None:
+    """It ends by itself; Swarm would drop `tmpfs:`, so that the file says it otherwise, and Compose runs that too."""
+    compose.write(STACK)
+    done = compose.harden("--service", "job", "--format", "json")
+    assert done.code == 0, done.err
+    result = done.json()
+    assert result["cannot_show"] == ["it was run by Compose on this host, not by Swarm"]
+    (volume,) = compose.config(result["text"])["services"]["job"]["volumes"]
+    assert (volume["type"], volume["target"]) == ("tmpfs", "/tmp")
 
 
 def _remove_kept(compose: Compose) -> None:

@@ -15,21 +15,29 @@ from lithify.model.location import Route
 from lithify.model.patch import Patched, Planned
 from lithify.model.path import printable
 from lithify.model.run import Exercise, Probe, Target, TargetKind
-from lithify.patch.compose import patch
+from lithify.patch import compose, stack
 from lithify.pipeline.group import Case, Group
 from lithify.pipeline.groups import GroupOptions
 from lithify.pipeline.target import make_cli_engine
+from lithify.sources.compose import read_compose
 
 
 def open_compose(text: str, data: bytes, options: GroupOptions) -> Group:
     """Return the project that the Compose file at `text` describes; UsageError, InvalidInput where it can't be."""
     if options.settings.engine == "bundle":
         raise UsageError("the bundle engine runs no Compose files", hint="leave --engine out, or name docker or podman")
+    if options.images or options.beside:
+        raise UsageError(
+            "--image and --with are for manifests: a Compose project has its images in the engine, its files beside it",
+            hint="leave them out; for another image, name it in a compose.override.yaml",
+        )
     path = Path(text)
     file = ComposeFile(path=path, text=data, overrides=default_overrides(path))
     program = find_compose(options.settings.engine)
     base = make_cli_engine(program.engine)
-    return ComposeGroup(file=file, program=program, base=base, project=file.read(program), options=options)
+    for_swarm = any(workload.source == "stack" for workload in read_compose(text, data).workloads)
+    project = file.read(program)
+    return ComposeGroup(file=file, program=program, base=base, project=project, options=options, stack=for_swarm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +50,8 @@ class ComposeGroup:
     project: Project
     options: GroupOptions = field(default_factory=GroupOptions)
     as_it_stands: bool = False
+    stack: bool = False
+    """Swarm is to run it, which reads the file otherwise; here Compose does."""
 
     @property
     def name(self) -> str:
@@ -74,8 +84,9 @@ class ComposeGroup:
 
     @property
     def cannot_show(self) -> tuple[str, ...]:
-        """Which services were not tried, and why."""
-        return tuple(
+        """Which services were not tried, and why; and that Swarm was not there."""
+        swarm = ("it was run by Compose on this host, not by Swarm",) if self.stack else ()
+        return swarm + tuple(
             f"service {name} was not hardened: it reaches the engine's socket, so that a copy of it would act on what "
             f"runs here; try it all the same with --service {name}"
             for name in self._left_out
@@ -105,7 +116,9 @@ class ComposeGroup:
             route = ("services", name)
             document = self._document_of(route)
             planned.append(Planned(document=document, route=route, container=name, plan=member.plan, image=image))
-        return patch(self.file.text, planned, engine=self.program.engine)
+        if self.stack:
+            return stack.patch(self.file.text, planned)
+        return compose.patch(self.file.text, planned, engine=self.program.engine)
 
     def as_patched(self, patched: Patched) -> Group:
         """Return the project that the patched file describes, to be run as it stands."""
