@@ -81,6 +81,8 @@ class Patched:
     """What the file's format can't say or the reader should know, in sentences."""
     files: tuple[PatchedFile, ...] = ()
     """What is written instead of `text`, where the input is a folder and `text` what it comes to."""
+    folder: bool = False
+    """The input is a folder; no file of it where nothing had to change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -189,7 +189,7 @@ def _result(group: Group, members: Sequence[Member], patched: Patched | None) ->
 
 
 def _diff(group: Group, patched: Patched) -> str:
-    if patched.files:
+    if patched.folder:
         return "".join(file.diff for file in patched.files)
     return unified_diff(group.name, group.text, patched.text)
 

@@ -129,6 +129,7 @@ class RenderedGroup:
             refused=refused,
             notes=(*written.notes, *command),
             files=written.files,
+            folder=True,
         )
 
     def try_otherwise(self, member: str, failed: Hardening) -> bool:
