@@ -137,7 +137,7 @@ def _removable(unit: Unit, option: Option) -> None:
         "env": unit.last(SECTION, "Environment"),
     }
     if not all(stands.get(flag) for flag in flags):
-        raise _Unsayable(f"{shlex.join(option.words)} stands in PodmanArgs= and has to go")
+        raise _Unsayable(f"{shlex.join(option.words)} stands in PodmanArgs= or a drop-in, and has to go")
 
 
 def _start_pre(change: LineChange) -> str:

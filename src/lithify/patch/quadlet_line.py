@@ -7,6 +7,7 @@ manager around it. Specifiers are what they are for the system's manager.
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from lithify.documents.unit import Unit, parse_unit, split_words
 from lithify.engines.runline import RunLine, parse_run_line
@@ -46,7 +47,8 @@ _SPECIFIER = re.compile(r"%(.)", re.DOTALL)
 
 
 def line_of_unit(unit: Unit, path: str) -> RunLine:
-    """Return the line of the unit that stands at `path`; UsageError where it can't be told without systemd."""
+    """Return the line of the unit that stands at `path`, its drop-ins applied; UsageError where only systemd knows."""
+    unit = _with_drop_ins(unit, path)
     if unit.malformed:
         line = unit.lines[unit.malformed[0]].strip()
         raise UsageError(
@@ -58,6 +60,19 @@ def line_of_unit(unit: Unit, path: str) -> RunLine:
     except ValueError as error:
         raise UsageError(f"{printable(path)}: {error}", hint="see the unit's quotes") from error
     return parse_run_line([*words])
+
+
+def _with_drop_ins(unit: Unit, path: str) -> Unit:
+    """Return a unit as it counts: what `PATH.d/*.conf` say comes after it."""
+    try:
+        names = sorted(name for name in os.listdir(f"{path}.d") if name.endswith(".conf"))
+    except OSError:
+        return unit
+    merged = replace(unit, entries=list(unit.entries), malformed=list(unit.malformed))
+    for name in names:
+        other = _beside(f"{path}.d", name)
+        merged.entries += other.entries if other else []
+    return merged
 
 
 def _words(unit: Unit, path: str) -> Iterator[str]:

@@ -139,6 +139,22 @@ def test_specifiers_and_units_beside_it_are_followed(tmp_path: Path) -> None:
         line_of_unit(parse_unit(b"[Container]\nImage=other.build\n"), str(path))
 
 
+def test_drop_ins_count_and_are_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "web.container"
+    drop_ins = tmp_path / "web.container.d"
+    drop_ins.mkdir()
+    (drop_ins / "10-volume.conf").write_text("[Container]\nVolume=data:/var/lib/web\nEnvironment=HOME=/srv\n")
+    patched = patch(b"[Container]\nImage=x\n", place("/var/lib/web", VOLUME), path=str(path))
+    assert b"/var/lib/web" not in patched.text
+    assert "or a drop-in" in patched.refused[0].reason
+    (drop_ins / "10-volume.conf").write_text("[Container]\nVolume=data:/var/lib/web\n")
+    patched = patch(b"[Container]\nImage=x\n", place("/var/lib/web", VOLUME), path=str(path))
+    assert not patched.refused
+    assert b"/var/lib/web" not in patched.text
+    (drop_ins / "20-flag.conf").write_text("[Container]\nReadOnly=no\n")
+    assert patch(b"[Container]\nImage=x\n", place("/tmp"), path=str(path)).refused
+
+
 def test_podmans_own_generator_makes_the_planned_line(tmp_path: Path) -> None:
     """The generator's `podman run` has every planned option, each place once, and nothing is unknown to it."""
     quadlet_program = program("quadlet", "podman-system-generator")
