@@ -6,6 +6,7 @@ and network come from is the premises' business: one implementation for Docker a
 """
 
 import os
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,9 +17,9 @@ from typing import Protocol
 from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
 from lithify.engines.pod_files import fill_files, give_group, part_of
 from lithify.engines.process import uninterrupted
-from lithify.errors import EngineRefused, EngineUnreachable, LithifyError
+from lithify.errors import EngineRefused, LithifyError
 from lithify.model.image import ImageFacts
-from lithify.model.mount import MountPlan, StorageKind
+from lithify.model.mount import MountPlan
 from lithify.model.path import printable
 from lithify.model.pod import Pod, PodContainer, PodVolume, Role, Security, VolumeKind, environment_of, expand
 from lithify.model.run import Probe, Target
@@ -584,17 +585,14 @@ def _copy_of_host_file(directory: Path, source: Path, kind: str) -> Path:
     """Return a copy of a small file that a hostPath names, an empty one where it must be there; else the directory."""
     target = directory / "file"
     try:
-        if source.is_file() and source.stat().st_size <= _COPIED:
+        status = os.stat(source)
+        # what only some may read on this host is no business of a manifest's
+        if stat.S_ISREG(status.st_mode) and status.st_size <= _COPIED and status.st_mode & 0o004:
             target.write_bytes(source.read_bytes())
             return target
-    except OSError as error:
-        raise EngineUnreachable(f"can't read {printable(source)}: {error.strerror}") from error
+    except OSError:
+        pass  # it is the node's, and need not be here
     if kind:
         target.touch()
         return target
     return directory
-
-
-def keeps_data(plan: MountPlan) -> bool:
-    """Tell whether a plan has places that outlive the pod."""
-    return any(mount.storage is StorageKind.VOLUME for mount in plan.mounts)

@@ -16,11 +16,24 @@ _FIRST = "..2000_01_01_00_00_00.000000001"
 
 
 def fill_files(directory: Path, files: Mapping[str, VolumeFile]) -> None:
-    """Write `files` into a new directory as config maps and secrets are: `key -> ..data/key -> ..TIME/key`."""
+    """Write `files` into a new directory as config maps and secrets are: `key -> ..data/key -> ..TIME/key`.
+
+    EngineRefused where a file and a directory would stand at the same path, or a path would lead out.
+    """
+    try:
+        _fill_files(directory, files)
+    except OSError as error:
+        where = printable(str(error.filename or directory))
+        raise EngineRefused(f"a volume's file {where} can't be made: {error.strerror}") from error
+
+
+def _fill_files(directory: Path, files: Mapping[str, VolumeFile]) -> None:
     os.chmod(directory, 0o777)  # noqa: S103 - mounted read-only; a kubelet leaves it so
     content = directory / _FIRST
     content.mkdir(mode=0o755)
     for name, file in files.items():
+        if ".." in PurePosixPath(name).parts or name.startswith("/"):
+            raise EngineRefused(f"{printable(name)} is no path in a volume")
         path = content / name
         for parent in reversed(path.relative_to(directory).parents[:-1]):
             (directory / parent).mkdir(mode=0o755, exist_ok=True)

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import posixpath
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -32,6 +33,9 @@ LATE_FIELDS = frozenset(("status.podIP", "status.podIPs", "status.hostIP", "stat
 """Downward API values that only a running pod has."""
 
 _FILE_KINDS = ("configMap", "secret", "downwardAPI", "projected")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""What the API server takes as the name of a container or volume; it becomes a part of paths here."""
+_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _ANY_UID = "00000000-0000-4000-8000-000000000000"
 
 
@@ -101,6 +105,12 @@ class _Fields:
             raise _wrong(f"{self.where}.{key}", "text")
         return value
 
+    def name(self) -> str:
+        text = self.text("name")
+        if not _NAME.fullmatch(text):
+            raise _wrong(f"{self.where}.name ({printable(text)})", "a name of lower case letters, digits and dashes")
+        return text
+
     def number(self, key: str) -> int | None:
         value = self.values.get(key)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
@@ -124,6 +134,12 @@ class _Fields:
         items = self._list(key)
         if not all(isinstance(item, str) for item in items):
             raise _wrong(f"{self.where}.{key}", "a list of text")
+        return tuple(items)
+
+    def numbers(self, key: str) -> tuple[int, ...]:
+        items = self._list(key)
+        if not all(isinstance(item, int) and not isinstance(item, bool) for item in items):
+            raise _wrong(f"{self.where}.{key}", "a list of whole numbers")
         return tuple(items)
 
     def texts(self, key: str) -> dict[str, str]:
@@ -187,7 +203,7 @@ class _PodReader:
             volumes=volumes,
             hostname=self.spec.text("hostname") or fields["metadata.name"][:63].rstrip("-.") or subject,
             fs_group=security.number("fsGroup"),
-            groups=tuple(group for group in security.values.get("supplementalGroups") or () if isinstance(group, int)),
+            groups=security.numbers("supplementalGroups"),
             fields=fields,
             hosts=tuple((alias.text("ip"), alias.words("hostnames")) for alias in self.spec.each("hostAliases")),
             sysctls={each.text("name"): each.text("value") for each in security.each("sysctls")},
@@ -206,8 +222,8 @@ class _PodReader:
         ):
             if self.spec.values.get(key):
                 self.notes.append(what)
-        for name in self.spec.values.get("ephemeralContainers") or ():
-            self.notes.append(f"ephemeral container {_mapping(name).get('name')} is not run")
+        for container in self.spec.each("ephemeralContainers"):
+            self.notes.append(f"ephemeral container {container.text('name')} is not run")
 
     def _fields(self) -> dict[str, str]:
         """Return the downward API's values, by the name that `fieldPath` has for them."""
@@ -235,14 +251,14 @@ class _PodReader:
         claimed = set()
         if self.workload.name.kind == "StatefulSet" and templates is not None:
             for template in templates.each("volumeClaimTemplates"):
-                claimed.add(template.below("metadata").text("name"))
+                claimed.add(template.below("metadata").name())
         yield from (PodVolume(name=name, kind=VolumeKind.CLAIM) for name in sorted(claimed))
         for volume in self.spec.each("volumes"):
             if volume.text("name") not in claimed:
                 yield self._volume(volume, fields)
 
     def _volume(self, volume: _Fields, fields: Mapping[str, str]) -> PodVolume:
-        name = volume.text("name")
+        name = volume.name()
         kind = next((key for key, value in volume.values.items() if key != "name" and value is not None), "emptyDir")
         source = volume.below(kind)
         if kind == "emptyDir":
@@ -277,14 +293,14 @@ class _PodReader:
     def _projected(self, kind: str, source: _Fields, default: int, fields: Mapping[str, str]) -> dict[str, VolumeFile]:
         if kind == "downwardAPI":
             return {
-                item.text("path"): VolumeFile(
+                _file(item): VolumeFile(
                     content=self._downward(item, fields).encode("utf-8", "surrogateescape"), mode=_mode(item, default)
                 )
                 for item in source.each("items")
             }
         if kind == "serviceAccountToken":
             self.notes.append("its service account token was a stand-in, and there was no API server")
-            return {source.text("path"): VolumeFile(content=b"lithify-stand-in", mode=0o600)}
+            return {_file(source): VolumeFile(content=b"lithify-stand-in", mode=0o600)}
         if kind not in ("configMap", "secret"):
             self.notes.append(f"what is projected of a {kind} was left out")
             return {}
@@ -296,7 +312,7 @@ class _PodReader:
         for item in source.each("items"):
             value = self._value(values, item.text("key"), name, source)
             if value is not None:
-                found[_below(item, "path")] = VolumeFile(content=value, mode=_mode(item, default))
+                found[_file(item)] = VolumeFile(content=value, mode=_mode(item, default))
         return found
 
     def _object(self, kind: str, name: str, source: _Fields) -> Mapping[str, bytes]:
@@ -331,8 +347,10 @@ class _PodReader:
                 set_ = resources.below(where).values.get(what, resources.below("limits").values.get(what))
                 if set_ is None:
                     return "1"
-                divisor = source.values.get("divisor") or "1"
-                return str(_divided(str(set_), str(divisor)))
+                try:
+                    return str(_divided(str(set_), str(source.values.get("divisor") or "1")))
+                except (ValueError, OverflowError) as error:
+                    raise _wrong(source.where, "about a quantity, in units of one") from error
         return "1"
 
     # Containers.
@@ -348,7 +366,7 @@ class _PodReader:
     def _container(
         self, container: _Fields, role: Role, route: Route, pod: _Fields, fields: Mapping[str, str]
     ) -> PodContainer:
-        name = container.text("name")
+        name = container.name()
         if not container.text("image"):
             raise InvalidInput(f"{container.where} names no image", hint="name one")
         ports = tuple(port for port in container.each("ports") if port.text("protocol", "TCP") == "TCP")
@@ -515,6 +533,14 @@ def _below(source: _Fields, key: str) -> str:
     return text
 
 
+def _file(source: _Fields) -> str:
+    """Return the path of a file in a volume; InvalidInput where the API server would refuse it."""
+    text = _below(source, "path")
+    if not text or text.startswith("..") or posixpath.normpath(text) != text or "\0" in text or text == ".":
+        raise _wrong(f"{source.where}.path", "the path of a file in the volume")
+    return text
+
+
 def _mode(item: _Fields, default: int) -> int:
     mode = item.number("mode")
     return default if mode is None else mode
@@ -558,6 +584,12 @@ def _data_of(path: str, item: Mapping[str, Any]) -> dict[str, bytes]:
     """Return what a config map or secret holds, by key."""
     name = _mapping(item.get("metadata")).get("name")
     found: dict[str, bytes] = {}
+    for key in (*_mapping(item.get("data")), *_mapping(item.get("binaryData")), *_mapping(item.get("stringData"))):
+        if not _KEY.fullmatch(key) or key == "." or key.startswith(".."):
+            raise InvalidInput(
+                f"{printable(path)}: {item['kind']}/{name}: {printable(key)} is no key that Kubernetes takes",
+                hint="use letters, digits, '-', '_' and '.'",
+            )
     plain, coded = ("data", "binaryData") if item["kind"] == "ConfigMap" else ("stringData", "data")
     for key, value in _mapping(item.get(coded)).items():
         try:

@@ -31,6 +31,14 @@ def test_files_are_links_by_way_of_one_that_can_be_swapped(tmp_path: Path) -> No
     assert sorted(name for name in os.listdir(tmp_path) if not name.startswith("..")) == ["a.conf", "deep"]
 
 
+@pytest.mark.parametrize("names", [("a", "a/b"), ("../x",), ("/x",)])
+def test_files_that_can_not_be(tmp_path: Path, names: tuple[str, ...]) -> None:
+    (tmp_path / "v").mkdir()
+    with pytest.raises(EngineRefused):
+        fill_files(tmp_path / "v", {name: VolumeFile(content=b"x") for name in names})
+    assert os.listdir(tmp_path) == ["v"]
+
+
 def test_a_volume_without_files_is_empty_to_its_reader(tmp_path: Path) -> None:
     fill_files(tmp_path, {})
     assert [name for name in os.listdir(tmp_path) if not name.startswith("..")] == []

@@ -1,13 +1,14 @@
 """Pods to run: what a manifest says of processes, files and storage, with what it refers to; and what is refused."""
 
 import base64
+import contextlib
 import json
 from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lithify.errors import InvalidInput
@@ -324,6 +325,31 @@ def test_what_is_given_beside_the_file_serves_and_the_file_comes_first() -> None
     assert Variable(name="mode", value="fast", expands=False) in pod.containers[0].environment
 
 
+@pytest.mark.parametrize("key", ["../../etc/cron.d/x", "/etc/x", "..", "..data", "a/b", ""])
+def test_a_key_that_would_lead_out_of_its_volume(key: str) -> None:
+    objects = Objects()
+    text = json.dumps({"kind": "ConfigMap", "metadata": {"name": "c"}, "data": {key: "x"}})
+    with pytest.raises(InvalidInput, match="no key that Kubernetes takes"):
+        objects.add("c.json", text.encode())
+
+
+@pytest.mark.parametrize("name", ["../../tmp/x", "a/b", "", ".", "A", "x" * 64])
+@pytest.mark.parametrize("what", ["volumes", "containers"])
+def test_a_name_that_would_lead_elsewhere(what: str, name: str) -> None:
+    spec: dict[str, Any] = {"containers": [app()], "volumes": [{"name": "v", "emptyDir": {}}]}
+    spec[what][0]["name"] = name
+    with pytest.raises(InvalidInput, match="is not a name of lower case"):
+        one(spec)
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "..data", "", "a/../b", "."])
+def test_a_file_that_would_stand_outside_its_volume(path: str) -> None:
+    items = [{"key": "mode", "path": path}]
+    volumes = [{"name": "c", "configMap": {"name": "conf", "items": items}}]
+    with pytest.raises(InvalidInput, match="path is not"):
+        read_pods("web.yaml", CONFIG + deployment({"containers": [app()], "volumes": volumes}))
+
+
 def test_a_secret_that_is_not_base64_is_named() -> None:
     objects = Objects()
     bad = b"kind: Secret\nmetadata: {name: s}\ndata: {k: abc}\n"
@@ -348,10 +374,83 @@ def test_expansion_leaves_what_it_does_not_know(variables: dict[str, str], text:
         assert expand(f"$$({name})", variables) == f"$({name})"
 
 
-@given(st.dictionaries(st.from_regex(r"[a-z.]{1,8}", fullmatch=True), st.binary(max_size=64), max_size=5))
+@given(st.dictionaries(st.from_regex(r"[a-z][a-z.]{0,7}", fullmatch=True), st.binary(max_size=64), max_size=5))
 def test_any_bytes_of_a_secret_arrive(values: dict[str, bytes]) -> None:
     data = {key: base64.b64encode(value).decode() for key, value in values.items()}
     secret = json.dumps({"kind": "Secret", "metadata": {"name": "s"}, "data": data}).encode()
     objects = Objects()
     objects.add("s.json", secret)
     assert objects.get("Secret", "s") == values
+
+
+WHOLE: dict[str, Any] = {
+    "hostname": "h",
+    "restartPolicy": "Always",
+    "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["x"]}],
+    "securityContext": {
+        "runAsUser": 1,
+        "fsGroup": 2,
+        "supplementalGroups": [3],
+        "sysctls": [{"name": "a", "value": "1"}],
+        "seccompProfile": {"type": "RuntimeDefault"},
+    },
+    "initContainers": [{"name": "i", "image": "a", "restartPolicy": "Always"}],
+    "containers": [
+        {
+            "name": "app",
+            "image": "web:1",
+            "command": ["a"],
+            "args": ["b"],
+            "workingDir": "/w",
+            "env": [
+                {"name": "A", "value": "b"},
+                {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                {"name": "C", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+            ],
+            "envFrom": [{"prefix": "P", "configMapRef": {"name": "conf"}}],
+            "ports": [{"name": "web", "containerPort": 80, "protocol": "TCP"}],
+            "resources": {"limits": {"memory": "1Gi", "cpu": "100m"}},
+            "securityContext": {"capabilities": {"add": ["A"], "drop": ["ALL"]}, "privileged": False},
+            "readinessProbe": {"httpGet": {"port": "web", "path": "/", "httpHeaders": [{"name": "a", "value": "b"}]}},
+            "livenessProbe": {"exec": {"command": ["x"]}, "timeoutSeconds": 3},
+            "startupProbe": {"tcpSocket": {"port": 80}},
+            "lifecycle": {"postStart": {"exec": {"command": ["y"]}}},
+            "volumeMounts": [{"name": "e", "mountPath": "/e", "subPath": "s", "readOnly": True}],
+        }
+    ],
+    "volumes": [
+        {"name": "e", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        {"name": "c", "configMap": {"name": "conf", "items": [{"key": "mode", "path": "m", "mode": 256}]}},
+        {"name": "p", "projected": {"sources": [{"downwardAPI": {"items": [{"path": "l", "fieldRef": {}}]}}]}},
+        {"name": "h", "hostPath": {"path": "/x", "type": "File"}},
+        {"name": "i", "image": {"reference": "web:1"}},
+    ],
+}
+
+
+def places_in(value: Any, route: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the route of everything in a piece of plain data."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [route, *(place for key, below in items for place in places_in(below, (*route, key)))]
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from([place for place in places_in(WHOLE) if place]), ODD)
+def test_whatever_stands_anywhere_is_read_or_named(place: tuple[Any, ...], value: Any) -> None:
+    spec = json.loads(json.dumps(WHOLE))
+    above = spec
+    for key in place[:-1]:
+        above = above[key]
+    above[place[-1]] = value
+    whole = {"kind": "Pod", "metadata": {"name": "web"}, "spec": spec}
+    objects = Objects()
+    objects.add("conf.yaml", CONFIG)
+    with contextlib.suppress(InvalidInput):
+        assert len(read_pods("web.json", json.dumps(whole).encode(), objects)) <= 1
