@@ -141,7 +141,7 @@ class _One:
         container, plan = self.container, self.planned.plan
         if not isinstance(container, dict):
             raise Inapplicable("no container stands there", "plan again: the file has changed since")
-        name = container.get("name")
+        name = str(container.get("name") or "")
         if name != self.planned.container and (name or isinstance(self.route[-1], int)):
             raise Inapplicable(f"container {name!r} stands there now", "plan again: the file has changed since")
         if self.list_name == "ephemeralContainers":

@@ -80,6 +80,13 @@ def test_write_and_revert(pod: Path, plan: Path, capfd: pytest.CaptureFixture[st
     assert "nothing-to-revert" in capfd.readouterr().err
 
 
+def test_harden_takes_back_what_patch_wrote(pod: Path, plan: Path) -> None:
+    assert run(pod, "--plan", plan, "--write") == 0
+    assert main(["harden", str(pod), "--revert"]) == 0
+    assert pod.read_text() == POD
+    assert main(["harden", str(pod.parent / "none"), "--write"]) in (2, 3)
+
+
 @pytest.mark.parametrize("name", ["log", "shop/log", "Pod/shop/log"])
 def test_a_container_can_be_named(pod: Path, plan: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(pod, "--plan", plan, "--container", name, "--output", "-") == 0
