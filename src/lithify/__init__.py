@@ -8,6 +8,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Exercise": "lithify.model.run",
+    "GroupHardening": "lithify.model.group",
+    "GroupOptions": "lithify.pipeline.groups",
     "Hardening": "lithify.model.hardening",
     "LithifyError": "lithify.errors",
     "MountPlan": "lithify.model.mount",
@@ -20,13 +22,17 @@ _HOME = {
     "WriteSet": "lithify.model.writes",
     "choose": "lithify.pipeline.target",
     "harden": "lithify.pipeline.harden",
+    "harden_group": "lithify.pipeline.group",
     "learn_target": "lithify.pipeline.learn",
     "make_plan": "lithify.plan",
+    "open_group": "lithify.pipeline.groups",
     "prove": "lithify.pipeline.harden",
 }
 
 __all__ = [
     "Exercise",
+    "GroupHardening",
+    "GroupOptions",
     "Hardening",
     "LithifyError",
     "MountPlan",
@@ -40,19 +46,24 @@ __all__ = [
     "__version__",
     "choose",
     "harden",
+    "harden_group",
     "learn_target",
     "make_plan",
+    "open_group",
     "prove",
 ]
 
 TYPE_CHECKING = False  # type checkers know the name; importing typing would cost half of an interpreter's start
 if TYPE_CHECKING:
     from lithify.errors import LithifyError
+    from lithify.model.group import GroupHardening
     from lithify.model.hardening import Hardening
     from lithify.model.mount import MountPlan
     from lithify.model.run import Exercise, Target
     from lithify.model.verdict import Verdict
     from lithify.model.writes import WriteSet
+    from lithify.pipeline.group import harden_group
+    from lithify.pipeline.groups import GroupOptions, open_group
     from lithify.pipeline.harden import Wishes, harden, prove
     from lithify.pipeline.learn import learn_target
     from lithify.pipeline.target import Overrides, choose

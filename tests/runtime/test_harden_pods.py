@@ -307,6 +307,14 @@ def test_what_does_not_work_as_it_is(lithify: Lithify, images: Images, tmp_path:
     assert file.read_text() == f"{head}{fields}\n"
 
 
+def test_a_folder_of_manifests_is_no_root_filesystem(lithify: Lithify, tmp_path: Path) -> None:
+    (tmp_path / "k8s").mkdir()
+    manifest(tmp_path / "k8s" / "deploy.yaml", WEB)
+    done = lithify.run("harden", tmp_path / "k8s")
+    told, hint = done.error()
+    assert (done.code, "neither a chart nor a kustomization" in told, "deploy.yaml" in hint) == (2, True, True)
+
+
 def test_a_config_map_that_is_elsewhere(lithify: Lithify, images: Images, tmp_path: Path) -> None:
     text = f"""\
 apiVersion: v1

@@ -14,6 +14,8 @@ from lithify.sources.base import MAX_BYTES, read_bytes
 from lithify.sources.files import kind_of
 
 _HEAD = 4096
+_OF_A_ROOT = ("bin", "usr", "etc", "lib", "oci-layout")
+"""One of these is in every root filesystem or image layout that anybody keeps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,15 @@ def _open_folder(text: str, options: GroupOptions) -> Group | None:
 
     if is_chart(text):
         return open_chart(text, options)
-    return open_kustomization(text, options) if is_kustomization(text) else None
+    if is_kustomization(text):
+        return open_kustomization(text, options)
+    files = [path.name for path in Path(text).glob("*.y*ml") if path.is_file()]
+    if files and not any(Path(text, name).exists() for name in _OF_A_ROOT):
+        raise UsageError(
+            f"{printable(text)} is a folder of files, neither a chart nor a kustomization",
+            hint=f"name one of its files, as {printable(str(Path(text, sorted(files)[0])))}; --with takes the folder",
+        )
+    return None
 
 
 def _open_unit(text: str, data: bytes, options: GroupOptions) -> Group:
