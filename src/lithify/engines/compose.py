@@ -117,6 +117,11 @@ class ComposeFile:
         files = [word for file in self.overrides for word in ("--file", str(file))]
         start = ["--project-directory", str(self.directory), "--file", "-", *files]
         result = program.run([*start, *words], text=self.text or b"\n", directory=self.directory)
+        if result.code == TIMED_OUT:
+            raise EngineUnreachable(
+                f"{' '.join(program.words)} gave no answer on {printable(str(self.path))}",
+                hint="does the file include something that is not on this host?",
+            )
         if result.code != 0:
             raise InvalidInput(
                 f"{printable(str(self.path))}: {' '.join(program.words)} can't read it: {printable(result.message)}",
@@ -290,7 +295,7 @@ class Running:
                 if used and self.client.inspect("volume", str(known.get("name", key))) is None:
                     raise EngineRefused(
                         f"the volume {printable(key)} is not a plain one, so that no view of it can be made",
-                        hint="try it with a plain volume in its place, by a compose.override.yaml",
+                        hint="try it with a plain volume in its place",
                     )
 
     def _line_of(self, keys: Sequence[tuple[str, str]], written: Mapping[tuple[str, str], bool]) -> RunLine:

@@ -158,7 +158,7 @@ class Views(ABC):
         if not plain:
             raise EngineRefused(
                 f"the volume {printable(mount.source)} is not a plain one, so that no view of it can be made",
-                hint="try it with another volume name in the run line",
+                hint="try it with a plain volume in its place",
             )
         return self._view(mount, Path(str(known.get("Mountpoint", ""))), name, line)
 
@@ -187,7 +187,7 @@ class Views(ABC):
         if result.code != 0 or not size.isdigit() or int(size) > COPY_LIMIT:
             raise EngineRefused(
                 f"{printable(source)} is writable storage of yours, and too much to copy for a trial run",
-                hint="give the run line a smaller directory or another volume to try it with",
+                hint="try it with a smaller directory or another volume in its place",
             )
 
     def _spell_out(self, line: RunLine) -> RunLine:
