@@ -157,7 +157,9 @@ class Writer:
             raise Uneditable(Obstacle.TYPE, f"{name.value} is a block scalar")
         space = "" if self.text[colon:begin].endswith((" ", "\t", "\n")) else " "
         if flow:
-            yield Piece(begin, end, space + (render_json(new) if self.json else render_flow(new)))
+            if self.json and self.compact:
+                space = ""
+            yield Piece(begin, end, space + (render_json(new, compact=self.compact) if self.json else render_flow(new)))
             return
         step, listed = self._indents(self.root)
         column = name.start_mark.column

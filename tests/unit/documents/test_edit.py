@@ -84,6 +84,12 @@ CASES: dict[str, tuple[str, list[tuple[Any, ...]], str]] = {
         [("append", ("a",), {"x": []}), ("set", ("b",), 1)],
         '{\n\t"a": [\n\t\t1,\n\t\t{\n\t\t\t"x": []\n\t\t}\n\t],\n\t"b": 1\n}\n',
     ),
+    "compact JSON with an empty mapping": ('{"a":{},"b":1}', [("set", ("a", "c"), 1)], '{"a":{"c":1},"b":1}'),
+    "JSON with what YAML has no escape for": (
+        '\ufeff{\r\n "a": "\\ud83d\\ude00\u2028\x7fé",\r\n "b": {"c": "\\/"}\r\n}\r\n',
+        [("set", ("b", "d"), 'é"')],
+        '\ufeff{\r\n "a": "\\ud83d\\ude00\u2028\x7fé",\r\n "b": {"c": "\\/", "d": "é\\""}\r\n}\r\n',
+    ),
     "a quoted value": ("a: 'false' # no\n", [("set", ("a",), True)], "a: true # no\n"),
     "text that would be read as something else is quoted": (
         "a: 1\n",
