@@ -413,3 +413,16 @@ def test_a_node_says_the_same_as_the_engine(engine: Engine) -> None:
 def test_a_node_has_no_container_of_that_name() -> None:
     with pytest.raises(NothingToExamine):
         audit_node(["no-such-container"])
+
+
+def test_a_process_in_a_container_is_no_shim(docker: Engine) -> None:
+    """It may call itself one, and lay out bundles as it likes: nobody believes it."""
+    identity = "f" * 64
+    place = f"/forged/moby/{identity}"
+    lay = f"mkdir -p {place}; echo '{{}}' > {place}/config.json; cp /bin/sleep /forged/containerd-shim; cd {place}"
+    name = docker.make("-u 0", f"{lay}; /forged/containerd-shim 999 & sleep 1")
+    assert "/forged/containerd-shim" in call("docker", "top", name, "-o", "pid,args")
+    ours = call("docker", "inspect", "--format", "{{.Id}}", name)
+    found = {container.id for container in audit_node(today="2026-11-22").containers()}
+    assert ours in found
+    assert identity not in found

@@ -87,12 +87,17 @@ def pids_here() -> dict[str, int]:
     """Return the first process of each container of this host, by the container's id; as far as we may look."""
     found: dict[str, int] = {}
     for pid in _pids():
-        # The monitor of a container has its id in its own control group as well.
-        lines = [line for line in _read(f"/proc/{pid}/cgroup", _SHORT).splitlines() if b"conmon" not in line]
-        match = _ID.findall(b"\n".join(lines))
-        if match:
-            found.setdefault(match[-1].decode(), pid)
+        held_by = _containers_around(pid)
+        if held_by:
+            found.setdefault(held_by[-1], pid)
     return found
+
+
+def _containers_around(pid: int | str) -> list[str]:
+    """Return the ids of the containers that a process is in, by its control groups, the outermost first."""
+    # The monitor of a container has its id in its own control group as well.
+    lines = [line for line in _read(f"/proc/{pid}/cgroup", _SHORT).splitlines() if b"conmon" not in line]
+    return [match.decode() for match in _ID.findall(b"\n".join(lines))]
 
 
 def layer_bytes(pid: int) -> int | None:
@@ -123,7 +128,7 @@ def layer_bytes(pid: int) -> int | None:
 def endpoints() -> tuple[str, ...]:
     """Return the sockets of the containerds whose shims run here, for a client of the CRI."""
     found = []
-    for pid in _pids():
+    for pid in _monitors():
         words = _command(pid)
         if words and os.path.basename(words[0]).startswith("containerd-shim") and "k8s.io" in words:
             found += [after for word, after in pairwise(words) if word in ("-address", "--address")]
@@ -132,7 +137,7 @@ def endpoints() -> tuple[str, ...]:
 
 def _bundles() -> Iterator[tuple[str, str]]:
     """Yield, with the name of who manages it, each bundle; as seen from the root of that process, which may be ours."""
-    for pid in _pids():
+    for pid in _monitors():
         words = _command(pid)
         program = os.path.basename(words[0]) if words else ""
         if program.startswith("containerd-shim"):
@@ -150,6 +155,23 @@ def _bundles() -> Iterator[tuple[str, str]]:
                     # Only Podman has its monitor call it back when the container ends.
                     manager = "podman" if any(os.path.basename(one) == "podman" for one in words) else "cri-o"
                     yield manager, f"/proc/{pid}/root{after}"
+
+
+def _monitors() -> list[int]:
+    """Return the processes that may be a shim or monitor, root's first.
+
+    One that is itself in a container, if not the one that we are in, could call itself what it likes.
+    """
+    ours = set(_containers_around("self"))
+    found = [pid for pid in _pids() if ours.issuperset(_containers_around(pid))]
+    return sorted(found, key=lambda pid: (_owner(pid) != 0, pid))
+
+
+def _owner(pid: int) -> int:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return -1
 
 
 def _identity(bundle: str) -> str:
