@@ -21,7 +21,7 @@ from lithify.engines.kustomize import build_with
 from lithify.errors import EngineRefused, EngineUnreachable, LithifyError
 from lithify.model.location import Route
 from lithify.model.patch import Change, Patched, PatchedFile, PatchedFiles, Refused
-from lithify.patch.difference import normal, patch_of, strategic_patch
+from lithify.patch.difference import normal, patch_of
 from lithify.patch.pods import Need, ObjectId, Place, id_of, needs, pods_of, read_objects, twins
 from lithify.patch.values import Value, Values, get
 
@@ -257,8 +257,12 @@ class _ChartPatch:
             self.notes.append(f"the patch after rendering was not tried: {error}")
             return "", b""
         found = {id_of(item): normal(item) for item in read_objects(built)}
-        if any(found.get(id_of(item)) != normal(item) for item in self._desired(objects) if id_of(item) in which):
-            return "Kustomize makes something else of the patch than was planned", b""
+        names = [id_of(item) for item in objects]
+        for item in self._desired(objects):
+            # what is not to change must not; objects without pods may share a name
+            told = id_of(item) in which or (names.count(id_of(item)) == 1 and not _is_hook(item))
+            if told and found.get(id_of(item)) != normal(item):
+                return "Kustomize makes something else of the patch than was planned", b""
         return "", built
 
     def _names(self) -> dict[ObjectId, str]:
@@ -275,19 +279,23 @@ class _ChartPatch:
             name, renamed = id_of(item)[2], id_of(twin)[2]
             if name != renamed and name.replace(self.chart.release, other) == renamed:
                 pattern = ".*".join(part.replace(".", r"\.") for part in name.split(self.chart.release))
-                alike = [o for o in self.old if id_of(o)[0] == id_of(item)[0] and re.fullmatch(pattern, id_of(o)[2])]
-                if len(alike) == 1:
+                if len(self._alike(id_of(item)[0], pattern)) == 1:
                     found[id_of(item)] = pattern
                 else:
                     self.notes.append(f"the patch of {name} is for a release called {self.chart.release} alone")
         return found
+
+    def _alike(self, kind: str, pattern: str) -> list[ObjectId]:
+        """Return the objects that a patch of this kind and name would meet."""
+        found = map(id_of, self.old)
+        return [one for one in found if one[0] == kind and re.fullmatch(pattern, one[2])]
 
     def _refuse_hooks(self, left: Sequence[Need]) -> list[Refused]:
         reason = "it is a hook, which Helm hands to no post-renderer, and no value of the chart reaches it"
         containers = dict.fromkeys(str(need.place) for need in left if need.place.container)
         objects = {need.place.object for need in left}
         by_hand = "---\n".join(
-            "\n".join([*render_block(strategic_patch(old, new), step=2, listed=2), ""])
+            "\n".join([*render_block(patch_of(old, new), step=2, listed=2), ""])
             for old, new in zip(self.old, self._desired(self.old), strict=True)
             if id_of(old) in objects
         )
@@ -380,12 +388,15 @@ def _choose(
 
 def _kustomize_patch(before: dict[str, Any], after: dict[str, Any], name: str, *, by_index: bool) -> dict[str, Any]:
     """Return an entry of `patches:` that makes `after` of `before`."""
-    kind, namespace, _ = id_of(before)
-    target = {"kind": kind, "name": name, **({"namespace": namespace} if namespace else {})}
+    # no namespace: charts write down that of the release, which differs from one to the next
+    target = {"kind": id_of(before)[0], "name": name}
     if "/" in str(before.get("apiVersion")):
         group, _, version = str(before["apiVersion"]).partition("/")
         target = {"group": group, "version": version, **target}
     value = patch_of(before, after, by_index=by_index)
+    if isinstance(value, dict):
+        value = {**value, "metadata": {**value["metadata"], "name": before["metadata"]["name"]}}
+        value["metadata"].pop("namespace", None)
     return {"target": target, "patch": "\n".join([*render_block(value, step=2, listed=2), ""])}
 
 

@@ -53,7 +53,10 @@ def read_objects(data: bytes) -> list[dict[str, Any]]:
     for document in read_documents(data):
         if isinstance(document, Broken):
             raise InvalidInput(f"line {document.line} of the rendered manifests can't be read: {document.reason}")
-        value = to_python(document.root)
+        try:
+            value = to_python(document.root)
+        except ValueError as error:
+            raise InvalidInput(f"the rendered manifests can't be read: {error}") from error
         items = value.get("items") if isinstance(value, dict) and value.get("kind") == "List" else [value]
         found += [item for item in items or [] if isinstance(item, dict)]
     return found

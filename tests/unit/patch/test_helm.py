@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,23 @@ def test_a_hook_that_no_value_reaches_is_refused_with_its_patch(tmp_path: Path) 
     assert refused.container == "Job/release-migrate/migrate"
     assert "readOnlyRootFilesystem: true" in refused.by_hand
     assert not any(file.path.endswith("values.yaml") for file in patched.files) or b"migrate" not in patched.manifests
+
+
+def test_a_patch_holds_for_releases_in_other_namespaces(tmp_path: Path) -> None:
+    ours = chart("tractus", tmp_path)
+    template = Path(ours.folder) / "templates" / "deployment.yaml"
+    template.write_text(
+        template.read_text().replace("metadata:\n", "metadata:\n  namespace: {{ .Release.Namespace }}\n", 1)
+    )
+    before = ours.render()
+    patched = helm.patch(ours, before, hardened(before))
+    write(patched)
+    patched = replace(patched, command=(*patched.command, "--namespace", "prod"))
+    elsewhere = Chart(ours.folder, release="x", namespace="prod").render()
+    assert b"namespace: prod" in elsewhere
+    found = rendered(patched, "x", program("helm"))
+    assert planned_pods(found) == planned_pods(read_objects(hardened(elsewhere).text))
+    assert {id_of(item)[1] for item in found if item["kind"] == "Deployment"} == {"prod"}
 
 
 def test_one_context_for_two_containers_is_not_used_for_one_of_them(tmp_path: Path) -> None:

@@ -68,6 +68,17 @@ def test_a_volume_with_an_owner_is_made_once_and_never_filled_again() -> None:
     assert patch(patched.text, mount).text == patched.text
 
 
+def test_two_lines_of_a_script_are_told_apart_by_their_index(tmp_path: Path) -> None:
+    data = b"docker run --name a web:1\npodman run --name b web:1 # two\n"
+    mount = place("/var/lib/web", VOLUME, uid=5, gid=6, mode=0o700)
+    plan = [planned(mount, route=(0,), container="a"), planned(mount, route=(1,), container="b")]
+    once = script.patch(data, plan)
+    assert not once.refused
+    assert [line.container for line in read_lines(once.text)[1]] == ["a", "b"]
+    assert script.patch(once.text, plan).text == once.text
+    assert once.text.splitlines()[-1].endswith(b"web:1 # two")
+
+
 def test_what_would_need_lines_before_it_is_refused_within_a_command() -> None:
     data = b"test -e x && docker run web:1\n"
     patched = patch(data, place("/var/lib/web", VOLUME, uid=5, gid=6))
