@@ -72,6 +72,13 @@ class Cluster:
         return name
 
 
+def left_behind(cluster: Cluster) -> list[str]:
+    """Return the scratch namespaces whose lithify is gone; somebody else's that still runs may use the cluster too."""
+    found = cluster.get("namespaces", "--selector=dev.lithify.run")["items"]
+    owners = {one["metadata"]["name"]: one["metadata"]["labels"]["dev.lithify.owner"] for one in found}
+    return [name for name, owner in owners.items() if not Path("/proc", owner.partition("-")[0]).exists()]
+
+
 def wait_for(holds: Callable[[], object], seconds: float = 60, what: Callable[[], str] = lambda: "") -> None:
     """Wait until `holds` does; fails the test, with the words of `what`, where it never does."""
     end = time.monotonic() + seconds

@@ -5,6 +5,9 @@ from typing import Any
 
 Json = dict[str, Any]
 
+STAY = "trap 'exit 0' TERM; sleep 1000 & wait"
+"""Ends a script: it goes on running until it is asked to end."""
+
 
 def deployment(name: str, container: Json, **pod: object) -> Json:
     """Return a Deployment of two replicas with one container, and what else its pods have."""
@@ -24,7 +27,7 @@ def deployment(name: str, container: Json, **pod: object) -> Json:
 
 def shell(script: str, image: str, **more: object) -> Json:
     """Return a container that runs `script`."""
-    return {"name": "app", "image": image, "command": ["sh", "-c", script], **more}
+    return {"name": "app", "image": image, "command": ["sh", "-ec", script], **more}
 
 
 def config_map(name: str, **data: str) -> Json:

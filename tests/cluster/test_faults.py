@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from tests.cluster.cluster import Cluster, wait_for
-from tests.cluster.manifests import deployment, shell, text
+from tests.cluster.cluster import Cluster, left_behind, wait_for
+from tests.cluster.manifests import STAY, deployment, shell, text
 from tests.runtime.hardening import Lithify
 
 SELECTOR = "--selector=dev.lithify.run"
@@ -32,7 +32,7 @@ def gone(cluster: Cluster) -> None:
 def file(app_image: str, tmp_path: Path) -> Path:
     """A workload that takes its time."""
     path = tmp_path / "app.yaml"
-    path.write_text(text(deployment("app", shell("mkdir /var/cache/app; exec sleep 1000", app_image))))
+    path.write_text(text(deployment("app", shell(f"mkdir /var/cache/app; {STAY}", app_image))))
     return path
 
 
@@ -56,7 +56,7 @@ def test_ctrl_c_leaves_nothing(cluster: Cluster, lithify: Lithify, file: Path) -
     terminal.press_ctrl_c()
     done = terminal.end(120)
     assert done.code == 130, done.err
-    assert namespaces(cluster) == []
+    assert left_behind(cluster) == []
 
 
 def test_what_a_killed_lithify_left_is_swept_at_the_next_start(
@@ -119,7 +119,7 @@ def test_a_right_that_is_missing_is_named_before_anything_is_made(
         message, hint = done.error()
         assert "may not do what a proof in a scratch namespace needs" in message
         assert hint.startswith("missing: the right to create namespaces, delete namespaces, list nodes, create deploy")
-        assert namespaces(cluster) == []
+        assert left_behind(cluster) == []
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.cluster.cluster import Cluster
-from tests.cluster.manifests import config_map, deployment, shell, text
+from tests.cluster.cluster import Cluster, left_behind
+from tests.cluster.manifests import STAY, config_map, deployment, shell, text
 from tests.runtime.hardening import Done, Lithify
 
 WEB = """\
@@ -50,12 +50,7 @@ spec:
 def nothing_left(cluster: Cluster) -> Iterator[None]:
     """Fail the test after which a scratch namespace is left."""
     yield
-    assert scratch_namespaces(cluster) == []
-
-
-def scratch_namespaces(cluster: Cluster) -> list[str]:
-    found = cluster.get("namespaces", "--selector=dev.lithify.run")["items"]
-    return [one["metadata"]["name"] for one in found]
+    assert left_behind(cluster) == []
 
 
 def proved(done: Done) -> dict[str, Any]:
@@ -103,8 +98,7 @@ def test_what_the_manifest_refers_to_comes_along(
 ) -> None:
     """A config map and a secret of the namespace are copied; --with goes before them; a claim gets empty storage."""
     script = (
-        "test $WORD = secret && test $(cat /etc/app/key) = given && echo hello > /data/x && touch /var/tmp/a && "
-        "exec sleep 1000"
+        "test $WORD = secret && test $(cat /etc/app/key) = given && echo hello > /data/x && touch /var/tmp/a && " + STAY
     )
     environment = [{"name": "WORD", "valueFrom": {"secretKeyRef": {"name": "word", "key": "word"}}}]
     mounts = [{"name": "conf", "mountPath": "/etc/app"}, {"name": "data", "mountPath": "/data"}]
@@ -144,7 +138,7 @@ def test_two_containers_an_init_container_and_a_job(
     """Each container gets its own plan; what comes to its end is learnt from as well."""
     init = {**shell("mkdir -p /var/cache/app; sleep 1; echo ready > /shared/x", app_image), "name": "init"}
     init |= {"imagePullPolicy": "Never", "volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
-    app = shell("cat /shared/x && mkdir -p /var/cache/web && exec sleep 1000", app_image)
+    app = shell(f"cat /shared/x && mkdir -p /var/cache/web && {STAY}", app_image)
     app |= {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
     volumes = [{"name": "shared", "emptyDir": {}}]
     file = tmp_path / "pods.yaml"
@@ -186,7 +180,7 @@ class TestRefusals:
         self, cluster: Cluster, lithify: Lithify, app_image: str, tmp_path: Path
     ) -> None:
         probe = {"exec": {"command": ["false"]}, "periodSeconds": 1}
-        bad = deployment("bad", shell("exec sleep 1000", app_image, readinessProbe=probe))
+        bad = deployment("bad", shell(STAY, app_image, readinessProbe=probe))
         message, _ = self.broken(cluster, lithify, tmp_path, bad)
         assert "fails its kubelet-probe even with a writable root" in message
 
@@ -196,7 +190,7 @@ class TestRefusals:
         """The copy's namespace has the limits and labels of the original's: it is refused where that would be."""
         limit = {"type": "Container", "max": {"memory": "10Mi"}}
         limits = {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small"}, "spec": {"limits": [limit]}}
-        big = shell("exec sleep 1000", app_image, resources={"limits": {"memory": "1Gi"}})
+        big = shell(STAY, app_image, resources={"limits": {"memory": "1Gi"}})
         with cluster.namespace("lithify-test-limits") as namespace:
             cluster.apply(limits, namespace=namespace)
             bad = deployment("bad", big)
@@ -210,7 +204,7 @@ class TestRefusals:
     ) -> None:
         with cluster.namespace("lithify-test-standard") as namespace:
             cluster.kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-            bad = deployment("bad", shell("exec sleep 1000", app_image))
+            bad = deployment("bad", shell(STAY, app_image))
             bad["metadata"]["namespace"] = namespace
             message, _ = self.broken(cluster, lithify, tmp_path, bad)
             assert 'violates PodSecurity "restricted:latest"' in message

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import Cluster, left_behind
 
 import lithify
 
@@ -51,4 +51,4 @@ def test_every_command_of_the_page_does_what_it_says(cluster: Cluster, nginx_roo
         assert "+++ " not in outputs[1]
     finally:
         cluster.kubectl("delete", "namespace", "shop", "--ignore-not-found", timeout=90)
-    assert cluster.get("namespaces", "--selector=dev.lithify.run")["items"] == []
+    assert left_behind(cluster) == []

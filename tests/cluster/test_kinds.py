@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 from tests.cluster.cluster import Cluster
-from tests.cluster.manifests import Json, deployment, shell, text
+from tests.cluster.manifests import STAY, Json, deployment, shell, text
 from tests.cluster.test_harden import harden, proved
 from tests.runtime.hardening import Lithify
 
@@ -13,7 +13,7 @@ def test_state_outlives_the_pod_that_wrote_it(
     cluster: Cluster, lithify: Lithify, app_image: str, tmp_path: Path
 ) -> None:
     """The claim that a plan adds is in the patch; the pod that replaces the first finds what that wrote."""
-    script = "mkdir -p /var/lib/app; test -e /var/lib/app/first || echo $HOSTNAME > /var/lib/app/first; exec sleep 1000"
+    script = f"mkdir -p /var/lib/app; test -e /var/lib/app/first || echo $HOSTNAME > /var/lib/app/first; {STAY}"
     file = tmp_path / "app.yaml"
     file.write_text(yaml.safe_dump(deployment("app", shell(script, app_image))))
     words = ("--state", "/var/lib/app=volume", "--check-inside", "test -s /var/lib/app/first", "--format", "json")
@@ -27,9 +27,7 @@ def test_state_outlives_the_pod_that_wrote_it(
 
 def test_a_stateful_set_and_a_cron_job(cluster: Cluster, lithify: Lithify, app_image: str, tmp_path: Path) -> None:
     """One runs with a claim of its own; the other runs as the Job that it would start, and comes to its end."""
-    stateful = _stateful_set(
-        shell("mkdir -p /var/cache/db; date >> /data/log; exec sleep 1000", app_image), claim="data"
-    )
+    stateful = _stateful_set(shell(f"mkdir -p /var/cache/db; date >> /data/log; {STAY}", app_image), claim="data")
     cron = _cron_job(shell("mkdir -p /var/cache/report; sleep 1; echo done", app_image))
     file = tmp_path / "two.yaml"
     file.write_text(text(stateful, cron))

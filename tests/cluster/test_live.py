@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from tests.cluster.cluster import Cluster, wait_for
-from tests.cluster.manifests import deployment, shell
+from tests.cluster.cluster import Cluster, left_behind, wait_for
+from tests.cluster.manifests import STAY, deployment, shell
 from tests.runtime.hardening import Lithify
 
-SCRIPT = """
+SCRIPT = f"""
 mkdir -p /var/cache/app
 if test -e /etc/app/production; then mkdir -p /var/cache/orders; echo x > /var/cache/orders/1; fi
-exec sleep 1000
+{STAY}
 """
 
 
@@ -44,7 +44,7 @@ def test_a_live_workload_is_learnt_from_and_changed_only_when_told(
         done = lithify.run("harden", "deployment/none", *words)
         assert done.code == 3
         assert done.error()[0] == f"there is no Deployment none in namespace {namespace}"
-    assert cluster.get("namespaces", "--selector=dev.lithify.run")["items"] == []
+    assert left_behind(cluster) == []
 
 
 def _production(cluster: Cluster, namespace: str, image: str) -> Any:

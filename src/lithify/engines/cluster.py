@@ -6,7 +6,6 @@ first was deleted. What the container writes is read on its node, so lithify has
 """
 
 import os
-import re
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lithify.engines.attached import NOISE
 from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
 from lithify.engines.copies import (
     Change,
@@ -29,6 +27,7 @@ from lithify.engines.copies import (
     stand_in,
     stand_in_for_templates,
 )
+from lithify.engines.kubelet import ProcessFinder, credentials, environment, identity, image_volumes, noise
 from lithify.engines.kubernetes import POD
 from lithify.engines.mounts import MountPoint, read_mounts, root_overlay
 from lithify.engines.scratch import EVENT, Premises
@@ -36,7 +35,7 @@ from lithify.engines.state import start_time
 from lithify.errors import EngineRefused, LithifyError, NothingToExamine, NotPermitted, TargetBroken
 from lithify.model.image import ImageFacts
 from lithify.model.mount import MountPlan
-from lithify.model.path import ROOT, printable
+from lithify.model.path import printable
 from lithify.model.run import Target
 
 _POLL = 0.05
@@ -52,9 +51,6 @@ _HOPELESS = frozenset((
     "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
     "CreateContainerError", "RunContainerError", "ImageInspectError",
 ))  # fmt: skip
-
-_PLACES = re.compile(rb"PATH|HOME|TMPDIR|TMP|TEMP|XDG_[A-Z_]+|[A-Z0-9_]*(DIR|CACHE|HOME)")
-"""Variables of which the value is a path."""
 
 CANNOT_SHOW = (
     "one replica was run, on this node and in a namespace of its own: what depends on the original's traffic or data "
@@ -429,11 +425,11 @@ class MemberContainer:
         self._process = found
         pid = found[0]
         with suppress(OSError), open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
-            self._seen.add(_identity(file.read()))
+            self._seen.add(identity(file.read()))
         with suppress(OSError, ProcessLookupError, NotPermitted):
             self._mounts = read_mounts(pid)
-            self._layer = root_overlay(pid, _noise(self._mounts)) or self._layer
-            self._volumes = _image_volumes(self._mounts)
+            self._layer = root_overlay(pid, noise(self._mounts)) or self._layer
+            self._volumes = image_volumes(self._mounts)
         return True
 
     def _ended_unseen(self) -> bool:
@@ -442,8 +438,8 @@ class MemberContainer:
         if status is None or self.pid() is not None:
             return False
         ended = [(status.get(name) or {}).get("terminated") or {} for name in ("state", "lastState")]
-        fresh = [one for one in ended if (found := _identity(str(one.get("containerID")))) and found not in self._seen]
-        self._seen.update(_identity(str(one["containerID"])) for one in fresh)
+        fresh = [one for one in ended if (found := identity(str(one.get("containerID")))) and found not in self._seen]
+        self._seen.update(identity(str(one["containerID"])) for one in fresh)
         return bool(fresh)
 
     # Looking.
@@ -506,7 +502,7 @@ class MemberContainer:
             return facts
         with suppress(OSError, NotPermitted):
             base = Path(f"/proc/{pid}")
-            uid, gid = _credentials(base)
+            uid, gid = credentials(base)
             shell = False
             with RootFilesystem(base / "root") as root:
                 shell = root.resolve(PurePosixPath("/bin/sh")) is not None
@@ -516,7 +512,7 @@ class MemberContainer:
                 uid=uid,
                 gid=gid,
                 working_directory=PurePosixPath(os.readlink(base / "cwd")),
-                environment=_environment(base),
+                environment=environment(base),
                 command=tuple(os.fsdecode(word) for word in (base / "cmdline").read_bytes().split(b"\0")[:-1]),
                 volumes=tuple(self._volumes),
                 has_shell=shell,
@@ -634,92 +630,6 @@ class MemberContainer:
 
     def _last_probe(self) -> str:
         return printable(self._run.why_no_pod()[:300]) or "no word of it yet"
-
-
-class ProcessFinder:
-    """Finds the processes of a container by what the kubelet mounts into it.
-
-    `/dev/termination-log` is a file of the kubelet's at `pods/UID/containers/NAME/...`, whatever the runtime, the
-    driver of control groups and the place of the kubelet's directory. So a process is known the moment it exists,
-    before the API server has heard of its container.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._others: set[tuple[int, int]] = set()
-
-    def first_process(self, uid: str) -> tuple[int, int] | None:
-        """Return pid and start time of the oldest process of the container in pod `uid`."""
-        wanted = f"/pods/{uid}/containers/{self._name}/".encode()
-        found = []
-        for entry in os.scandir("/proc"):
-            if not entry.name.isdecimal():
-                continue
-            pid = int(entry.name)
-            started = start_time(pid)
-            if started is None or (pid, started) in self._others:
-                continue
-            try:
-                with open(f"/proc/{pid}/mountinfo", "rb") as file:
-                    mounted = wanted in file.read()
-            except OSError:
-                continue
-            if mounted and _runs_its_program(pid):
-                found.append((started, pid))
-            elif not mounted and time.monotonic() > _settled_after(started):
-                self._others.add((pid, started))
-        return min(((pid, started) for started, pid in found), key=lambda one: one[1], default=None)
-
-
-def _settled_after(started: int) -> float:
-    """Return when, on the monotonic clock, a process that began then has the mounts that it will have."""
-    return started / os.sysconf("SC_CLK_TCK") + 5.0
-
-
-def _runs_its_program(pid: int) -> bool:
-    """Tell whether a process is past the runtime's own init, which sets the container up from within."""
-    try:
-        program = os.readlink(f"/proc/{pid}/exe")
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            words = file.read(64).split(b"\0")
-    except OSError:
-        return False
-    return not (words[:2] == [b"runc", b"init"] or re.search(r"memfd:runc|/runc(\.|$)|memfd:crun", program))
-
-
-def _noise(mounts: Sequence[MountPoint]) -> frozenset[PurePosixPath]:
-    return NOISE | {mount.path for mount in mounts if mount.path != ROOT}
-
-
-def _image_volumes(mounts: Sequence[MountPoint]) -> dict[PurePosixPath, Path]:
-    """Return the directories that the runtime gave to the VOLUMEs of an image, by where they are mounted.
-
-    containerd and CRI-O keep them below the container's own directory, in `volumes`; the kubelet's are below `pods`.
-    """
-    found = {}
-    for mount in mounts:
-        if re.search(r"/(containers|overlay-containers)/[0-9a-f]{64}/(userdata/)?volumes/", str(mount.root)):
-            path = Path(f"/{str(mount.root).lstrip('/')}")
-            if path.is_dir():
-                found[mount.path] = path
-    return found
-
-
-def _credentials(base: Path) -> tuple[int, int]:
-    fields = dict(line.split(":", 1) for line in (base / "status").read_text(errors="replace").splitlines())
-    return int(fields["Uid"].split()[1]), int(fields["Gid"].split()[1])
-
-
-def _environment(base: Path) -> dict[str, str]:
-    """Return the variables that say where things are kept; the others may be secrets."""
-    pairs = (word.partition(b"=") for word in (base / "environ").read_bytes().split(b"\0"))
-    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs if _PLACES.fullmatch(name)}
-
-
-def _identity(text: str) -> str:
-    """Return the id of a container that is somewhere in a control group's path or a status; nothing without one."""
-    found = re.search(r"[0-9a-f]{64}", text)
-    return found[0] if found else ""
 
 
 def _uid(pod: Mapping[str, Any]) -> str:

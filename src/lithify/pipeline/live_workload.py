@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from lithify.engines.attached import ProcessContainer
-from lithify.engines.cluster import ProcessFinder
 from lithify.engines.copies import Json, strip
+from lithify.engines.kubelet import ProcessFinder
 from lithify.engines.kubernetes import POD, Cluster, Resource
 from lithify.errors import Conflict, EngineRefused, NothingToExamine, UsageError
 from lithify.model.group import MemberPlan
