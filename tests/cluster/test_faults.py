@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -172,3 +173,16 @@ def forwarder(cluster: Cluster) -> Iterator[tuple[Path, Any]]:
         yield kubeconfig, cut
         for end in ends:
             end.close()
+
+
+def test_a_host_that_is_no_node_says_so(cluster: Cluster, lithify: Lithify, file: Path, tmp_path: Path) -> None:
+    """Nodes are told by the boot of their kernel; another one's stands here in place of ours."""
+    boot = tmp_path / "boot"
+    boot.write_text("00000000-0000-0000-0000-000000000000\n")
+    script = f'mount --bind {boot} /proc/sys/kernel/random/boot_id && exec "$@"'
+    elsewhere = replace(lithify, enter=("unshare", "--mount", "sh", "-c", script, "sh"))
+    done = elsewhere.run("harden", file, "--kubeconfig", cluster.kubeconfig)
+    assert done.code == 4
+    message, hint = done.error()
+    assert message.startswith("this host is no node of the cluster")
+    assert hint == "run lithify on a node, as root"
