@@ -30,7 +30,7 @@ from lithify.engines.copies import (
 from lithify.engines.kubelet import ProcessFinder, credentials, environment, identity, image_volumes, noise
 from lithify.engines.kubernetes import POD
 from lithify.engines.mounts import MountPoint, read_mounts, root_overlay
-from lithify.engines.scratch import EVENT, Premises
+from lithify.engines.scratch import CLAIM, EVENT, Premises
 from lithify.engines.state import start_time
 from lithify.errors import EngineRefused, LithifyError, NothingToExamine, NotPermitted, TargetBroken
 from lithify.model.image import ImageFacts
@@ -140,12 +140,16 @@ class ClusterEngine:
         try:
             pods = [below(objects[place.object], place.pod) for place in places]
             lacking, notes = self.premises.bring(namespace, needs_of(pods, objects), self.given)
+
+            def has_storage(claim: Json) -> bool:
+                return self.premises.provides(claim) or self.premises.lend(namespace, claim, notes)
+
             lacking |= {
                 str(one["metadata"]["name"])
                 for one in copied.support
-                if one.get("kind") == "PersistentVolumeClaim" and not self.premises.provides(one)
+                if one.get("kind") == CLAIM.kind and not has_storage(one)
             }
-            _settle(copied, node, lacking, self.premises, notes)
+            copied = _settled(copied, node, lacking, has_storage, notes)
         except BaseException:
             with suppress(LithifyError):
                 self.premises.remove(namespace)
@@ -175,13 +179,19 @@ class ClusterEngine:
         return self.premises.sweep()
 
 
-def _settle(copied: Copied, node: str, lacking: set[str], premises: Premises, notes: list[str]) -> None:
+def _settled(
+    copied: Copied, node: str, lacking: set[str], has_storage: Callable[[Json], bool], notes: list[str]
+) -> Copied:
     """Let every pod be on this node, and do without the storage that can't be had."""
     for made in [copied.workload, *(other for other, _ in copied.others)]:
         spec = _pod_of(made)
         pin(spec, node)
         stand_in(spec, lacking, notes)
-        stand_in_for_templates(made, spec, premises.provides, notes)
+        stand_in_for_templates(made, spec, has_storage, notes)
+    support = [
+        one for one in copied.support if one.get("kind") != CLAIM.kind or one["metadata"].get("name") not in lacking
+    ]
+    return replace(copied, support=tuple(support))
 
 
 def _pod_of(workload: Json) -> Json:
@@ -212,8 +222,6 @@ class _Run:
         """Apply the objects; EngineRefused, in the server's words, where one is refused."""
         cluster, namespace = self.premises.cluster, self.namespace
         for made in self.copied.support:
-            if made.get("kind") == "PersistentVolumeClaim" and not self.premises.provides(made):
-                continue  # an emptyDir stands in
             if self._is_namespaced(made):
                 with self._refusals(f"{made.get('kind')}/{(made.get('metadata') or {}).get('name')}"):
                     cluster.create(made, namespace)

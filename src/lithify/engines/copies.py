@@ -358,7 +358,7 @@ def stand_in_for_templates(workload: Json, pod: Json, provides: Callable[[Json],
     """Put an emptyDir where no claim of a StatefulSet's own can be had."""
     spec = workload.get("spec") or {}
     templates = spec.get("volumeClaimTemplates") or ()
-    lacking = [one for one in templates if not provides(one)]
+    lacking = [one for one in templates if not provides(_first_claim(one, workload))]
     if not lacking:
         return
     spec["volumeClaimTemplates"] = [one for one in templates if one not in lacking]
@@ -366,6 +366,14 @@ def stand_in_for_templates(workload: Json, pod: Json, provides: Callable[[Json],
         name = str((one.get("metadata") or {}).get("name"))
         pod["volumes"] = [*(pod.get("volumes") or ()), {"name": name, "emptyDir": {}}]
         notes.append(_stood_in(name))
+
+
+def _first_claim(template: Mapping[str, Any], workload: Mapping[str, Any]) -> Json:
+    """Return the claim that a StatefulSet makes of a template for its first pod."""
+    first = ((workload.get("spec") or {}).get("ordinals") or {}).get("start") or 0
+    metadata = template.get("metadata") or {}
+    name = f"{metadata.get('name')}-{(workload.get('metadata') or {}).get('name')}-{first}"
+    return {**template, "metadata": {**metadata, "name": name}}
 
 
 def _stood_in(claim: str) -> str:

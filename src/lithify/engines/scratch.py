@@ -4,10 +4,14 @@ Who made one is in its labels (engines.ownership); one whose maker is gone is sw
 another machine can't be judged from here: its namespaces are left until the time that they bear has passed.
 """
 
+import os
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from lithify.engines.copies import Needs, empty_claim, strip
@@ -22,6 +26,8 @@ UNTIL = "dev.lithify.until"
 """The second since 1970 after which nobody needs the namespace any more, whatever became of its maker."""
 KEPT = "dev.lithify.kept"
 SOURCE = "dev.lithify.of"
+OF = "dev.lithify.namespace"
+"""On a volume: the scratch namespace that it was lent to."""
 _LIFETIME = 6 * 3600
 _GONE = 90.0
 _ACCOUNT = 30.0
@@ -33,6 +39,10 @@ LIMITS = Resource(api_version="v1", kind="LimitRange", plural="limitranges", nam
 EVENT = Resource(api_version="v1", kind="Event", plural="events", namespaced=True)
 NODE = Resource(api_version="v1", kind="Node", plural="nodes", namespaced=False)
 CLASS = Resource(api_version="storage.k8s.io/v1", kind="StorageClass", plural="storageclasses", namespaced=False)
+VOLUME = Resource(api_version="v1", kind="PersistentVolume", plural="persistentvolumes", namespaced=False)
+DISKS = Path("/var/tmp")  # noqa: S108 - directories that only root may enter; kubelet and lithify both see them
+"""Where storage for claims is made that the cluster has none for: on disk, gone with the namespace."""
+_HOST_NAME = "kubernetes.io/hostname"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _NO_PROVISIONER = "kubernetes.io/no-provisioner"
 
@@ -48,8 +58,11 @@ class Premises:
         self._local = threading.local()
         self._clusters: list[Cluster] = []
         self._names: set[str] = set()
+        self._marks: dict[str, Mapping[str, str]] = {}
+        """The labels of what was made for each namespace."""
         self._lock = threading.Lock()
         self._here: str | None = None
+        self._labels: Mapping[str, str] = {}
         self.source = source or self.cluster.namespace
 
     def __enter__(self) -> "Premises":
@@ -87,6 +100,7 @@ class Premises:
             for node in self.cluster.objects(NODE):
                 if ((node.get("status") or {}).get("nodeInfo") or {}).get("bootID") == boot:
                     self._here = str(node["metadata"]["name"])
+                    self._labels = node["metadata"].get("labels") or {}
                     break
             else:
                 raise EngineUnreachable(
@@ -141,6 +155,7 @@ class Premises:
             }
             with self._lock:
                 self._names.add(name)
+                self._marks[name] = {**marks, UNTIL: until}
             try:
                 cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
             except Conflict:
@@ -160,6 +175,8 @@ class Premises:
     def remove(self, name: str) -> None:
         """Have a scratch namespace of ours removed with all that runs in it, without waiting for it to be gone."""
         cluster = self.cluster
+        with self._lock:
+            self._names.add(name)
         with suppress(Conflict):  # it is on its way already
             cluster.delete(NAMESPACE, name)
         # Nothing makes pods in a namespace that is going, and these need not end politely.
@@ -183,6 +200,12 @@ class Premises:
                 continue
             self.remove(str(metadata["name"]))
             gone.append(f"namespace {printable(str(metadata['name']))}")
+        with suppress(NotPermitted):
+            for found in list(self.cluster.objects(VOLUME, label_selector=OF)):
+                lent_to = str(found["metadata"]["labels"][OF])
+                kept = lent_to in self._names or self.cluster.get(NAMESPACE, lent_to) is not None
+                if not kept and self._is_left(found["metadata"]["labels"]):
+                    self._take_back(lent_to)
         return gone
 
     def _is_left(self, marks: Mapping[str, str]) -> bool:
@@ -223,12 +246,12 @@ class Premises:
         for name in sorted(needs.claims):
             claim = by_name.get((CLAIM.kind, name)) or self.cluster.get(CLAIM, name, self.source)
             made = empty_claim({**(claim or _small_claim(name)), "apiVersion": "v1", "kind": CLAIM.kind})
-            if self.provides(made):
-                self._put(namespace, made, CLAIM)
-                if claim is not None:
-                    notes.append(f"claim {printable(name)} was tried with empty storage of the same class")
-            else:
+            if not self.provides(made) and not self.lend(namespace, made, notes):
                 lacking.add(name)
+                continue
+            self._put(namespace, made, CLAIM)
+            if claim is not None:
+                notes.append(f"claim {printable(name)} was tried with empty storage")
         return lacking, notes
 
     def provides(self, claim: Mapping[str, Any]) -> bool:
@@ -242,6 +265,51 @@ class Premises:
             if metadata["name"] == named or (named is None and default):
                 return bool(found.get("provisioner") != _NO_PROVISIONER)
         return False
+
+    def lend(self, namespace: str, claim: Mapping[str, Any], notes: list[str]) -> bool:
+        """Make storage for a claim of a scratch namespace on this node's disk; False where that is not allowed.
+
+        It is a volume that only this claim can be bound to, a directory that anybody may write to, as what makes
+        storage out of directories gives it; it goes with the namespace.
+        """
+        name, spec = str(claim["metadata"]["name"]), claim.get("spec") or {}
+        here = self.node()
+        folder = DISKS / namespace
+        folder.mkdir(mode=0o700, exist_ok=True)
+        path = tempfile.mkdtemp(dir=folder)
+        os.chmod(path, 0o777)  # noqa: S103 - the directory above is root's alone
+        matched = {"key": _HOST_NAME, "operator": "In", "values": [self._labels.get(_HOST_NAME, here)]}
+        volume: Json = {
+            "metadata": {"generateName": f"{namespace}-"[:57], "labels": {**self._marks[namespace], OF: namespace}},
+            "spec": {
+                "capacity": (spec.get("resources") or {}).get("requests") or {"storage": "1Gi"},
+                "accessModes": spec.get("accessModes") or ["ReadWriteOnce"],
+                "persistentVolumeReclaimPolicy": "Retain",
+                "storageClassName": spec.get("storageClassName") or "",
+                "claimRef": {"apiVersion": "v1", "kind": CLAIM.kind, "namespace": namespace, "name": name},
+                "local": {"path": path},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [matched]}]}},
+            },
+        }
+        if spec.get("volumeMode") == "Block":
+            return False
+        try:
+            self.cluster.create({"apiVersion": "v1", "kind": VOLUME.kind, **volume})
+        except (NotPermitted, EngineRefused):
+            return False
+        notes.append(f"claim {printable(name)} was given a directory of this node")
+        return True
+
+    def _take_back(self, namespace: str) -> None:
+        """Remove the storage that was lent to a namespace which is gone."""
+        folder = DISKS / namespace
+        if not folder.exists():
+            return
+        with suppress(NotPermitted):
+            for found in list(self.cluster.objects(VOLUME, label_selector=f"{OF}={namespace}")):
+                with suppress(NothingToExamine):
+                    self.cluster.delete(VOLUME, str(found["metadata"]["name"]))
+        shutil.rmtree(folder, ignore_errors=True)
 
     def _put(self, namespace: str, made: Json, resource: Resource) -> None:
         made["apiVersion"], made["kind"] = resource.api_version, resource.kind
@@ -274,6 +342,7 @@ class Premises:
                         hint=f"see kubectl get namespace {name} -o yaml; the next lithify tries again",
                     )
                 time.sleep(0.1)
+            self._take_back(name)
 
 
 def _portable(found: Mapping[str, Any]) -> Json:
