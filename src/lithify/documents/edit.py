@@ -8,6 +8,7 @@ was wanted, or nothing is changed at all. What can't be said without touching so
 import copy
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from lithify.documents.yaml import (
     ScalarNode,
     SequenceNode,
     entries,
+    is_json,
     read_documents,
     to_python,
 )
@@ -300,9 +302,7 @@ class Editor:
         return [*splices, *self._additions()]
 
     def add_document(self, value: dict[str, Any]) -> None:
-        """Add a document at the end of a YAML file; Uneditable for JSON, which holds one."""
-        if any(isinstance(one, Document) and one.root.flow_style for one in self._documents.values()):
-            raise Uneditable(Obstacle.TYPE, "a JSON file holds one document")
+        """Add a document at the end of the file; to one of JSON a further object, as kubectl reads them."""
         self._added.append(copy.deepcopy(value))
 
     def forget_documents(self) -> None:
@@ -313,7 +313,11 @@ class Editor:
         if not self._added:
             return []
         newline = "\r\n" if b"\r\n" in self.data else "\n"
-        lines = [line for value in self._added for line in ("---", *render_block(value, step=2, listed=0))]
+        if is_json(self.data):
+            step = min((len(found) for found in re.findall(rb"(?m)^ +", self.data)), default=None)
+            lines = [line for value in self._added for line in json.dumps(value, indent=step).splitlines()]
+        else:
+            lines = [line for value in self._added for line in ("---", *render_block(value, step=2, listed=0))]
         text = ("" if self.data.endswith(b"\n") else newline) + newline.join(lines) + newline
         found = list(read_documents(text.encode()))
         if [to_python(each.root) for each in found if isinstance(each, Document)] != self._added:

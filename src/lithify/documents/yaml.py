@@ -113,7 +113,7 @@ def read_documents(data: bytes, wanted: Callable[[bytes], bool] | None = None) -
     """
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # PowerShell's `>` writes UTF-16
         data = data.decode("utf-16", "replace").encode()
-    chunks = _json_chunks(data) if data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{" else None
+    chunks = _json_chunks(data) if _looks_like_json(data) else None
     index = 0
     for chunk in chunks or _chunks(data):
         first_line, text = chunk[:2]
@@ -328,6 +328,15 @@ def _chunks(data: bytes) -> Iterator[Chunk]:
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """Characters that JSON strings may hold and YAML may not, or that YAML counts as line ends."""
 _SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+
+
+def is_json(data: bytes) -> bool:
+    """Tell whether a file is made of JSON objects, one or several, as kubectl tells it from YAML."""
+    return _looks_like_json(data) and _json_chunks(data) is not None
+
+
+def _looks_like_json(data: bytes) -> bool:
+    return data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
 
 
 def _json_chunks(data: bytes) -> list[Chunk] | None:

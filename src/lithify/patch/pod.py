@@ -344,11 +344,6 @@ class _One:
         outer = self.draft.get(())
         if isinstance(outer, dict) and isinstance(outer.get("items"), list):
             self.draft.append(("items",), claim)
-        elif self.draft.document.root.flow_style:
-            raise Inapplicable(
-                f"the claim {name} needs an object of its own, and a JSON file holds one",
-                f"make the claim {name} yourself and mount it, or give the file as YAML or as a List",
-            )
         else:
             self.pod.claims.append(claim)
         self.tell((), f"adds the claim {name}")
