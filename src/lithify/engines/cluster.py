@@ -513,7 +513,7 @@ class MemberContainer:
             uid, gid = credentials(base)
             shell = False
             with RootFilesystem(base / "root") as root:
-                shell = root.resolve(PurePosixPath("/bin/sh")) is not None
+                shell = root.status(PurePosixPath("/bin/sh")) is not None
             return replace(
                 facts,
                 user=f"{uid}:{gid}",
