@@ -1,8 +1,9 @@
 """Hardens the services as people deploy them, by their file: `python -m bench.workloads [--on ...] [--only NAME]`.
 
 Each is tried by the measure's own hand: with the flag alone; then as `lithify harden FILE --write` left the file:
-deployed, exercised, checked, its first process killed and checked again, replaced by a new container and checked for what
-must survive. `pod` hardens a manifest without a cluster, on Docker; what came of it is tried on the cluster all the same.
+deployed, exercised, checked, its first process killed and checked again, replaced by a new container and checked for
+what must survive. `pod` hardens a manifest without a cluster, on Docker; what came of it is tried on the cluster all
+the same.
 """
 
 import argparse
@@ -145,9 +146,7 @@ def deployed(bench: Bench, service: Service, text: str, container: str, kind: st
         else:
             assert bench.cluster is not None
             job = kind in ("Job", "CronJob")
-            thing = KubernetesWorkload(
-                service=service, file=file, container=container, cluster=bench.cluster, job=job
-            )
+            thing = KubernetesWorkload(service=service, file=file, container=container, cluster=bench.cluster, job=job)
             claims = text.count("volumeClaimTemplates") + text.count("PersistentVolumeClaim\n")
             stack.enter_context(data_volumes(bench.cluster, claims, folder))
         stack.callback(thing.remove)
@@ -219,14 +218,13 @@ def measure(bench: Bench, name: str, way: str) -> Row:
     if isinstance(report, str):
         return Row(**row, works=False, proved=False, reason=report)
     row |= facts(report)
-    if report["text"]:
-        target.write_text(report["text"])
     after = manifests(target)
     with deployed(bench, service, after, container, kind) as thing:
         found, wrong = try_it(thing, job=job)
     reasons = [wrong, *(f"{each['container']}: {each['reason']}" for each in report["refused"])]
     reasons += [f"{each['name']}: {trouble}" for each in report["members"] for trouble in troubles(each)]
-    return Row(**row, **found, reason="; ".join(filter(None, reasons)))
+    row |= found
+    return Row(**row, reason="; ".join(filter(None, reasons)))
 
 
 def flag_alone(text: str, *, compose: bool) -> str:
@@ -243,7 +241,7 @@ def harden(bench: Bench, service: Service, target: Path, way: str, *, job: bool)
     """Harden a file as a user does; return the report, or lithify's words where there is none."""
     report = bench.work / f"{service.name}-{way}.json"
     report.unlink(missing_ok=True)
-    options = ["--format", "json", "--output", str(report), "--timeout", f"{service.timeout:g}s"]
+    options = ["--write", "--format", "json", "--output", str(report), "--timeout", f"{service.timeout:g}s"]
     if not job:
         options += ["--exercise", str(service.exercise), "--check", str(service.check)]
     if way == "pod":
@@ -275,7 +273,7 @@ def harden(bench: Bench, service: Service, target: Path, way: str, *, job: bool)
 def facts(report: dict[str, Any]) -> dict[str, Any]:
     """Return what a row takes from lithify's own report."""
     members = [each for each in report["members"] if each.get("hardening")]
-    proved = [each for each in members if holds(each["hardening"]["verdict"])]
+    proved = [each for each in members if holds(each["hardening"]["verdict"]) and holds(each.get("together") or {})]
     diff = [line for line in report["diff"].splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
     return {
         "proved": len(proved) == len(report["members"]) and not report["refused"],
@@ -342,7 +340,9 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a service; may repeat")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there as well")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep lithify's reports and logs there")
-    parser.add_argument("--kubeconfig", default=os.environ.get("LITHIFY_TEST_KUBECONFIG", ""), help="of a node that runs")
+    parser.add_argument(
+        "--kubeconfig", default=os.environ.get("LITHIFY_TEST_KUBECONFIG", ""), help="of a node that runs"
+    )
     options = parser.parse_args()
     names = options.only or sorted(path.name for path in HERE.iterdir() if (SERVICES / path.name).is_dir())
     widths = {name: max(len(title), 4) for name, title in COLUMNS.items()}
