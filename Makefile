@@ -16,7 +16,7 @@ demo: $(READY)
 test: $(READY)
 	.ci/packages test
 	.ci/cluster-programs >/dev/null
-	.ci/with-engines $(BIN)/python -m pytest $(ARGS)
+	.ci/with-engines .ci/tests $(BIN)/python $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

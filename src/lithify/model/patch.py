@@ -120,8 +120,9 @@ def unified_diff(name: str, before: bytes, after: bytes) -> str:
     while last < min(len(old), len(new)) - first and old[-1 - last] == new[-1 - last]:
         last += 1
     last = max(last - _CONTEXT, 0)
+    shown = printable(name).lstrip("/")
     lines = difflib.unified_diff(
-        _ended(old, first, last), _ended(new, first, last), f"a/{printable(name)}", f"b/{printable(name)}", n=_CONTEXT
+        _ended(old, first, last), _ended(new, first, last), f"a/{shown}", f"b/{shown}", n=_CONTEXT
     )
     return "".join(_moved(line, first) for line in lines)
 

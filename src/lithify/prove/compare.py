@@ -80,7 +80,9 @@ def _same(before: Answer, after: Answer) -> bool:
 
 def _told(before: Answer, after: Answer) -> str:
     if _same(before, after):
-        return after.detail if before.passed else f"fails as it did before: {after.detail}"
+        if before.passed:
+            return after.detail
+        return f"{after.detail}, which failed before" if after.passed else f"fails as it did before: {after.detail}"
     return f"{after.detail}; before: {before.detail}"
 
 
