@@ -22,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from bench.services.__main__ import cell
 from bench.services.build import build
 from bench.services.hardened import SOURCE
 from bench.services.run import environment
@@ -297,15 +298,6 @@ def troubles(member: dict[str, Any]) -> Iterator[str]:
     for verdict in filter(None, verdicts):
         for part in ("works", "refused", "minimal", "honest"):
             yield from (f"{c['name']}: {c['summary']}" for c in verdict.get(part, ()) if not c["passed"])
-
-
-def cell(value: object) -> str:
-    """Return a value as the table shows it."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.0f}" if isinstance(value, float) else str(value)
 
 
 def render(row: Row, widths: dict[str, int]) -> str:
