@@ -51,15 +51,6 @@ def runs(cluster: Cluster) -> bool:
     return any(pod["status"].get("phase") == "Running" for pod in pods)
 
 
-def test_ctrl_c_leaves_nothing(cluster: Cluster, lithify: Lithify, file: Path) -> None:
-    terminal = lithify.terminal("harden", file, "--kubeconfig", cluster.kubeconfig)
-    wait_for(lambda: runs(cluster), 60)
-    terminal.press_ctrl_c()
-    done = terminal.end(120)
-    assert done.code == 130, done.err
-    assert left_behind(cluster) == []
-
-
 def test_what_a_killed_lithify_left_is_swept_at_the_next_start(
     cluster: Cluster, lithify: Lithify, file: Path, bad_file: Path
 ) -> None:

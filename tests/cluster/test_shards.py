@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +88,14 @@ def told_by(cluster: Cluster, namespace: str) -> str:
 
 
 def test_the_parts_of_a_job_join_to_the_whole(
-    cluster: Cluster, image: str, lithify: Lithify, tmp_path_factory: pytest.TempPathFactory
+    cluster: Cluster, image: str, lithify: Lithify, request: pytest.FixtureRequest
 ) -> None:
     if cluster.node is None:
         pytest.skip("the volumes are folders of this host")
-    work = tmp_path_factory.mktemp("shards")
-    for parent in (work, *work.parents):  # the pods read it as nobody
-        if parent.is_relative_to("/tmp/pytest-of-root") or parent == work:
-            parent.chmod(0o755)
+    # not pytest's own directory: the node has a /tmp of its own
+    work = Path(tempfile.mkdtemp(prefix="lithify-shards-", dir="/var/tmp"))
+    request.addfinalizer(lambda: shutil.rmtree(work))
+    work.chmod(0o755)  # the pods read it as nobody
     manifests, reports = work / "manifests", work / "reports"
     reports.mkdir()
     reports.chmod(0o777)
