@@ -35,7 +35,8 @@ RANDOM = """
 trap 'exit 0' TERM
 sleep 1000 & wait
 """
-CHECK = ("--check", "kill -0 $LITHIFY_PID")
+CHECK = ("--check", "sleep 0.7; kill -0 $LITHIFY_PID")
+"""It is still there once it had the time to write what it writes."""
 
 
 def paths(found: dict[str, object]) -> set[str]:
