@@ -182,7 +182,8 @@ class Writer:
             if len(node.value) > 1:
                 raise Uneditable(Obstacle.TYPE, "every entry of a mapping can't be taken away")
             if node.flow_style:
-                return Piece(first, last, "")
+                comma = re.compile(r"\s*,").match(self.text, last, self._at(node.end_mark))
+                return Piece(first, comma.end() if comma else last, "")
             colon = len(self.text[:first].rstrip())
             return Piece(colon, last, " {}") if self.text[colon - 1 : colon] == ":" else Piece(first, last, "{}")
         following = node.value[index + 1][0] if index + 1 < len(node.value) else None
