@@ -86,3 +86,10 @@ class NotPermitted(EngineUnreachable):
     """The kernel or the engine does not let us: a right is missing."""
 
     page = "not-permitted"
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Tell whether an error came up while an interrupt was on its way out: of what was to be removed then."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None

@@ -98,6 +98,15 @@ class Lithify:
         }  # fmt: skip
 
 
+def _take_terminal() -> None:
+    """Be in the foreground, as an interactive shell has it: Ctrl-C is the kernel's, and is not ignored.
+
+    What a script puts in the background ignores it, and hands that down: whole runs of the suite do so.
+    """
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A call of lithify in the foreground of a terminal of its own."""
 
@@ -111,7 +120,7 @@ class Terminal:
             stderr=slave,
             env=dict(environment),
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # so that Ctrl-C is the kernel's
+            preexec_fn=_take_terminal,
         )
         os.close(slave)
 

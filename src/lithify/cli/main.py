@@ -20,6 +20,9 @@ COMMANDS = {
 }
 """Each command with the line that help shows for it; its module in this package has the same name."""
 
+_ONCE_MORE = 0.02
+"""Seconds after which an interrupt that was dropped comes again."""
+
 _OPTIONS = """\
 options:
   --config FILE     read settings from FILE instead of lithify.toml
@@ -56,7 +59,7 @@ def _help() -> str:
 
 def _run(words: list[str]) -> int:
     from lithify.cli.arguments import parse
-    from lithify.errors import LithifyError
+    from lithify.errors import LithifyError, was_interrupted
 
     debug = "--debug" in words
     _treat_as_interrupts()
@@ -65,7 +68,7 @@ def _run(words: list[str]) -> int:
         return int(arguments.run(arguments))
     except LithifyError as error:
         _show_error(error, debug=debug)
-        return error.exit_code
+        return 130 if was_interrupted(error) else error.exit_code
     except KeyboardInterrupt:
         _show_error(None, debug=debug)
         return 130
@@ -77,7 +80,7 @@ def _run(words: list[str]) -> int:
         return stop.code if isinstance(stop.code, int) else 2
     except Exception as error:  # a bug of ours: said so, with its own exit code
         _show_error(error, debug=debug)
-        return 70
+        return 130 if was_interrupted(error) else 70
 
 
 def _show_error(error: BaseException | None, *, debug: bool) -> None:
@@ -87,15 +90,27 @@ def _show_error(error: BaseException | None, *, debug: bool) -> None:
 
 
 def _treat_as_interrupts() -> None:
-    """Clean up as after Ctrl-C where somebody asks us to end or closes the terminal, but for nohup."""
+    """Clean up as after Ctrl-C where somebody asks us to end or closes the terminal, but for nohup.
+
+    Python drops what is raised in a finalizer, an interrupt as well: that comes once more, after it.
+    """
     import signal
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, interrupt)
+    tell = sys.unraisablehook
+
+    def dropped(unraisable: "sys.UnraisableHookArgs") -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, _ONCE_MORE)
+        else:
+            tell(unraisable)
+
+    sys.unraisablehook = dropped
 
 
 if __name__ == "__main__":

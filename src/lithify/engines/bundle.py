@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -39,7 +39,7 @@ from lithify.engines.state import (
 )
 from lithify.engines.store import discard_partial
 from lithify.engines.tree import remove_tree
-from lithify.errors import EngineRefused, EngineUnreachable, NotPermitted
+from lithify.errors import EngineRefused, EngineUnreachable, LithifyError, NotPermitted
 from lithify.model.bake import ARCHIVE
 from lithify.model.image import ImageFacts
 from lithify.model.mount import MountPlan, StorageKind
@@ -118,7 +118,8 @@ class BundleEngine:
             with _needing_room(self._state):
                 container.prepare(root, plan, named, target.memory)
         except BaseException:
-            container.remove()
+            with suppress(LithifyError):
+                container.remove()
             raise
         return container
 
@@ -374,7 +375,8 @@ class BundleContainer:
             if not self._idle:
                 self._runtime.start(self.name)
         except BaseException:
-            self.kill()
+            with suppress(LithifyError):
+                self.kill()
             raise
 
     def _create(self) -> int:

@@ -22,7 +22,7 @@ from lithify.engines.ownership import KEPT, RUN, is_abandoned, labels, new_run
 from lithify.engines.process import TIMED_OUT, uninterrupted
 from lithify.engines.runline import LineMount, RunLine, parse_run_line
 from lithify.engines.stand_in import Views, apart, bare
-from lithify.errors import EngineRefused, EngineUnreachable, NothingToExamine
+from lithify.errors import EngineRefused, EngineUnreachable, LithifyError, NothingToExamine
 from lithify.model.image import ImageEntry, ImageFacts
 from lithify.model.mount import Mount, MountPlan
 from lithify.model.path import container_path, printable
@@ -148,7 +148,7 @@ class CliEngine(ABC):
             created.left = left
             return created
         except BaseException:
-            with suppress(EngineUnreachable):
+            with suppress(LithifyError):
                 for container in (name, *map(helper_name, made)):
                     self._client.remove(container)
                 self._discard_volumes([volume for volume in (*made, *views.volumes) if volume not in present])
@@ -162,7 +162,7 @@ class CliEngine(ABC):
         try:
             return self._create(bare(line), name, run, "", ())
         except BaseException:
-            with suppress(EngineUnreachable):
+            with suppress(LithifyError):
                 self._client.remove(name)
             raise
 

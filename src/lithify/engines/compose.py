@@ -21,7 +21,7 @@ from lithify.engines.compose_project import Project, Scratch, mounted_sources
 from lithify.engines.ownership import KEPT, RUN, labels, new_run
 from lithify.engines.process import TIMED_OUT, Result, run, uninterrupted
 from lithify.engines.runline import LineMount, MountKind, RunLine, mount_value, parse_run_line
-from lithify.errors import EngineRefused, EngineUnreachable, InvalidInput, NothingToExamine
+from lithify.errors import EngineRefused, EngineUnreachable, InvalidInput, LithifyError, NothingToExamine
 from lithify.model.group import MemberPlan
 from lithify.model.image import ImageFacts
 from lithify.model.mount import Mount, MountPlan
@@ -176,7 +176,7 @@ class ComposeEngine:
         try:
             running.make(root, plan, idle=idle)
         except BaseException:
-            with suppress(EngineUnreachable), uninterrupted():
+            with suppress(LithifyError), uninterrupted():
                 running.discard()
             raise
         return running.container()

@@ -10,6 +10,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -355,7 +356,7 @@ class MemberContainer:
         try:
             made.start()
         except BaseException:
-            with uninterrupted():
+            with suppress(LithifyError), uninterrupted():
                 made.remove()
             raise
         self._member = made

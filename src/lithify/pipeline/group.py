@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from lithify.engines.base import Engine
-from lithify.errors import TargetBroken
+from lithify.errors import TargetBroken, was_interrupted
 from lithify.model.group import GroupFile, GroupHardening, Member, MemberPlan
 from lithify.model.hardening import Hardening
 from lithify.model.patch import Patched, PatchedFile, Refused, unified_diff
@@ -125,6 +125,8 @@ def _harden_member(
             name=name, hardening=harden(engine, target, exercise, wishes, tell=lambda text: tell(f"{name}: {text}"))
         )
     except TargetBroken as trouble:
+        if was_interrupted(trouble):
+            raise
         broken.append(trouble)
         tell(f"{name}: {trouble}")
         return Member(name=name, trouble=str(trouble))

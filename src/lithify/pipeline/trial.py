@@ -18,7 +18,7 @@ from threading import Event
 
 from lithify.engines.base import Container, Engine, Root
 from lithify.engines.process import uninterrupted
-from lithify.errors import EngineRefused, LithifyError
+from lithify.errors import EngineRefused, LithifyError, was_interrupted
 from lithify.model.behaviour import Answer, Behaviour, Phase
 from lithify.model.log import LogError, LogEvent
 from lithify.model.mount import MountPlan
@@ -272,6 +272,8 @@ class _Course:
         try:
             self.container.start()
         except EngineRefused as refused:
+            if was_interrupted(refused):
+                raise
             raise _NotStarted(str(refused)) from refused
         pid = self.container.pid() or 0
         if pid:

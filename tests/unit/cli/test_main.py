@@ -76,14 +76,45 @@ def test_a_control_character_of_the_users_is_not_printed() -> None:
     assert "\\x1b[31m" in done.stderr
 
 
-def test_an_interrupt_ends_with_130() -> None:
-    script = "import os, signal, lithify.cli.arguments as a, lithify.cli.main as m\n"
-    script += "a.parse = lambda *_: os.kill(os.getpid(), signal.SIGINT)\nraise SystemExit(m.main(['plan', 'x']))"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": SOURCE}
+def interrupted(script: str) -> subprocess.CompletedProcess[str]:
+    """Run `lithify plan` where reading its arguments is `work()` of a script."""
+    script = f"""
+import os, signal, time, lithify.cli.arguments as a, lithify.cli.main as m
+from lithify.errors import EngineRefused
+signal.signal(signal.SIGINT, signal.default_int_handler)
+def press():
+    os.kill(os.getpid(), signal.SIGINT)
+{script}
+a.parse = lambda *_: work()
+raise SystemExit(m.main(['plan', 'x']))
+"""
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": SOURCE},
     )
+
+
+def test_an_interrupt_ends_with_130() -> None:
+    done = interrupted("work = press")
     assert done.returncode == 130
     assert done.stderr.startswith("interrupted")
+
+
+def test_an_interrupt_in_a_finalizer_is_not_lost() -> None:
+    """Python drops what is raised there and goes on, where connections and files are closed all the time."""
+    script = "class Last:\n    def __del__(self): press()\ndef work():\n    Last()\n    time.sleep(60)"
+    done = interrupted(script)
+    assert (done.returncode, done.stderr) == (130, "interrupted: what was started has been removed\n")
+
+
+def test_an_interrupt_after_which_something_could_not_be_removed_says_so_and_ends_with_130() -> None:
+    script = "def work():\n    try: press()\n    finally: raise EngineRefused('it stays', hint='remove it')"
+    done = interrupted(script)
+    assert done.returncode == 130
+    assert done.stderr.startswith("error: it stays\nhint: remove it\n")
 
 
 def test_a_bug_says_so_and_ends_with_70(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
