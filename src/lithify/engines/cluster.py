@@ -5,11 +5,12 @@ start waits for the kubelet to start the container again; a replacement is the p
 first was deleted. What the container writes is read on its node, so lithify has to run there.
 """
 
+import http.client
 import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,7 +21,9 @@ from lithify.engines.copies import (
     Copied,
     Json,
     Place,
+    account_of,
     below,
+    containers_of,
     copies,
     needs_of,
     pin,
@@ -30,9 +33,10 @@ from lithify.engines.copies import (
 from lithify.engines.kubelet import ProcessFinder, credentials, environment, identity, image_volumes, noise
 from lithify.engines.kubernetes import POD
 from lithify.engines.mounts import MountPoint, read_mounts, root_overlay
+from lithify.engines.roles import BINDINGS, ROLES
 from lithify.engines.scratch import CLAIM, EVENT, Premises
 from lithify.engines.state import start_time
-from lithify.errors import EngineRefused, LithifyError, NothingToExamine, NotPermitted, TargetBroken
+from lithify.errors import EngineRefused, EngineUnreachable, LithifyError, NothingToExamine, NotPermitted, TargetBroken
 from lithify.model.image import ImageFacts
 from lithify.model.mount import MountPlan
 from lithify.model.path import printable
@@ -140,6 +144,8 @@ class ClusterEngine:
         try:
             pods = [below(objects[place.object], place.pod) for place in places]
             lacking, notes = self.premises.bring(namespace, needs_of(pods, objects), self.given)
+            self.premises.bind(namespace, frozenset(map(account_of, pods)), (*objects, *self.given), notes)
+            self.premises.copy_quotas(namespace, [objects[place.object] for place in places], notes)
 
             def has_storage(claim: Json) -> bool:
                 return self.premises.provides(claim) or self.premises.lend(namespace, claim, notes)
@@ -189,7 +195,10 @@ def _settled(
         stand_in(spec, lacking, notes)
         stand_in_for_templates(made, spec, has_storage, notes)
     support = [
-        one for one in copied.support if one.get("kind") != CLAIM.kind or one["metadata"].get("name") not in lacking
+        one
+        for one in copied.support
+        if one.get("kind") not in (*ROLES, *BINDINGS)  # given by `bind`, as far as we may
+        and (one.get("kind") != CLAIM.kind or one["metadata"].get("name") not in lacking)
     ]
     return replace(copied, support=tuple(support))
 
@@ -390,9 +399,11 @@ class MemberContainer:
 
     def _look(self, waited: float) -> None:
         """Take down the pod's state; EngineRefused where it will not come up."""
-        pods = [pod for pod in self._run.pods() if _uid(pod) != self._before and not _going(pod)]
+        found = self._run.pods()
+        pods = [pod for pod in found if _uid(pod) != self._before and not _going(pod)]
         if not pods:
-            if waited > _PATIENCE and (why := self._run.why_no_pod()):
+            # what is on its way out still counts against a quota
+            if waited > _PATIENCE and not found and (why := self._run.why_no_pod()):
                 raise EngineRefused(f"no pod comes up: {printable(why[:1000])}", hint="mend what it names")
             return
         self._pod = pods[0]
@@ -571,6 +582,7 @@ class MemberContainer:
         The pod is not deleted for that: its layer would be gone with it, before it could be read.
         """
         self._stopped = True
+        self._run_pre_stop(timeout)
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + timeout
         while self.pid() is not None and time.monotonic() < deadline:
@@ -579,6 +591,23 @@ class MemberContainer:
         code = self.exit_code()
         self._keep_logs()
         return 255 if code is None else code
+
+    def _run_pre_stop(self, timeout: float) -> None:
+        """Do what the kubelet does before it asks a container to end; it goes on where that fails, and so do we."""
+        container = self._described()
+        hook = (container.get("lifecycle") or {}).get("preStop") or {}
+        with suppress(EngineUnreachable, NothingToExamine, OSError, http.client.HTTPException):
+            if hook.get("exec"):
+                self.execute(hook["exec"].get("command") or (), timeout=timeout)
+            elif hook.get("sleep"):
+                time.sleep(min(float(hook["sleep"].get("seconds") or 0), timeout))
+            elif hook.get("httpGet"):
+                _call(hook["httpGet"], container, self.address() or "", timeout)
+
+    def _described(self) -> Json:
+        """Return the member as its pod has it."""
+        found = containers_of((self._pod or {}).get("spec") or {})
+        return next((one for _, one in found if one.get("name") == self._run.member), {})
 
     def keep(self) -> None:
         """Leave the namespace for a look."""
@@ -660,6 +689,18 @@ def _is_ready(pod: Mapping[str, Any]) -> bool:
 def _statuses(pod: Mapping[str, Any]) -> list[Json]:
     status = pod.get("status") or {}
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+
+
+def _call(get: Mapping[str, Any], container: Mapping[str, Any], address: str, timeout: float) -> None:
+    """Make the HTTP request of a hook, as the kubelet does."""
+    named = {port.get("name"): port["containerPort"] for port in container.get("ports") or ()}
+    secure = str(get.get("scheme") or "").upper() == "HTTPS"
+    make = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    port = get["port"]
+    with closing(make(str(get.get("host") or address), int(named.get(port, port)), timeout=timeout)) as connection:
+        given = {str(one["name"]): str(one["value"]) for one in get.get("httpHeaders") or ()}
+        connection.request("GET", str(get.get("path") or "/"), headers=given)
+        connection.getresponse().read()
 
 
 def _event_time(event: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from lithify.model.path import printable
 
 Json = dict[str, Any]
 
+HOOK = "helm.sh/hook"
 MEMBER_LABEL = "lithify.dev/workload"
 """On the pods of each workload of a scratch namespace, with the workload's number."""
 
@@ -21,7 +22,7 @@ _SERVER_FIELDS = (
     "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
     "ownerReferences", "managedFields", "selfLink", "finalizers", "namespace",
 )  # fmt: skip
-_LEFT_OUT = frozenset((
+LEFT_OUT = frozenset((
     "HorizontalPodAutoscaler", "VerticalPodAutoscaler", "PodDisruptionBudget", "Ingress", "HTTPRoute", "GRPCRoute",
     "TCPRoute", "Gateway", "Route", "Certificate", "ServiceMonitor", "PodMonitor", "PrometheusRule", "ResourceQuota",
     "Event", "Endpoints", "EndpointSlice",
@@ -103,7 +104,7 @@ def copies(objects: Sequence[Json], places: Sequence[Place], member: Place, cont
         if place.number == member.number:
             _change(pod, container, change)
             workload, route = _runnable(made, place.pod)
-        elif made.get("kind") != "CronJob":
+        elif made.get("kind") != "CronJob" and _is_run(found, notes):
             others.append((made, place.label))
     assert workload, "the member's workload is one of the objects"
     return Copied(
@@ -186,8 +187,13 @@ def containers_of(pod: Mapping[str, Any]) -> Iterator[tuple[str, Json]]:
             yield name, container
 
 
+def account_of(pod: Mapping[str, Any]) -> str:
+    """Return the service account that a pod runs as."""
+    return str(pod.get("serviceAccountName") or pod.get("serviceAccount") or "default")
+
+
 def _references(pod: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
-    account = str(pod.get("serviceAccountName") or pod.get("serviceAccount") or "default")
+    account = account_of(pod)
     if account != "default":
         yield "ServiceAccount", account, False
     for secret in pod.get("imagePullSecrets") or ():
@@ -219,10 +225,20 @@ def _of_source(source: Mapping[str, Any], config_map: str, secret: str) -> Itera
 
 def _stays(found: Mapping[str, Any], notes: list[str]) -> bool:
     kind, name = str(found.get("kind")), str((found.get("metadata") or {}).get("name"))
-    if kind in _LEFT_OUT:
+    if kind in LEFT_OUT:
         notes.append(f"{kind}/{printable(name)} was left out of the copy")
         return False
     return True
+
+
+def _is_run(found: Mapping[str, Any], notes: list[str]) -> bool:
+    """Tell whether a workload runs once its chart is installed: hooks for tests, upgrades and removal don't."""
+    metadata = found.get("metadata") or {}
+    hooks = str((metadata.get("annotations") or {}).get(HOOK) or "")
+    if not hooks or any(hook.strip() in ("pre-install", "post-install") for hook in hooks.split(",")):
+        return True
+    notes.append(f"{found.get('kind')}/{printable(str(metadata.get('name')))} was left out of the copy: a {hooks} hook")
+    return False
 
 
 def _support(found: Mapping[str, Any]) -> Json:

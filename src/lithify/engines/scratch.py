@@ -17,6 +17,8 @@ from typing import Any
 from lithify.engines.copies import Needs, empty_claim, strip
 from lithify.engines.kubernetes import NAMESPACE, POD, Cluster, Resource
 from lithify.engines.ownership import BOOT, RUN, boot_id, is_abandoned, labels, new_run
+from lithify.engines.quotas import quota_for
+from lithify.engines.roles import API, BINDINGS, ROLES, binding_for, role_for
 from lithify.errors import Conflict, EngineRefused, EngineUnreachable, LithifyError, NothingToExamine, NotPermitted
 from lithify.model.path import printable
 
@@ -36,6 +38,10 @@ SECRET = Resource(api_version="v1", kind="Secret", plural="secrets", namespaced=
 CLAIM = Resource(api_version="v1", kind="PersistentVolumeClaim", plural="persistentvolumeclaims", namespaced=True)
 ACCOUNT = Resource(api_version="v1", kind="ServiceAccount", plural="serviceaccounts", namespaced=True)
 LIMITS = Resource(api_version="v1", kind="LimitRange", plural="limitranges", namespaced=True)
+QUOTA = Resource(api_version="v1", kind="ResourceQuota", plural="resourcequotas", namespaced=True)
+ROLE = Resource(api_version=API, kind="Role", plural="roles", namespaced=True)
+BINDING = Resource(api_version=API, kind="RoleBinding", plural="rolebindings", namespaced=True)
+CLUSTER_BINDING = Resource(api_version=API, kind="ClusterRoleBinding", plural="clusterrolebindings", namespaced=False)
 EVENT = Resource(api_version="v1", kind="Event", plural="events", namespaced=True)
 NODE = Resource(api_version="v1", kind="Node", plural="nodes", namespaced=False)
 CLASS = Resource(api_version="storage.k8s.io/v1", kind="StorageClass", plural="storageclasses", namespaced=False)
@@ -50,7 +56,8 @@ _NO_PROVISIONER = "kubernetes.io/no-provisioner"
 class Premises:
     """A cluster as a place to try workloads in: gives scratch namespaces, and sees that they go.
 
-    `source` is the namespace whose labels, limits, config maps, secrets, claims and accounts the scratch ones get.
+    `source` is the namespace whose labels, limits, quotas, config maps, secrets, claims, accounts and roles the scratch
+    ones get.
     """
 
     def __init__(self, connect: Callable[[], Cluster], source: str = "") -> None:
@@ -61,6 +68,7 @@ class Premises:
         self._marks: dict[str, Mapping[str, str]] = {}
         """The labels of what was made for each namespace."""
         self._lock = threading.Lock()
+        self._bindings: Sequence[Json] | None = None
         self._here: str | None = None
         self._labels: Mapping[str, str] = {}
         self.source = source or self.cluster.namespace
@@ -82,7 +90,7 @@ class Premises:
         return found
 
     def close(self) -> None:
-        """Wait until the namespaces that were given back are gone, and close every connection."""
+        """Have every namespace gone that is not to be kept, also one that nobody gave back, and close connections."""
         try:
             self._await_gone()
         finally:
@@ -240,8 +248,6 @@ class Premises:
                     )
                 if found is not None:
                     self._put(namespace, _portable(found), resource)
-        if needs.accounts:
-            notes.append("service accounts were copied without the roles bound to them in the namespace they come from")
         lacking = set()
         for name in sorted(needs.claims):
             claim = by_name.get((CLAIM.kind, name)) or self.cluster.get(CLAIM, name, self.source)
@@ -253,6 +259,68 @@ class Premises:
             if claim is not None:
                 notes.append(f"claim {printable(name)} was tried with empty storage")
         return lacking, notes
+
+    def bind(
+        self, namespace: str, accounts: frozenset[str], objects: Sequence[Mapping[str, Any]], notes: list[str]
+    ) -> None:
+        """Let the accounts of a scratch namespace do there what `objects` and the source let those of the source do."""
+        held = {
+            (str(one.get("kind")), str(one["metadata"]["name"])): one for one in objects if one.get("kind") in ROLES
+        }
+        bindings = [(one, "") for one in objects if one.get("kind") in BINDINGS]
+        bindings += [(one, self.source) for one in self._live_bindings(notes)]
+        for found, home in bindings:
+            binding = binding_for(found, accounts, home, namespace)
+            if binding is None:
+                continue
+            reference = binding["roleRef"]
+            key = str(reference.get("kind")), str(reference.get("name"))
+            role = held.get(key)
+            if role is None and key[0] == ROLE.kind:
+                role = self.cluster.get(ROLE, key[1], self.source)
+            if role is not None:
+                made = role_for(role)
+                binding["roleRef"] = {**reference, "kind": ROLE.kind, "name": made["metadata"]["name"]}
+            try:
+                if role is not None:
+                    self._put(namespace, made, ROLE)
+                self._put(namespace, binding, BINDING)
+            except (NotPermitted, EngineRefused) as error:
+                name = printable(f"{key[0]} {key[1]}")
+                notes.append(f"{name} was not given to the copy's accounts, which we may not do: {error}"[:500])
+
+    def _live_bindings(self, notes: list[str]) -> Sequence[Json]:
+        """Return what binds roles to accounts of the source, as it was when first asked for."""
+        if self._bindings is None:
+            try:
+                found = [*self.cluster.objects(BINDING, self.source), *self.cluster.objects(CLUSTER_BINDING)]
+            except NotPermitted as error:
+                notes.append(f"the copy's accounts have no roles of namespace {printable(self.source)}: {error.hint}")
+                return ()
+            self._bindings = found
+        return self._bindings
+
+    def copy_quotas(self, namespace: str, workloads: Sequence[Json], notes: list[str]) -> None:
+        """Give a scratch namespace the quotas of the source, less what others than `workloads` use there."""
+        try:
+            quotas = list(self.cluster.objects(QUOTA, self.source))
+            pods = list(self.cluster.objects(POD, self.source)) if quotas else []
+        except NotPermitted as error:
+            notes.append(f"quotas of namespace {printable(self.source)} were not copied: {error.hint}")
+            return
+        for quota in quotas:
+            made = quota_for(quota, pods, workloads)
+            self._put(namespace, made, QUOTA)
+            self._await_quota(made, namespace)
+
+    def _await_quota(self, made: Json, namespace: str) -> None:
+        """Wait until a quota is counted: everything is refused before."""
+        deadline = time.monotonic() + _ACCOUNT
+        while time.monotonic() < deadline:
+            found = self.cluster.get(QUOTA, str(made["metadata"]["name"]), namespace) or {}
+            if (found.get("status") or {}).get("hard"):
+                return
+            time.sleep(0.05)
 
     def provides(self, claim: Mapping[str, Any]) -> bool:
         """Tell whether the cluster makes storage for a new claim by itself."""
@@ -335,7 +403,9 @@ class Premises:
     def _await_gone(self) -> None:
         deadline = time.monotonic() + _GONE
         for name in sorted(self._names):
-            while self.cluster.get(NAMESPACE, name) is not None:
+            while (found := self.cluster.get(NAMESPACE, name)) is not None:
+                if not found["metadata"].get("deletionTimestamp"):
+                    self.remove(name)  # an interrupt came between making it and knowing whose it is
                 if time.monotonic() > deadline:
                     raise EngineRefused(
                         f"namespace {name} was deleted and does not go",

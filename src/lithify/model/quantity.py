@@ -12,14 +12,28 @@ _ENGINE_UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 
 def parse_quantity(text: str) -> int:
     """Return a Kubernetes quantity ("64Mi", "1e6", "100m") in whole units, rounded up; ValueError if it is none."""
+    value = _value(text)
+    return int(value) if value == int(value) else int(value) + 1
+
+
+def parse_thousandths(text: str) -> int:
+    """Return a Kubernetes quantity ("250m", "1.5", "64Mi") in thousandths; ValueError if it is none."""
+    return round(_value(text) * 1000)
+
+
+def render_thousandths(value: int) -> str:
+    """Return thousandths as a Kubernetes quantity."""
+    return f"{value}m" if value % 1000 else str(value // 1000)
+
+
+def _value(text: str) -> float:
     match = re.fullmatch(r"\+?(\d+(?:\.\d*)?|\.\d+)(?:([eE][+-]?\d+)|([numkMGTPE]|[KMGTPE]i)?)", text.strip())
     if not match:
         raise ValueError(f"not a quantity: {text!r}")
     number, exponent, unit = match.groups()
     value = float(number + (exponent or ""))
     small = {"n": 1e-9, "u": 1e-6, "m": 1e-3}
-    value *= small[unit] if unit in small else _UNITS[unit or ""]
-    return int(value) if value == int(value) else int(value) + 1
+    return value * (small[unit] if unit in small else _UNITS[unit or ""])
 
 
 def parse_engine_size(text: str) -> int:
