@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Exercise": "lithify.model.run",
     "GroupHardening": "lithify.model.group",
-    "GroupOptions": "lithify.pipeline.groups",
+    "GroupOptions": "lithify.pipeline.group_options",
     "Hardening": "lithify.model.hardening",
     "LithifyError": "lithify.errors",
     "MountPlan": "lithify.model.mount",
@@ -63,7 +63,8 @@ if TYPE_CHECKING:
     from lithify.model.verdict import Verdict
     from lithify.model.writes import WriteSet
     from lithify.pipeline.group import harden_group
-    from lithify.pipeline.groups import GroupOptions, open_group
+    from lithify.pipeline.group_options import GroupOptions
+    from lithify.pipeline.groups import open_group
     from lithify.pipeline.harden import Wishes, harden, prove
     from lithify.pipeline.learn import learn_target
     from lithify.pipeline.target import Overrides, choose

@@ -15,7 +15,8 @@ from lithify.engines.base import Container, Root
 from lithify.engines.pod import PodEngine
 from lithify.errors import EngineRefused, InvalidInput, NothingToExamine
 from lithify.model.run import Target
-from lithify.pipeline.groups import GroupOptions, open_group
+from lithify.pipeline.group_options import GroupOptions
+from lithify.pipeline.groups import open_group
 from lithify.settings import Settings
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a pod's volumes are filled as root")

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -23,12 +24,13 @@ from lithify.cli.patch import (
     tell_revert,
 )
 from lithify.errors import FileChanged, UsageError
+from lithify.model.path import printable
 
 if TYPE_CHECKING:
     from lithify.model.group import GroupHardening
     from lithify.model.run import Exercise
     from lithify.pipeline.group import Group
-    from lithify.pipeline.groups import GroupOptions
+    from lithify.pipeline.group_options import GroupOptions
     from lithify.pipeline.harden import Wishes
     from lithify.pipeline.target import Overrides
     from lithify.plan import PlanSettings
@@ -127,7 +129,6 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Harden the target, print the page, return 0 where the proof holds and 1 where it does not."""
     from lithify.cli.output import pairs
-    from lithify.pipeline.groups import open_group
     from lithify.pipeline.harden import Wishes
 
     pairs(arguments)
@@ -143,14 +144,39 @@ def run(arguments: argparse.Namespace) -> int:
         bake=arguments.bake,
     )
     exercise = exercise_of(arguments)
-    if _names_cluster(arguments) or arguments.apply:
-        return _harden_on_cluster(arguments, exercise, wishes, settings)
-    group = None
-    if arguments.target is not None and not arguments.rest:
-        group = open_group(arguments.target, _group_options(arguments, settings, exercise))
+    group = _group(arguments, settings, exercise)
     if group is None:
         return _harden_target(arguments, settings, exercise, wishes)
-    return _harden_group(arguments, group, wishes, settings)
+    with group if isinstance(group, AbstractContextManager) else nullcontext():
+        return _harden_group(arguments, group, wishes, settings)
+
+
+def _group(arguments: argparse.Namespace, settings: "Settings", exercise: "Exercise") -> "Group | None":
+    """Return the containers that the target describes; None where it is one container by itself."""
+    from lithify.pipeline.groups import open_group
+
+    named = arguments.target is not None and not arguments.rest
+    on_cluster = _names_cluster(arguments) or arguments.apply
+    if on_cluster and not named:
+        hint = "lithify harden deploy.yaml --cluster, or lithify harden deployment/web -n shop"
+        raise UsageError("a cluster proves a manifest or a workload, and none is named", hint=hint)
+    if not named:
+        return None
+    options = _group_options(arguments, settings, exercise, on_cluster=on_cluster)
+    if on_cluster and not Path(arguments.target).exists():
+        from lithify.pipeline.live_workload import names_workload, open_workload
+
+        if names_workload(arguments.target):
+            return open_workload(arguments.target, options)
+    if arguments.apply:
+        raise UsageError("--apply changes a workload that runs", hint="name it as KIND/NAME; a file takes --write")
+    group = open_group(arguments.target, options)
+    if on_cluster and group is None:
+        raise UsageError(
+            f"{printable(arguments.target)} is nothing that a cluster can prove",
+            hint="name a manifest, a chart, a kustomization, or a workload as KIND/NAME",
+        )
+    return group
 
 
 def _harden_target(arguments: argparse.Namespace, settings: "Settings", exercise: "Exercise", wishes: "Wishes") -> int:
@@ -228,29 +254,6 @@ def _names_cluster(arguments: argparse.Namespace) -> bool:
     return bool(arguments.cluster or arguments.kubeconfig or arguments.context or arguments.namespace)
 
 
-def _harden_on_cluster(
-    arguments: argparse.Namespace, exercise: "Exercise", wishes: "Wishes", settings: "Settings"
-) -> int:
-    """Harden the workloads of a manifest on a real cluster."""
-    from lithify.pipeline.clusters import ClusterOptions, ClusterWishes, open_cluster_file
-    from lithify.pipeline.live_workload import names_workload, open_workload
-
-    if arguments.target is None or arguments.rest:
-        hint = "lithify harden deploy.yaml --cluster, or lithify harden deployment/web -n shop"
-        raise UsageError("a cluster proves a manifest or a workload, and none is named", hint=hint)
-    options = ClusterOptions(kubeconfig=arguments.kubeconfig, context=arguments.context, namespace=arguments.namespace)
-    asked = ClusterWishes(
-        cluster=options, exercise=exercise, only=tuple(arguments.members), beside=tuple(arguments.beside)
-    )
-    if not Path(arguments.target).exists() and names_workload(arguments.target):
-        with open_workload(arguments.target, asked) as workload:
-            return _harden_group(arguments, workload, wishes, settings)
-    if arguments.apply:
-        raise UsageError("--apply changes a workload that runs", hint="name it as KIND/NAME; a file takes --write")
-    with open_cluster_file(arguments.target, asked) as group:
-        return _harden_group(arguments, group, wishes, settings)
-
-
 def _apply(group: "Group", result: "GroupHardening") -> None:
     """Change a live workload where all of it is proved."""
     from lithify.pipeline.live_workload import LiveGroup
@@ -263,10 +266,13 @@ def _apply(group: "Group", result: "GroupHardening") -> None:
         print(done, file=sys.stderr)
 
 
-def _group_options(arguments: argparse.Namespace, settings: "Settings", exercise: "Exercise") -> "GroupOptions":
+def _group_options(
+    arguments: argparse.Namespace, settings: "Settings", exercise: "Exercise", *, on_cluster: bool
+) -> "GroupOptions":
     """Return what the user said about a file; UsageError where --image is no NAME=PATH."""
-    from lithify.pipeline.groups import GroupOptions
+    from lithify.pipeline.group_options import ClusterOptions, GroupOptions
 
+    cluster = ClusterOptions(kubeconfig=arguments.kubeconfig, context=arguments.context, namespace=arguments.namespace)
     images = {}
     for word in arguments.images:
         name, separator, path = word.rpartition("=")
@@ -277,6 +283,7 @@ def _group_options(arguments: argparse.Namespace, settings: "Settings", exercise
         settings=settings,
         exercise=exercise,
         only=tuple(arguments.members),
+        cluster=cluster if on_cluster else None,
         images=images,
         beside=tuple(arguments.beside),
         manifest=patch_options_of(arguments).kubernetes,

@@ -8,36 +8,28 @@ from typing import Any
 
 from lithify.documents.yaml import Broken, read_documents, to_python
 from lithify.engines.cluster import ClusterEngine
-from lithify.engines.copies import Json, Place, below, containers_of
+from lithify.engines.copies import LEFT_OUT, Json, Place, below, containers_of
 from lithify.engines.kubernetes import Cluster
 from lithify.engines.scratch import Premises
 from lithify.errors import EngineRefused, InvalidInput, NothingToExamine, UsageError
 from lithify.model.group import MemberPlan
+from lithify.model.hardening import Hardening
 from lithify.model.location import Route
 from lithify.model.mount import MountPlan
-from lithify.model.patch import Patched, Planned
+from lithify.model.patch import Patched, Planned, Refused
 from lithify.model.path import printable
 from lithify.model.quantity import parse_quantity
 from lithify.model.run import Exercise, Probe, Target, TargetKind
-from lithify.patch.kubernetes import Options, patch
+from lithify.patch.kubernetes import patch
 from lithify.pipeline.group import Case
+from lithify.pipeline.group_options import ClusterOptions, GroupOptions
+from lithify.pipeline.pods import has_run_time_files
 from lithify.sources.base import read_bytes
-from lithify.sources.files import kind_of
 from lithify.sources.manifest import read_manifest
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _PROBES = ("readinessProbe", "startupProbe", "livenessProbe")
 _KUBELET = Probe(name="kubelet", by_kubelet=True)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterOptions:
-    """Which cluster a proof is made on, and as what namespace's guest."""
-
-    kubeconfig: str | None = None
-    context: str | None = None
-    namespace: str = ""
-    """Whose config maps, secrets, claims and limits are copied; empty for the manifest's own, else the context's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,18 +56,7 @@ class Manifest:
     sites: tuple[Site, ...]
 
 
-def open_cluster_file(path: str, wishes: "ClusterWishes") -> "ClusterGroup":
-    """Return the workloads of a manifest's file as `open_cluster` does; UsageError where it is no manifest."""
-    data = _read(Path(path))
-    if kind_of(path, data) != "kubernetes":
-        raise UsageError(
-            f"{printable(path)} is no Kubernetes manifest, which is all that a cluster can prove",
-            hint="render a chart with helm template first, a kustomization with kubectl kustomize",
-        )
-    return open_cluster(path, data, wishes)
-
-
-def open_cluster(path: str, data: bytes, wishes: "ClusterWishes") -> "ClusterGroup":
+def open_cluster(path: str, data: bytes, options: GroupOptions) -> "ClusterGroup":
     """Return the workloads of a manifest as a group that runs on a cluster; whoever calls closes it.
 
     InvalidInput where the manifest can't be read, NothingToExamine where no pod is in it, UsageError for a member that
@@ -87,36 +68,27 @@ def open_cluster(path: str, data: bytes, wishes: "ClusterWishes") -> "ClusterGro
         raise NothingToExamine(
             f"{printable(path)}: no pod is described in it", hint="name the file that has the Deployment, Job, ..."
         )
-    _check_members(path, manifest, wishes.only)
-    options = wishes.cluster
+    _check_members(path, manifest, options.only)
+    wanted = options.cluster or ClusterOptions()
     named = next((str(one["metadata"].get("namespace") or "") for one in manifest.objects if "metadata" in one), "")
 
     def connect() -> Cluster:
-        return Cluster.connect(kubeconfig=options.kubeconfig, context=options.context)
+        return Cluster.connect(kubeconfig=wanted.kubeconfig, context=wanted.context)
 
-    premises = Premises(connect, options.namespace or named)
+    premises = Premises(connect, wanted.namespace or named)
     try:
         cluster = premises.cluster
         cluster.version()
-        kinds = {(str(one.get("apiVersion")), str(one.get("kind"))) for one in manifest.objects}
+        objects = [one for one in manifest.objects if one.get("kind") not in LEFT_OUT]
+        kinds = {(str(one.get("apiVersion")), str(one.get("kind"))) for one in objects}
         resources = [cluster.resource(version, kind) for version, kind in sorted(kinds)]
         premises.check_rights([resource for resource in resources if resource.namespaced])
         premises.node()
     except BaseException:
         premises.close()
         raise
-    given = [found for file in _files(wishes.beside) for found in read_objects(str(file), _read(file)).objects]
-    return ClusterGroup(path=path, text=data, manifest=manifest, premises=premises, wishes=wishes, given=tuple(given))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterWishes:
-    """What the user said about a group on a cluster."""
-
-    cluster: ClusterOptions
-    exercise: Exercise = field(default_factory=Exercise)
-    only: tuple[str, ...] = ()
-    beside: tuple[Path, ...] = ()
+    given = [found for file in _files(options.beside) for found in read_objects(str(file), _read(file)).objects]
+    return ClusterGroup(path=path, text=data, manifest=manifest, premises=premises, options=options, given=tuple(given))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +99,14 @@ class ClusterGroup:
     text: bytes
     manifest: Manifest
     premises: Premises
-    wishes: ClusterWishes
+    options: GroupOptions
     given: tuple[Json, ...] = ()
     stands: bool = False
     """It is run as its file has it."""
+    fresh: set[str] = field(default_factory=set)
+    """Containers whose run-time files have to go at each start: they did not bear to find those of the start before."""
+    refused: dict[str, Refused] = field(default_factory=dict)
+    """Plans that no manifest can say, by member: the latest of each."""
 
     def __enter__(self) -> "ClusterGroup":
         return self
@@ -151,7 +127,7 @@ class ClusterGroup:
     @property
     def members(self) -> Sequence[str]:
         """Every container, or those asked for, in the order of the file."""
-        only = set(self.wishes.only)
+        only = set(self.options.only)
         return [site.member for site in self.manifest.sites if not only or only & set(_names(site))]
 
     @property
@@ -195,6 +171,22 @@ class ClusterGroup:
         sites = {name: self._site(name) for name in plans}
         return self._patched(self.text, [_planned(sites[name], plan) for name, plan in plans.items()], [*sites])
 
+    def try_otherwise(self, member: str, failed: Hardening) -> bool:
+        """Have run-time files removed at each start: an emptyDir keeps them where the container's own layer did not."""
+        name = self._site(member).container
+        if not has_run_time_files(failed.plan) or name in self.fresh | self.options.manifest.fresh_start:
+            return False
+        self.fresh.add(name)
+        return True
+
+    def unsaid(self) -> Mapping[str, Refused]:
+        """Return the plans that no manifest can say, as far as one was tried."""
+        return self.refused
+
+    def called(self) -> Mapping[str, str]:
+        """Return each member by how a patch of a rendered manifest names its container."""
+        return {f"{site.workload}/{site.container}": site.member for site in self.manifest.sites}
+
     def as_patched(self, patched: Patched) -> "ClusterGroup":
         """Return the workloads that the patched manifest describes, to be run as they stand."""
         manifest = read_objects(self.path, patched.text)
@@ -219,6 +211,7 @@ class ClusterGroup:
         text = json.dumps(listed, indent=1).encode()
         patched = self._patched(text, planned, [*plans])
         for refused in patched.refused:
+            self.refused[refused.container] = refused
             raise EngineRefused(
                 f"the manifest can't hold the plan of {printable(refused.container)}: {refused.reason}",
                 hint=refused.remedy,
@@ -228,7 +221,9 @@ class ClusterGroup:
     def _patched(self, text: bytes, planned: Sequence[Planned], names: Sequence[str]) -> Patched:
         version = self.premises.cluster.version().lstrip("v").split(".")
         numbers = (int(version[0]), int("".join(c for c in version[1] if c.isdigit())))
-        patched = patch(text, planned, Options(version=numbers))
+        options = self.options.manifest
+        fresh = options.fresh_start | self.fresh
+        patched = patch(text, planned, replace(options, version=numbers, fresh_start=fresh))
         called = {one.container: name for one, name in zip(planned, names, strict=True)}
         refused = tuple(replace(each, container=called.get(each.container, each.container)) for each in patched.refused)
         return replace(patched, refused=refused)
@@ -242,11 +237,11 @@ class ClusterGroup:
 
     def _exercise(self, site: Site, container: Json) -> Exercise:
         """Return how a container is driven and judged: by the kubelet, and by the user where that is about it."""
-        given = self.wishes.exercise
+        given = self.options.exercise
         if site.init:
             return Exercise(timeout=given.timeout)
         first = next(each for each in self.manifest.sites if not each.init)
-        meant = len(self.wishes.only) == 1 or site is first
+        meant = len(self.options.only) == 1 or site is first
         base = given if meant else Exercise(timeout=given.timeout, seconds=given.seconds)
         return replace(base, probes=(_KUBELET,)) if any(container.get(probe) for probe in _PROBES) else base
 

@@ -17,7 +17,7 @@ from lithify.model.path import printable
 from lithify.model.run import Exercise, Probe, Target, TargetKind
 from lithify.patch import compose, stack
 from lithify.pipeline.group import Case, Group
-from lithify.pipeline.groups import GroupOptions
+from lithify.pipeline.group_options import GroupOptions
 from lithify.pipeline.target import make_cli_engine
 from lithify.sources.compose import read_compose
 

@@ -1,43 +1,18 @@
 """Takes what the user pointed at to a group of containers, where it is a file that describes some."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 from lithify.errors import InvalidInput, UsageError
 from lithify.model.path import printable
-from lithify.model.run import Exercise
-from lithify.patch.kubernetes import Options
 from lithify.pipeline.group import Group
-from lithify.settings import Settings
+from lithify.pipeline.group_options import GroupOptions
 from lithify.sources.base import MAX_BYTES, read_bytes
 from lithify.sources.files import kind_of
 
 _HEAD = 4096
 _OF_A_ROOT = ("bin", "usr", "etc", "lib", "oci-layout")
 """One of these is in every root filesystem or image layout that anybody keeps."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupOptions:
-    """What the user said about a group besides naming it."""
-
-    settings: Settings = field(default_factory=Settings)
-    exercise: Exercise = field(default_factory=Exercise)
-    """Holds for every member that is hardened; where it does not decide, the group's own checks do."""
-    only: tuple[str, ...] = ()
-    """Members to harden, by name; all where there is none."""
-    images: Mapping[str, Path] = field(default_factory=dict)
-    """What stands for an image on the bundle engine: a root filesystem directory, a layout, an archive."""
-    beside: tuple[Path, ...] = ()
-    """Files or folders with what the file refers to and does not hold: config maps, secrets."""
-    manifest: Options = field(default_factory=Options)
-    """What a patch of a manifest may rely on."""
-    values: tuple[str, ...] = ()
-    """Values files of a chart."""
-    release: str = ""
-    into: str = ""
-    """The values file that a chart's patch is written into; a new one in the chart's folder otherwise."""
 
 
 Opener = Callable[[str, bytes, GroupOptions], Group]
@@ -47,7 +22,8 @@ Opener = Callable[[str, bytes, GroupOptions], Group]
 def open_group(text: str, options: GroupOptions) -> Group | None:
     """Return the group that a file describes; None where `text` names no file of containers.
 
-    InvalidInput where the file can't be read, UsageError where it is of a kind that can't be run.
+    One on a cluster is a context manager, and to be left. InvalidInput where the file can't be read, UsageError where
+    it is of a kind that can't be run, or not on a cluster.
     """
     path = Path(text)
     if path.is_dir():
@@ -60,6 +36,11 @@ def open_group(text: str, options: GroupOptions) -> Group | None:
     kind = kind_of(text, data)
     if not kind:
         return None
+    if options.cluster is not None and kind != "kubernetes":
+        raise UsageError(
+            f"{printable(text)}: a cluster proves no file of kind {kind}",
+            hint="name a manifest, a chart or a kustomization; or leave out --cluster, --context and -n",
+        )
     opener = _OPENERS.get(kind)
     if opener is None:
         raise UsageError(
@@ -78,7 +59,11 @@ def _is_binary(path: Path) -> bool:
         return False  # why it can't be read is told by whoever reads it
 
 
-def _open_pods(text: str, data: bytes, options: GroupOptions) -> Group:
+def _open_manifest(text: str, data: bytes, options: GroupOptions) -> Group:
+    if options.cluster is not None:
+        from lithify.pipeline.clusters import open_cluster
+
+        return open_cluster(text, data, options)
     from lithify.pipeline.pods import open_pods
 
     return open_pods(text, data, options)
@@ -120,7 +105,7 @@ def _open_script(text: str, data: bytes, options: GroupOptions) -> Group:
 
 _OPENERS: dict[str, Opener] = {
     "compose": _open_compose,
-    "kubernetes": _open_pods,
+    "kubernetes": _open_manifest,
     "quadlet": _open_unit,
     "script": _open_script,
 }

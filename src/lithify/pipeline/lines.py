@@ -16,7 +16,7 @@ from lithify.patch.line import LineOptions
 from lithify.patch.quadlet_line import line_of_unit
 from lithify.patch.script_line import ScriptLine, read_lines
 from lithify.pipeline.group import Case, Group
-from lithify.pipeline.groups import GroupOptions
+from lithify.pipeline.group_options import GroupOptions
 from lithify.pipeline.target import make_cli_engine
 
 _SYSTEMD = (

@@ -19,7 +19,8 @@ from lithify.model.patch import Patched
 from lithify.model.path import printable
 from lithify.model.run import Target, TargetKind
 from lithify.model.writes import WriteSet
-from lithify.pipeline.clusters import ClusterGroup, ClusterWishes, open_cluster, read_objects
+from lithify.pipeline.clusters import ClusterGroup, open_cluster, read_objects
+from lithify.pipeline.group_options import ClusterOptions, GroupOptions
 from lithify.pipeline.learn import learn_process
 
 _TARGET = re.compile(r"[A-Za-z][A-Za-z0-9.-]*/[a-z0-9][a-z0-9.:-]*")
@@ -81,13 +82,13 @@ class LiveGroup(ClusterGroup):
         return [*done, f"patched {printable(self.path)} in namespace {live.namespace}"]
 
 
-def open_workload(text: str, wishes: ClusterWishes) -> LiveGroup:
+def open_workload(text: str, wishes: GroupOptions) -> LiveGroup:
     """Return the workload KIND/NAME that runs in a cluster as a group; whoever calls closes it.
 
     Where KIND/NAME is made by something else, that is taken, up to what a person edits. Raises as `open_cluster` does,
     NothingToExamine also where there is no such workload.
     """
-    options = wishes.cluster
+    options = wishes.cluster or ClusterOptions()
     with Cluster.connect(kubeconfig=options.kubeconfig, context=options.context) as cluster:
         namespace = options.namespace or cluster.namespace
         live = find_workload(cluster, text, namespace)
@@ -105,7 +106,7 @@ def open_workload(text: str, wishes: ClusterWishes) -> LiveGroup:
         text=group.text,
         manifest=group.manifest,
         premises=group.premises,
-        wishes=group.wishes,
+        options=group.options,
         given=group.given,
         live=replace(live, notes=(*live.notes, *notes)),
         _known=known,

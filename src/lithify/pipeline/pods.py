@@ -19,8 +19,8 @@ from lithify.model.path import printable
 from lithify.model.pod import Pod, PodContainer, Role, VolumeKind
 from lithify.model.run import Exercise, Probe, Target, TargetKind
 from lithify.patch.kubernetes import patch
-from lithify.pipeline.group import Case, Group
-from lithify.pipeline.groups import GroupOptions
+from lithify.pipeline.group import Case
+from lithify.pipeline.group_options import GroupOptions
 from lithify.pipeline.target import make_engine
 from lithify.prove.exercise import ask
 from lithify.settings import Settings
@@ -31,7 +31,7 @@ from lithify.sources.pod import Objects, read_pods
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def open_pods(path: str, data: bytes, options: GroupOptions) -> Group:
+def open_pods(path: str, data: bytes, options: GroupOptions) -> "PodGroup":
     """Return the pods of a manifest as a group.
 
     InvalidInput where it can't be read or refers to what is nowhere, NothingToExamine where no pod is in it or an image
@@ -150,10 +150,7 @@ class PodGroup:
     def try_otherwise(self, member: str, failed: Hardening) -> bool:
         """Have run-time files removed at each start: an emptyDir keeps them where the container's own layer did not."""
         _, container = self._find(member)
-        plan = failed.plan
-        runtime = any(PathClass.RUNTIME in mount.classes for mount in plan.mounts)
-        runtime |= any(refusal.path_class is PathClass.RUNTIME for refusal in plan.refusals)
-        if not runtime or container.name in self.fresh | self.options.manifest.fresh_start:
+        if not has_run_time_files(failed.plan) or container.name in self.fresh | self.options.manifest.fresh_start:
             return False
         self.fresh |= {container.name}
         return True
@@ -161,6 +158,10 @@ class PodGroup:
     def unsaid(self) -> Mapping[str, Refused]:
         """Return the plans that no manifest can say, as far as one was tried."""
         return self.refused
+
+    def called(self) -> Mapping[str, str]:
+        """Return each member by how a patch of a rendered manifest names its container."""
+        return {f"{pod.name}/{each.name}": self.member(pod, each) for pod in self.pods for each in pod.containers}
 
     # Members by name.
 
@@ -254,6 +255,13 @@ class PodGroup:
             Exercise(timeout=given.timeout, seconds=given.seconds if container.role is not Role.INIT else 0.0),
             probes=container.probes,
         )
+
+
+def has_run_time_files(plan: MountPlan) -> bool:
+    """Tell whether something is written that a start may not bear to find: a pid, a socket, a lock."""
+    return any(PathClass.RUNTIME in mount.classes for mount in plan.mounts) or any(
+        refusal.path_class is PathClass.RUNTIME for refusal in plan.refusals
+    )
 
 
 def _is_meant(exercise: Exercise, pod: Pod, container: PodContainer, only: Sequence[str]) -> bool:

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from lithify.engines import kustomize as kustomize_engine
+from lithify.engines.copies import HOOK
 from lithify.engines.helm import RELEASE, Chart
 from lithify.errors import InvalidInput
 from lithify.model.group import MemberPlan
@@ -15,11 +17,9 @@ from lithify.model.path import printable
 from lithify.patch import helm, kustomize
 from lithify.patch.helm import ChartOptions
 from lithify.patch.pods import read_objects
-from lithify.pipeline.group import Case, Group
-from lithify.pipeline.groups import GroupOptions
-from lithify.pipeline.pods import PodGroup, open_pods
-
-_HOOK = "helm.sh/hook"
+from lithify.pipeline.group import Case, Flexible, Group
+from lithify.pipeline.group_options import GroupOptions
+from lithify.pipeline.pods import open_pods
 
 Writer = Callable[[bytes, Patched], PatchedFiles]
 """Takes what a folder comes to, and the same with plans in it, to the files that make it come to that."""
@@ -45,10 +45,12 @@ def kustomization_writer(folder: str) -> Writer:
     return lambda before, after: kustomize.patch(folder, before, after)
 
 
-def read_folder(folder: str, values: Sequence[str] = (), release: str = "", into: str = "") -> tuple[bytes, Writer]:
+def read_folder(
+    folder: str, values: Sequence[str] = (), release: str = "", into: str = "", namespace: str = ""
+) -> tuple[bytes, Writer]:
     """Return what a chart or kustomization comes to, and what writes plans for it; InvalidInput where it is neither."""
     if is_chart(folder):
-        chart = Chart(folder, values=tuple(values), release=release or RELEASE)
+        chart = Chart(folder, values=tuple(values), release=release or RELEASE, namespace=namespace)
         return chart.render(), chart_writer(chart, into)
     if is_kustomization(folder):
         return kustomize_engine.build(folder), kustomization_writer(folder)
@@ -59,31 +61,48 @@ def read_folder(folder: str, values: Sequence[str] = (), release: str = "", into
 
 def open_chart(folder: str, options: GroupOptions) -> Group:
     """Return the pods of a chart as a group, as Helm renders it; EngineRefused where it does not."""
-    before, writer = read_folder(folder, options.values, options.release, options.into)
+    namespace = options.cluster.namespace if options.cluster else ""
+    before, writer = read_folder(folder, options.values, options.release, options.into, namespace)
     if not options.only:
         options = replace(options, only=_without_tests(before))
-    inner = open_pods(folder, before, options)
-    assert isinstance(inner, PodGroup)
-    return RenderedGroup(inner=inner, before=before, writer=writer, kind="helm template")
+    return _open_rendered(folder, before, options, writer, "helm template")
 
 
 def open_kustomization(folder: str, options: GroupOptions) -> Group:
     """Return the pods of a kustomization as a group, as it is built; EngineRefused where it is not."""
     before, writer = read_folder(folder)
-    inner = open_pods(folder, before, options)
-    assert isinstance(inner, PodGroup)
-    return RenderedGroup(inner=inner, before=before, writer=writer, kind="kustomize build")
+    return _open_rendered(folder, before, options, writer, "kustomize build")
+
+
+def _open_rendered(folder: str, before: bytes, options: GroupOptions, writer: Writer, kind: str) -> Group:
+    """Return the pods of manifests on the cluster where one is named, else on an engine of this host."""
+    if options.cluster is None:
+        return RenderedGroup(inner=open_pods(folder, before, options), before=before, writer=writer, kind=kind)
+    from lithify.pipeline.clusters import open_cluster
+
+    return RenderedGroup(inner=open_cluster(folder, before, options), before=before, writer=writer, kind=kind)
+
+
+class ManifestGroup(Group, Flexible, Protocol):
+    """Containers of a manifest, wherever they run."""
+
+    def called(self) -> Mapping[str, str]:
+        """Return each member by how a patch of a rendered manifest names its container."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RenderedGroup:
+class RenderedGroup(AbstractContextManager["RenderedGroup"]):
     """Pods that a folder comes to."""
 
-    inner: PodGroup
+    inner: ManifestGroup
     before: bytes
     writer: Writer
     kind: str
     """What makes manifests of the folder."""
+
+    def __exit__(self, *error: object) -> None:
+        if isinstance(self.inner, AbstractContextManager):
+            self.inner.__exit__(None, None, None)
 
     @property
     def name(self) -> str:
@@ -108,7 +127,7 @@ class RenderedGroup:
     @property
     def cannot_show(self) -> tuple[str, ...]:
         """What the pods alone leave open."""
-        hooks = any(_HOOK in ((item.get("metadata") or {}).get("annotations") or {}) for item in self._objects())
+        hooks = any(HOOK in ((item.get("metadata") or {}).get("annotations") or {}) for item in self._objects())
         note = "Helm's hooks ran as pods of their own, not in the order of a release" if hooks else ""
         return (*self.inner.cannot_show, *filter(None, [note]))
 
@@ -120,7 +139,7 @@ class RenderedGroup:
         """Return the files of the folder with the plans in them, and what it comes to then."""
         patched = self.inner.patch(plans)
         written = self.writer(self.before, patched)
-        names = {f"{pod.name}/{c.name}": self.inner.member(pod, c) for pod in self.inner.pods for c in pod.containers}
+        names = self.inner.called()
         refused = tuple(replace(each, container=names.get(each.container, each.container)) for each in written.refused)
         command = (f"from now on: {' '.join(written.command)}",) if written.command else ()
         return Patched(
@@ -156,7 +175,7 @@ def _without_tests(rendered: bytes) -> tuple[str, ...]:
     left_out = False
     for item in read_objects(rendered):
         metadata = item.get("metadata") or {}
-        hooks = str((metadata.get("annotations") or {}).get(_HOOK) or "").split(",")
+        hooks = str((metadata.get("annotations") or {}).get(HOOK) or "").split(",")
         if any(hook.strip().startswith("test") for hook in hooks):
             left_out = True
             continue
