@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,20 +52,25 @@ def harden(built: Built, engine: str, work: Path, prefix: str) -> Hardened | str
     """
     service = built.service
     report = work / f"{service.name}-{engine}.json"
-    report.unlink(missing_ok=True)
     options = ["--exercise", str(service.exercise), "--check", str(service.check), "--timeout", f"{service.timeout:g}s"]
-    options += ["--volume-prefix", prefix, "--format", "json", "--output", str(report)]
+    options += ["--volume-prefix", prefix]
     if engine == "bundle":
         memory = [] if service.memory is None else ["--memory", str(service.memory)]
         target = [str(built.layout), *memory]
     else:
         target = ["--", *run_line(service, engine)]
     begun = time.monotonic()
-    with open(work / f"{service.name}-{engine}.log", "wb") as log:
+    return call_harden([*options, *target], report) or read_report(report, time.monotonic() - begun)
+
+
+def call_harden(words: Sequence[str], report: Path, **environment: str) -> str:
+    """Harden as `words` say, the report going to `report` and what is said beside it; return why there is none."""
+    report.unlink(missing_ok=True)
+    with open(report.with_suffix(".log"), "wb") as log:
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "lithify.cli.main", "harden", *options, *target],
-                env={**os.environ, "PYTHONPATH": str(SOURCE)},
+                [sys.executable, "-m", "lithify.cli.main", "harden", "--format=json", f"--output={report}", *words],
+                env={**os.environ, "PYTHONPATH": str(SOURCE), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -73,10 +79,10 @@ def harden(built: Built, engine: str, work: Path, prefix: str) -> Hardened | str
             )
         except subprocess.TimeoutExpired:
             return f"not done after {LIMIT:g} s"
-    if done.returncode not in (0, 1) or not report.exists():
-        lines = Path(log.name).read_text(errors="replace").strip().splitlines()
-        return next((line for line in lines if line.startswith("error:")), f"exit code {done.returncode}")
-    return read_report(report, time.monotonic() - begun)
+    if done.returncode in (0, 1) and report.exists():
+        return ""
+    lines = Path(log.name).read_text(errors="replace").strip().splitlines()
+    return next((line for line in lines if line.startswith("error:")), f"exit code {done.returncode}")
 
 
 def read_report(report: Path, seconds: float) -> Hardened:

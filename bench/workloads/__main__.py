@@ -24,7 +24,7 @@ import yaml
 
 from bench.services.__main__ import cell
 from bench.services.build import build
-from bench.services.hardened import SOURCE
+from bench.services.hardened import call_harden
 from bench.services.run import environment
 from bench.services.service import Service, read_service
 from bench.workloads.deployed import (
@@ -42,8 +42,6 @@ HERE = Path(__file__).parent
 SERVICES = HERE.parent / "services"
 WAYS = ("compose", "pod", "cluster")
 NO_DEFAULT = "storageclass.kubernetes.io/is-default-class=false"
-LIMIT = 1800.0
-"""Seconds after which a `harden` is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,8 +240,7 @@ def flag_alone(text: str, *, compose: bool) -> str:
 def harden(bench: Bench, service: Service, target: Path, way: str, *, job: bool) -> dict[str, Any] | str:
     """Harden a file as a user does; return the report, or lithify's words where there is none."""
     report = bench.work / f"{service.name}-{way}.json"
-    report.unlink(missing_ok=True)
-    options = ["--write", "--format", "json", "--output", str(report), "--timeout", f"{service.timeout:g}s"]
+    options = ["--write", "--timeout", f"{service.timeout:g}s"]
     if not job:
         options += ["--exercise", str(service.exercise), "--check", str(service.check)]
     if way == "pod":
@@ -251,22 +248,9 @@ def harden(bench: Bench, service: Service, target: Path, way: str, *, job: bool)
     elif way == "cluster":
         assert bench.cluster is not None
         options += ["--kubeconfig", str(bench.cluster.kubeconfig)]
-    with open(bench.work / f"{service.name}-{way}.log", "wb") as log:
-        try:
-            done = subprocess.run(
-                [sys.executable, "-m", "lithify.cli.main", "harden", str(target), *options],
-                env={**os.environ, "PYTHONPATH": str(SOURCE), "WEB_PORT": "0"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                timeout=LIMIT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return f"not done after {LIMIT:g} s"
-    if done.returncode not in (0, 1) or not report.exists():
-        lines = Path(log.name).read_text(errors="replace").strip().splitlines()
-        return next((line for line in lines if line.startswith("error:")), f"exit code {done.returncode}")
+    failed = call_harden([str(target), *options], report, WEB_PORT="0")
+    if failed:
+        return failed
     document = json.loads(report.read_text())
     assert isinstance(document, dict)
     return document

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
+from lithify.engines.base import Container, Exit, Root, UpperLayer
 from lithify.engines.copies import (
     Change,
     Copied,
@@ -30,6 +30,7 @@ from lithify.engines.copies import (
     stand_in,
     stand_in_for_templates,
 )
+from lithify.engines.described import DescribedEngine
 from lithify.engines.kubelet import ProcessFinder, credentials, environment, identity, image_volumes, noise
 from lithify.engines.kubernetes import POD
 from lithify.engines.mounts import MountPoint, read_mounts, root_overlay
@@ -70,7 +71,7 @@ EngineRefused where the file can't say it.
 
 
 @dataclass
-class ClusterEngine:
+class ClusterEngine(DescribedEngine):
     """Runs the objects of a file, or of a live workload, for the sake of one container of one pod."""
 
     premises: Premises
@@ -167,18 +168,6 @@ class ClusterEngine:
     def storage(self) -> Path | None:
         """Return a directory on the filesystem that holds upper layers; known once a container has run."""
         return self._storage
-
-    def render(self, target: Target, plan: MountPlan) -> RunCommand:  # noqa: ARG002 - a pod has no command line
-        """Return no command: what starts a workload as planned is its patched manifest."""
-        return RunCommand(command=())
-
-    def ports(self, target: Target) -> Mapping[int, int]:  # noqa: ARG002
-        """Return nothing: a pod's ports are reached at its own address."""
-        return {}
-
-    def attach(self, reference: str) -> Container | None:  # noqa: ARG002
-        """Return None: a live workload is learnt from by its own way."""
-        return None
 
     def sweep(self) -> Sequence[str]:
         """Remove what earlier lithify processes that are gone left behind."""

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
+from lithify.engines.base import Container, Exit, Root, UpperLayer
+from lithify.engines.described import DescribedEngine
 from lithify.engines.pod_files import fill_files, give_group, part_of
 from lithify.engines.process import uninterrupted
 from lithify.errors import EngineRefused, LithifyError
@@ -102,6 +103,40 @@ class Premises(Protocol):
         """Remove everything; no error where it is gone already."""
 
 
+class Sandboxed:
+    """Premises whose network is held by a container that does nothing."""
+
+    notes: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self._sandbox: Container | None = None
+        self._kept = False
+
+    @property
+    def address(self) -> str | None:
+        """The address of the container that holds the network."""
+        return self._sandbox.address() if self._sandbox is not None else None
+
+    def keep(self) -> None:
+        """Leave the network and the storage."""
+        self._kept = True
+        if self._sandbox is not None:
+            self._sandbox.keep()
+
+    def remove(self) -> None:
+        """Remove the network and the storage."""
+        if self._kept:
+            return
+        if self._sandbox is not None:
+            self._sandbox.remove()
+            self._sandbox = None
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Remove the storage; no error where it is gone already."""
+        raise NotImplementedError
+
+
 class Host(Protocol):
     """An engine that can give premises to pods."""
 
@@ -128,7 +163,7 @@ AskProbe = Callable[[Probe, Container], bool]
 
 
 @dataclass
-class PodEngine:
+class PodEngine(DescribedEngine):
     """Runs a pod for the sake of one of its containers."""
 
     host: Host
@@ -178,18 +213,6 @@ class PodEngine:
     def storage(self) -> Path | None:
         """Return a host directory on the filesystem that holds upper layers."""
         return self.host.storage()
-
-    def render(self, target: Target, plan: MountPlan) -> RunCommand:  # noqa: ARG002 - a pod has no command line
-        """Return no command: what starts a pod as planned is its patched manifest."""
-        return RunCommand(command=())
-
-    def ports(self, target: Target) -> Mapping[int, int]:  # noqa: ARG002
-        """Return nothing: a pod's ports are reached at its own address."""
-        return {}
-
-    def attach(self, reference: str) -> Container | None:  # noqa: ARG002
-        """Return None: pods exist in clusters only."""
-        return None
 
     def sweep(self) -> Sequence[str]:
         """Remove what earlier lithify processes that are gone left behind."""

@@ -9,7 +9,7 @@ from lithify.engines import process, rootless
 from lithify.engines.base import Container, Root
 from lithify.engines.bundle import BundleEngine
 from lithify.engines.pause import pause_program
-from lithify.engines.pod import Bind, Launch, Premises
+from lithify.engines.pod import Bind, Launch, Premises, Sandboxed
 from lithify.engines.prepare import HOSTS, Extras
 from lithify.engines.spec import SpecMount, bind
 from lithify.errors import EngineRefused, NothingToExamine
@@ -78,26 +78,19 @@ class BundleHost:
         return self.engine.sweep()
 
 
-class BundlePremises:
+class BundlePremises(Sandboxed):
     """The directories, the network and the containers of one run of a pod."""
 
     def __init__(self, host: BundleHost, purpose: str, before: "BundlePremises | None") -> None:
-        self.notes: tuple[str, ...] = ()
+        super().__init__()
         self.claims: _Claims = before.claims if before else _Claims()
         """Directories that outlive the pod, shared with the premises before these."""
         self._host = host
         self._purpose = purpose
         self._name = f"pod-{secrets.token_hex(6)}"
         self._directory: Path | None = None
-        self._sandbox: Container | None = None
         self._pod: Pod | None = None
-        self._kept = False
         self.claims.users += 1
-
-    @property
-    def address(self) -> str | None:
-        """The address of the container that holds the network."""
-        return self._sandbox.address() if self._sandbox is not None else None
 
     def directory(self, name: str, *, stays: bool = False) -> Path:
         """Return a directory of ours; for a claim one that the next premises find again."""
@@ -166,19 +159,7 @@ class BundlePremises:
             extras=extras,
         )
 
-    def keep(self) -> None:
-        """Leave the network and the directories."""
-        self._kept = True
-        if self._sandbox is not None:
-            self._sandbox.keep()
-
-    def remove(self) -> None:
-        """Remove the network and the directories."""
-        if self._kept:
-            return
-        if self._sandbox is not None:
-            self._sandbox.remove()
-            self._sandbox = None
+    def _give_back(self) -> None:
         if self._directory is not None:
             self._host.engine.let_go(self._directory)
             self._directory = None

@@ -12,7 +12,7 @@ from lithify.engines.client import Client
 from lithify.engines.container_line import line_of_image
 from lithify.engines.ownership import labels, new_run
 from lithify.engines.pause import pause_program
-from lithify.engines.pod import Launch, Premises
+from lithify.engines.pod import Launch, Premises, Sandboxed
 from lithify.engines.runline import RunLine, mount_value
 from lithify.errors import EngineRefused, NotPermitted
 from lithify.model.image import ImageFacts
@@ -62,11 +62,11 @@ class CliHost:
         return self.engine.sweep()
 
 
-class CliPremises:
+class CliPremises(Sandboxed):
     """The volumes, the network and the containers of one run of a pod."""
 
     def __init__(self, host: CliHost, run: str, purpose: str, before: "CliPremises | None") -> None:
-        self.notes: tuple[str, ...] = ()
+        super().__init__()
         self.claims: dict[str, str] = dict(before.claims) if before else {}
         """The engine's volume behind each claim."""
         self._engine = host.engine
@@ -77,19 +77,12 @@ class CliPremises:
         """Volumes that go with these premises, or with the last that have them."""
         self._common: Path | None = None
         self._memory: dict[str, Path] = {}
-        self._sandbox: Container | None = None
-        self._kept = False
         for volume in self.claims.values():
             self._hold(volume)
 
     @property
     def _client(self) -> Client:
         return self._engine.client
-
-    @property
-    def address(self) -> str | None:
-        """The address of the container that holds the network."""
-        return self._sandbox.address() if self._sandbox is not None else None
 
     def directory(self, name: str, *, stays: bool = False) -> Path:
         """Return a directory in a volume of ours: all of the pod's share one, a claim has its own."""
@@ -185,19 +178,7 @@ class CliPremises:
         full = f"lithify-{self._run}-{self._purpose}-{name}"
         return self._engine.create_as_it_stands(line, full, self._run)
 
-    def keep(self) -> None:
-        """Leave the network and the volumes."""
-        self._kept = True
-        if self._sandbox is not None:
-            self._sandbox.keep()
-
-    def remove(self) -> None:
-        """Remove the network and the volumes."""
-        if self._kept:
-            return
-        if self._sandbox is not None:
-            self._sandbox.remove()
-            self._sandbox = None
+    def _give_back(self) -> None:
         self._engine.release(self._held)
         self._held = []
 
