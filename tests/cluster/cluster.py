@@ -49,6 +49,15 @@ class Cluster:
         finally:
             self.kubectl("delete", "namespace", name, "--wait=true", timeout=120)
 
+    def as_account(self, name: str, namespace: str) -> Path:
+        """Return a kubeconfig with the rights of a service account."""
+        token = self.kubectl("create", "token", name, "-n", namespace).strip()
+        content = json.loads(self.kubectl("config", "view", "--raw", "--minify", "--output=json"))
+        content["users"][0]["user"] = {"token": token}
+        path = self.work / f"{namespace}-{name}"
+        path.write_text(json.dumps(content))
+        return path
+
     def import_image(self, archive: Path) -> None:
         """Make the image in `archive` known to every node; `imagePullPolicy: Never` finds it."""
         if self.node is not None:

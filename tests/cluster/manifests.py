@@ -25,6 +25,12 @@ def deployment(name: str, container: Json, **pod: object) -> Json:
     }
 
 
+def pod(name: str, container: Json, **more: object) -> Json:
+    """Return a Pod by itself."""
+    spec = {"containers": [{"imagePullPolicy": "Never", **container}], "terminationGracePeriodSeconds": 1, **more}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
 def shell(script: str, image: str, **more: object) -> Json:
     """Return a container that runs `script`."""
     return {"name": "app", "image": image, "command": ["sh", "-ec", script], **more}

@@ -5,7 +5,7 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +80,19 @@ def test_what_a_killed_lithify_left_is_swept_at_the_next_start(
     gone(cluster)
 
 
+@pytest.mark.parametrize("stage", [namespaces, runs], ids=["while a namespace is made", "while a pod runs"])
+def test_ctrl_c_ends_it_and_leaves_nothing(
+    cluster: Cluster, lithify: Lithify, file: Path, stage: Callable[[Cluster], object]
+) -> None:
+    terminal = lithify.terminal("harden", file, "--kubeconfig", cluster.kubeconfig)
+    wait_for(lambda: stage(cluster) or terminal.process.poll() is not None, 120)
+    terminal.press_ctrl_c()
+    done = terminal.end(180)
+    assert done.code == 130, done.err
+    assert "interrupted: what was started has been removed" in done.err
+    assert namespaces(cluster) == []
+
+
 def test_a_cluster_that_goes_half_way(cluster: Cluster, lithify: Lithify, file: Path, bad_file: Path) -> None:
     """The error says so, and what could not be removed is swept once the cluster is back."""
     with forwarder(cluster) as (kubeconfig, cut):
@@ -97,16 +110,11 @@ def test_a_cluster_that_goes_half_way(cluster: Cluster, lithify: Lithify, file: 
 
 
 def test_a_right_that_is_missing_is_named_before_anything_is_made(
-    cluster: Cluster, lithify: Lithify, file: Path, tmp_path: Path
+    cluster: Cluster, lithify: Lithify, file: Path
 ) -> None:
     with cluster.namespace("lithify-test-rights") as namespace:
         cluster.kubectl("create", "serviceaccount", "poor", "-n", namespace)
-        token = cluster.kubectl("create", "token", "poor", "-n", namespace).strip()
-        content = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--output=json"))
-        content["users"][0]["user"] = {"token": token}
-        poor = tmp_path / "poor"
-        poor.write_text(json.dumps(content))
-        done = lithify.run("harden", file, "--kubeconfig", poor)
+        done = lithify.run("harden", file, "--kubeconfig", cluster.as_account("poor", namespace))
         assert done.code == 4
         message, hint = done.error()
         assert "may not do what a proof in a scratch namespace needs" in message

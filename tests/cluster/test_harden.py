@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.cluster.cluster import Cluster, left_behind
-from tests.cluster.manifests import STAY, config_map, deployment, shell, text
+from tests.cluster.cluster import Cluster, left_behind, wait_for
+from tests.cluster.manifests import STAY, config_map, deployment, pod, shell, text
 from tests.runtime.hardening import Done, Lithify
 
 WEB = """\
@@ -197,6 +197,27 @@ class TestRefusals:
             bad["metadata"]["namespace"] = namespace
             message, hint = self.broken(cluster, lithify, tmp_path, bad)
             assert "maximum memory usage per Container is 10Mi" in message
+            assert "quota" in hint
+
+    def test_a_quota_that_is_used_up(self, cluster: Cluster, lithify: Lithify, app_image: str, tmp_path: Path) -> None:
+        """What others use of it is taken off; its own pods in the namespace, which the copy stands for, are not."""
+        hard = {"pods": "3", "requests.memory": "100Mi"}
+        quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}, "spec": {"hard": hard}}
+        asks = {"requests": {"memory": "40Mi"}}
+        bad = deployment("bad", shell(STAY, app_image, resources=asks))
+        other = pod("other", shell(STAY, app_image, resources=asks), nodeSelector={"no": "such-node"})
+        own = pod("own", shell(STAY, app_image, resources=asks), nodeSelector={"no": "such-node"})
+        own["metadata"]["labels"] = {"app": "bad"}
+        with cluster.namespace("lithify-test-quota") as namespace:
+            cluster.apply(quota, namespace=namespace)
+            cluster.apply(own, other, namespace=namespace)
+            counted = {"requests.memory": "80Mi", "pods": "2"}
+            wait_for(lambda: cluster.get("quota", "few", "-n", namespace)["status"]["used"] == counted)
+            bad["metadata"]["namespace"] = namespace
+            bad["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["memory"] = "61Mi"
+            message, hint = self.broken(cluster, lithify, tmp_path, bad)
+            assert "exceeded quota: few, requested: requests.memory=61Mi, used: requests.memory=0" in message
+            assert "limited: requests.memory=60Mi" in message
             assert "quota" in hint
 
     def test_a_security_standard_of_the_namespace(

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.cluster import Cluster
+from tests.cluster.manifests import STAY, pod, shell, text
+from tests.cluster.test_harden import harden, proved
+from tests.runtime.hardening import Lithify
 from tests.unit.patch.programs import on_path, present, program
 from tests.unit.patch.test_helm import CHARTS, hardened, write
 
@@ -46,6 +49,74 @@ def test_a_patched_chart_is_installed_read_only(
         name = pod["metadata"]["name"]
         cluster.kubectl("exec", "-n", namespace, name, "--", "touch", "/tmp/x")
         assert cluster.kubectl("exec", "-n", namespace, name, "--", "sh", "-c", "touch /usr/x; echo $?").strip() != "0"
+
+
+CHART = {
+    "Chart.yaml": "apiVersion: v2\nname: shop\nversion: 1.0.0\n",
+    "values.yaml": "image: ''  # ours\nsecurity: {readOnlyRootFilesystem: false}\n",
+    "templates/web.yaml": """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: "{{ .Release.Name }}-web", namespace: "{{ .Release.Namespace }}"}
+spec:
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: web
+        image: "{{ .Values.image }}"
+        imagePullPolicy: Never
+        command: [sh, -ec, "mkdir -p /var/cache/web; trap 'exit 0' TERM; sleep 1000 & wait"]
+        securityContext: {{ toYaml .Values.security | nindent 10 }}
+""",
+    "templates/test.yaml": """
+apiVersion: v1
+kind: Pod
+metadata: {name: "{{ .Release.Name }}-test", annotations: {helm.sh/hook: test}}
+spec:
+  restartPolicy: Never
+  containers: [{name: test, image: "none:1", imagePullPolicy: Never}]
+""",
+}
+
+
+def test_a_chart_is_proved_on_the_cluster(
+    cluster: Cluster, lithify: Lithify, app_image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Helm renders it and says what it comes to with the files that are written; hooks that no install runs don't."""
+    on_path(monkeypatch, "helm", "kustomize")
+    folder = tmp_path / "chart"
+    for name, content in CHART.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    (tmp_path / "prod.yaml").write_text(f"image: {app_image}\n")
+    words = ("--values", tmp_path / "prod.yaml", "--write", "--format", "json")
+    result = proved(harden(lithify, cluster, folder, *words))
+    assert result["engine"].startswith("helm template, cluster ")
+    (member,) = result["members"]
+    assert [mount["path"] for mount in member["hardening"]["plan"]["mounts"]] == ["/var/cache/web"]
+    told = " ".join(member["hardening"]["verdict"]["cannot_show"])
+    assert "Pod/release-test was left out of the copy: a test hook" in told
+    assert "readOnlyRootFilesystem: true" in (folder / "lithify-shop" / "values.yaml").read_text()
+
+
+def test_a_kustomization_is_proved_on_the_cluster(
+    cluster: Cluster, lithify: Lithify, app_image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_path(monkeypatch, "kustomize")
+    folder = tmp_path / "overlay"
+    folder.mkdir()
+    script = f"mkdir -p /var/cache/web; {STAY}"
+    (folder / "pod.yaml").write_text(text(pod("web", shell(script, app_image))))
+    (folder / "kustomization.yaml").write_text("resources: [pod.yaml]   # ours\nnamePrefix: shop-\n")
+    result = proved(harden(lithify, cluster, folder, "--write", "--format", "json"))
+    assert result["engine"].startswith("kustomize build, cluster ")
+    assert "# ours" in (folder / "kustomization.yaml").read_text()
+    built = subprocess.run(["kustomize", "build", folder], capture_output=True, check=True, timeout=60).stdout
+    assert b"name: shop-web" in built
+    assert b"readOnlyRootFilesystem: true" in built
 
 
 def _run(*words: str) -> None:

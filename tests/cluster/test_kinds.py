@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 from tests.cluster.cluster import Cluster
-from tests.cluster.manifests import STAY, Json, deployment, shell, text
+from tests.cluster.manifests import STAY, Json, deployment, pod, shell, text
 from tests.cluster.test_harden import harden, proved
 from tests.runtime.hardening import Lithify
 
@@ -32,11 +32,43 @@ def test_a_stateful_set_and_a_cron_job(cluster: Cluster, lithify: Lithify, app_i
     file = tmp_path / "two.yaml"
     file.write_text(text(stateful, cron))
     result = proved(harden(lithify, cluster, file, "--format", "json", timeout=300))
-    places = {
+    assert _places(result) == {"StatefulSet/db/app": ["/var/cache/db"], "CronJob/report/app": ["/var/cache/report"]}
+
+
+def test_a_daemon_set_and_a_replica_set(cluster: Cluster, lithify: Lithify, app_image: str, tmp_path: Path) -> None:
+    """The first runs one pod, on this node only; what its preStop hook writes has a place as well."""
+    stop = {"exec": {"command": ["sh", "-c", "mkdir -p /var/cache/last && touch /var/cache/last/word"]}}
+    agent = shell(f"mkdir -p /var/cache/agent; {STAY}", app_image, lifecycle={"preStop": stop})
+    daemons = deployment("agent", agent)
+    daemons["kind"] = "DaemonSet"
+    del daemons["spec"]["replicas"]
+    replicas = deployment("web", shell(f"mkdir -p /var/cache/web; {STAY}", app_image))
+    replicas["kind"] = "ReplicaSet"
+    file = tmp_path / "two.yaml"
+    file.write_text(text(daemons, replicas))
+    result = proved(harden(lithify, cluster, file, "--format", "json", timeout=400))
+    assert _places(result) == {
+        "DaemonSet/agent/app": ["/var/cache/agent", "/var/cache/last"],
+        "ReplicaSet/web/app": ["/var/cache/web"],
+    }
+
+
+def test_a_job_and_a_pod_by_itself(cluster: Cluster, lithify: Lithify, app_image: str, tmp_path: Path) -> None:
+    job = deployment("once", shell("mkdir -p /var/cache/once; sleep 1", app_image))
+    job |= {"apiVersion": "batch/v1", "kind": "Job"}
+    job["spec"] = {"template": job["spec"]["template"], "completions": 2}
+    job["spec"]["template"]["spec"]["restartPolicy"] = "Never"
+    file = tmp_path / "two.yaml"
+    file.write_text(text(job, pod("alone", shell(f"mkdir -p /var/cache/alone; {STAY}", app_image))))
+    result = proved(harden(lithify, cluster, file, "--format", "json", timeout=400))
+    assert _places(result) == {"Job/once/app": ["/var/cache/once"], "Pod/alone/app": ["/var/cache/alone"]}
+
+
+def _places(result: Json) -> dict[str, list[str]]:
+    return {
         member["name"]: [mount["path"] for mount in member["hardening"]["plan"]["mounts"]]
         for member in result["members"]
     }
-    assert places == {"StatefulSet/db/app": ["/var/cache/db"], "CronJob/report/app": ["/var/cache/report"]}
 
 
 def _stateful_set(container: Json, claim: str) -> Json:

@@ -68,7 +68,7 @@ class Premises:
         self._marks: dict[str, Mapping[str, str]] = {}
         """The labels of what was made for each namespace."""
         self._lock = threading.Lock()
-        self._bindings: Sequence[Json] | None = None
+        self._bindings: tuple[Sequence[Json], Sequence[str]] | None = None
         self._here: str | None = None
         self._labels: Mapping[str, str] = {}
         self.source = source or self.cluster.namespace
@@ -290,15 +290,18 @@ class Premises:
                 notes.append(f"{name} was not given to the copy's accounts, which we may not do: {error}"[:500])
 
     def _live_bindings(self, notes: list[str]) -> Sequence[Json]:
-        """Return what binds roles to accounts of the source, as it was when first asked for."""
+        """Return what bound roles to accounts of the source when it was first asked for; note what we may not see."""
         if self._bindings is None:
-            try:
-                found = [*self.cluster.objects(BINDING, self.source), *self.cluster.objects(CLUSTER_BINDING)]
-            except NotPermitted as error:
-                notes.append(f"the copy's accounts have no roles of namespace {printable(self.source)}: {error.hint}")
-                return ()
-            self._bindings = found
-        return self._bindings
+            found: list[Json] = []
+            hidden = []
+            for resource, namespace in ((BINDING, self.source), (CLUSTER_BINDING, None)):
+                try:
+                    found += self.cluster.objects(resource, namespace)
+                except NotPermitted as error:
+                    hidden.append(f"the copy's accounts have no roles that {resource} give: {error.hint}")
+            self._bindings = found, hidden
+        notes += self._bindings[1]
+        return self._bindings[0]
 
     def copy_quotas(self, namespace: str, workloads: Sequence[Json], notes: list[str]) -> None:
         """Give a scratch namespace the quotas of the source, less what others than `workloads` use there."""
