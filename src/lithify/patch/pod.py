@@ -26,6 +26,7 @@ from lithify.patch.seeding import (
 
 IMAGE_VOLUMES = (1, 35)
 """The first version whose servers have image volumes without a gate having to be opened."""
+_GATED_IMAGE_VOLUMES = (1, 31), "ImageVolume"
 MOUNT_OPTIONS = (1, 37), "VolumeBindMountOptions"
 _READ_ONLY_VOLUMES = frozenset({"configMap", "secret", "projected", "downwardAPI", "image"})
 _MEMORY_SHARE = 0.5
@@ -232,7 +233,7 @@ class _One:
     @property
     def _image_volumes(self) -> bool:
         version = self.options.version
-        return version is not None and (version >= IMAGE_VOLUMES or "ImageVolume" in self.options.gates)
+        return (version is not None and version >= IMAGE_VOLUMES) or self.options.has(_GATED_IMAGE_VOLUMES)
 
     def _is_ruby(self) -> bool:
         """Tell whether Ruby runs there, whose tmpdir refuses a world-writable directory without sticky bit."""

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.documents.ugly import Ugly
 from tests.unit.patch.cases import CASES, Case, said
+from tests.unit.patch.schemas import VERSIONS, errors, knows
 
 from lithify.documents.edit import splice
 from lithify.documents.splice import Uneditable
@@ -38,6 +39,39 @@ def test_a_patch_is_exact_and_stable(name: str) -> None:
     twice = patch(once.text, case.planned, case.options)
     assert twice.text == once.text
     assert not twice.changes
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_version_takes_it(name: str) -> None:
+    """Every version from the one asked for on, or from the oldest, takes what it took before, read strictly."""
+    case = Case(name)
+    patched = patch(case.before, case.planned, case.options)
+    for version in VERSIONS:
+        if case.options.version is None or version >= case.options.version:
+            _check_schema(case.before, patched.text, Options(version=version))
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: f"{version[0]}.{version[1]}")
+def test_gated_fields_are_for_servers_that_have_them(version: tuple[int, int]) -> None:
+    """A gate that is open, or opened by its version, brings its field; a server without the field is never given it."""
+    pod: dict[str, Any] = {"containers": [{"name": "web", "image": "x"}]}
+    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}
+    text = json.dumps(manifest).encode()
+    wanted = [
+        Mount(path=PurePosixPath("/run"), storage=StorageKind.MEMORY),
+        Mount(path=PurePosixPath("/srv"), storage=StorageKind.SCRATCH, seed=Seed.CONTENT),
+    ]
+    planned = [_plan("web", ("spec", "containers", 0), wanted, image=ImageFacts(reference="x"))]
+    assert knows(manifest, version)
+    for gates in (frozenset[str](), frozenset({"VolumeBindMountOptions"}), frozenset({"ImageVolume"})):
+        options = Options(version=version, gates=gates, copier="busybox")
+        patched = patch(text, planned, options)
+        assert not errors(json.loads(patched.text), version)
+        images = version >= (1, 35) or (version >= (1, 31) and "ImageVolume" in gates)
+        assert (b'"image": {"reference"' in patched.text) == images
+        assert bool(patched.refused) != images
+        bound = version >= (1, 37) and "VolumeBindMountOptions" in gates
+        assert (b"bindMountOptions" in patched.text) == bound
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -126,6 +160,16 @@ def containers(draw: st.DrawFn, name: str) -> dict[str, Any]:
     return {key: made[key] for key in order}
 
 
+_APIS = {
+    "Pod": "v1",
+    "Deployment": "apps/v1",
+    "StatefulSet": "apps/v1",
+    "DaemonSet": "apps/v1",
+    "Job": "batch/v1",
+    "CronJob": "batch/v1",
+}
+
+
 @st.composite
 def manifests(draw: st.DrawFn) -> tuple[dict[str, Any], Route]:
     """Return an object, and the route to its pod spec."""
@@ -145,11 +189,17 @@ def manifests(draw: st.DrawFn) -> tuple[dict[str, Any], Route]:
     route: Route = draw(
         st.sampled_from([("spec",), ("spec", "template", "spec"), ("spec", "jobTemplate", "spec", "template", "spec")])
     )
-    kind = {1: ["Pod"], 3: ["Deployment", "StatefulSet", "DaemonSet", "Job"], 5: ["CronJob"]}[len(route)]
+    kind = draw(st.sampled_from({1: ["Pod"], 3: list(_APIS)[1:5], 5: ["CronJob"]}[len(route)]))
     value: Any = pod
     for step in reversed(route):
         value = {step: value}
-    return {"apiVersion": "v1", "kind": draw(st.sampled_from(kind)), "metadata": {"name": "x"}, **value}, route
+    labels = {"app": "x"}
+    own: dict[str, dict[str, Any]] = {"CronJob": {"schedule": "* * * * *"}, "StatefulSet": {"serviceName": "x"}}
+    if kind in ("Deployment", "StatefulSet", "DaemonSet"):
+        value["spec"]["selector"] = {"matchLabels": labels}
+        value["spec"]["template"]["metadata"] = {"labels": labels}
+    value["spec"].update(own.get(kind, {}))
+    return {"apiVersion": _APIS[kind], "kind": kind, "metadata": {"name": "x"}, **value}, route
 
 
 @st.composite
@@ -177,14 +227,14 @@ def _plan(name: str, route: Route, wanted: list[Mount], document: int = 0, image
 IMAGES = [None, ImageFacts(reference="x"), ImageFacts(reference="x", has_shell=True)]
 OPTIONS = st.builds(
     Options,
-    version=st.sampled_from([None, (1, 30), (1, 37)]),
-    gates=st.sampled_from([frozenset(), frozenset({"VolumeBindMountOptions"})]),
+    version=st.sampled_from([None, *VERSIONS]),
+    gates=st.sampled_from([frozenset(), frozenset({"VolumeBindMountOptions"}), frozenset({"ImageVolume"})]),
     copier=st.sampled_from(["", "busybox"]),
     exact_modes=st.booleans(),
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=1200, deadline=None)
 @given(st.data())
 def test_pods_of_every_shape(data: st.DataObject) -> None:
     """Right data or a refusal, other documents to the byte, a second run empty, untouched lines all there."""
@@ -219,6 +269,27 @@ def test_pods_of_every_shape(data: st.DataObject) -> None:
     document = next(d for d in read_documents(once.text) if isinstance(d, Document) and d.index == (1 if head else 0))
     _check_pod(_value(to_python(document.root), route), pod, planned, {each.container for each in once.refused})
     _check_lines(text, once.text)
+    _check_schema(text, once.text, options)
+
+
+def _check_schema(before: bytes, after: bytes, options: Options) -> None:
+    """Nothing is wrong with a patched file that was right before, to the strict schema of the version asked for."""
+    version = options.version or VERSIONS[0]
+    new = errors(_data(after), version) - errors(_data(before), version)
+    assert not new, (version, new)
+
+
+def _data(text: bytes) -> dict[str, Any]:
+    """Return the documents of a file as one List."""
+    found = [document for document in read_documents(text) if isinstance(document, Document)]
+    return {"kind": "List", "items": [_plain(document) for document in found]}
+
+
+def _plain(document: Document) -> Any:
+    try:
+        return to_python(document.root)
+    except ValueError:  # refused by kubectl, and so by a patch
+        return None
 
 
 def _value(data: Any, route: Route) -> Any:

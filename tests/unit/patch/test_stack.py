@@ -10,6 +10,7 @@ import yaml
 from hypothesis import given
 from tests.unit.patch import plans
 from tests.unit.patch.plans import MEMORY, SCRATCH, VOLUME, place, planned, redirect
+from tests.unit.patch.schemas import compose_errors
 
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
 from lithify.model.mount import Mount, Seed
@@ -47,7 +48,9 @@ IMAGE = ImageFacts(
 
 def patch(data: bytes, *mounts: Mount, image: ImageFacts | None = IMAGE) -> Patched:
     one = planned(*mounts, route=("services", "web"), redirects=(redirect("HOME", "/tmp"),), image=image)
-    return stack.patch(data, [one])
+    patched = stack.patch(data, [one])
+    assert not compose_errors(patched.text) - compose_errors(data)
+    return patched
 
 
 def test_a_tmpfs_is_a_volume_in_long_syntax_and_nothing_else_changes() -> None:
