@@ -131,10 +131,8 @@ class PlanFlags(ABC):
 
     def skeleton(self, mount: Mount) -> list[Mount] | None:
         """The directories that must be in a place, each a place of its own; None where they are many or hold files."""
-        entry = self.entry(mount)
-        below = {path: found for path, found in self.below(mount) if found.type is EntryType.DIRECTORY}
-        known = entry is not None and entry.directories == len(below) <= MANY
-        if not known or (mount.seed is Seed.CONTENT and entry is not None and entry.files):
+        entry, below = self.entry(mount), self.image.directories(mount.path)
+        if entry is None or below is None or len(below) > MANY or (mount.seed is Seed.CONTENT and entry.files):
             return None
         return [
             Mount(
@@ -147,7 +145,7 @@ class PlanFlags(ABC):
                 mode=entry.mode,
                 executable=mount.executable,
             )
-            for path, entry in sorted(below.items())
+            for path, entry in below.items()
         ]
 
     def below(self, mount: Mount) -> list[tuple[PurePosixPath, ImageEntry]]:

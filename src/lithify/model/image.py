@@ -82,3 +82,13 @@ class ImageFacts:
     def entry(self, path: PurePosixPath) -> ImageEntry | None:
         """Return what the image has at `path`, or None where it has nothing."""
         return self.entries.get(path)
+
+    def directories(self, path: PurePosixPath) -> dict[PurePosixPath, ImageEntry] | None:
+        """Return the directories below `path`, parents first; None where not all of them are known."""
+        top = self.entry(path)
+        below = {
+            each: found
+            for each, found in sorted(self.entries.items())
+            if found.type is EntryType.DIRECTORY and each != path and each.is_relative_to(path)
+        }
+        return below if top is not None and top.directories == len(below) else None

@@ -18,6 +18,7 @@ from lithify.model.workload import FLAG, resembles_flag
 from lithify.patch.seeding import (
     CONTENT,
     Filled,
+    doer,
     fresh_start,
     image_volume,
     needs_filling,
@@ -388,7 +389,9 @@ class _One:
         name = next(name for name in _candidates(wish, "") if name not in taken)
         copier = self.options.copier if self.planned.image is not None and not self.planned.image.has_shell else ""
         needs_image = any(f.mount.seed is not Seed.NONE for f in filled)
-        made = seeding_container(name, self.container, filled, copier=copier)
+        pod = self.draft.get(self.pod_route)
+        who = doer(self.container, pod, self.planned.image, copier=bool(copier))
+        made = seeding_container(name, self.container, filled, who, copier=copier)
         if copier and needs_image:
             self.draft.append((*self.pod_route, "volumes"), image_volume(name, self.container))
         elif copier:

@@ -343,7 +343,7 @@ def _check_pod(after: dict[str, Any], before: dict[str, Any], planned: list[Plan
                 seeders = [c for c in new if any(m["name"] == entry["name"] for m in c["volumeMounts"])]
                 assert len(seeders) == 1
                 assert seeders[0]["securityContext"]["readOnlyRootFilesystem"] is True
-                assert str(mount.path).replace("$(", "$$(") in seeders[0]["args"][0]
+                assert str(mount.path).replace("$(", "$$(") in seeders[0]["command"][-1]
         assert _rest(found) == _rest(container)
 
 

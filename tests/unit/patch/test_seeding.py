@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from lithify.model.image import EntryType
+from lithify.model.image import EntryType, ImageEntry, ImageFacts
 from lithify.model.mount import Mount, Seed, StorageKind
-from lithify.patch.seeding import Filled, fresh_start, script
+from lithify.patch.seeding import Doer, Filled, command, doer, fresh_start
 
 SHELLS = [shell for shell in (("dash",), ("busybox", "sh"), ("bash",)) if shutil.which(shell[0])]
 ROOT_OR_NOBODY = [0, 65534] if os.geteuid() == 0 else [os.geteuid()]
@@ -51,21 +51,56 @@ def _image(tmp_path: Path) -> Path:
     return root
 
 
-def run(shell: tuple[str, ...], text: str, uid: int) -> None:
+def entry(path: Path) -> ImageEntry:
+    """Return what an image's layers would say of a path."""
+    status = path.lstat()
+    below = list(path.rglob("*")) if path.is_dir() else []
+    directories = [each for each in below if each.is_dir() and not each.is_symlink()]
+    return ImageEntry(
+        type=EntryType.DIRECTORY if path.is_dir() else EntryType.FILE,
+        mode=status.st_mode & 0o7777,
+        uid=status.st_uid,
+        gid=status.st_gid,
+        entries=len(below),
+        directories=len(directories),
+    )
+
+
+def facts(root: Path, top: str) -> ImageFacts:
+    """Return what is known of an image whose directories below `top` are all known."""
+    found = [root / top, *(each for each in (root / top).rglob("*") if each.is_dir() and not each.is_symlink())]
+    return ImageFacts(
+        reference="x", entries={PurePosixPath("/") / each.relative_to(root): entry(each) for each in found}
+    )
+
+
+def whoever(uid: int) -> list[Doer]:
+    """Return what a manifest may know of a user who is it in fact."""
+    return [Doer(user=uid, mighty=uid == 0), Doer()]
+
+
+def run(shell: tuple[str, ...], words: list[str], uid: int) -> None:
     as_user = {"user": uid, "group": uid, "extra_groups": []} if os.geteuid() == 0 else {}
-    subprocess.run([*shell, "-ceu", text], check=True, timeout=30, cwd="/", **as_user)  # type: ignore[call-overload]
+    if words[0] == "sh":
+        words = [*shell, *words[1:]]
+    elif shell[0] == "busybox":
+        words = ["busybox", *words]
+    subprocess.run(words, check=True, timeout=30, cwd="/", **as_user)  # type: ignore[call-overload]
 
 
-def seeded(shell: tuple[str, ...], image: Path, uid: int, filled: Filled) -> Path:
+def seeded(shell: tuple[str, ...], image: Path, uid: int, filled: Filled, who: Doer | None = None) -> Path:
+    """Fill a place from the image, which stands in the place of the root directory; return what was made."""
     volumes = image.parent / "volumes"
-    run(shell, script([filled], source=PurePosixPath(image), at=PurePosixPath(volumes)).replace("$$(", "$("), uid)
+    run(shell, command([filled], who or Doer(), source=PurePosixPath(image), at=PurePosixPath(volumes)), uid)
     return volumes / filled.volume / "content"
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids="-".join)
 @pytest.mark.parametrize("uid", ROOT_OR_NOBODY)
-def test_content_comes_back_with_owner_and_mode(image: Path, shell: tuple[str, ...], uid: int) -> None:
-    content = seeded(shell, image, uid, place("/var/cache", "cache", mode=0o750, uid=uid, gid=uid))
+@pytest.mark.parametrize("known", [0, 1])
+def test_content_comes_back_with_owner_and_mode(image: Path, shell: tuple[str, ...], uid: int, known: int) -> None:
+    filled = place("/var/cache", "cache", mode=0o750, uid=uid, gid=uid)
+    content = seeded(shell, image, uid, filled, whoever(uid)[known])
     assert content.stat().st_mode & 0o7777 == 0o750
     assert content.stat().st_uid == uid
     assert (content / "a b/$(x)").read_text() == "text"
@@ -76,35 +111,74 @@ def test_content_comes_back_with_owner_and_mode(image: Path, shell: tuple[str, .
     assert (content / "a b/run").stat().st_mode & 0o777 == 0o755
     assert (content / "secret").exists() == (uid == 0)  # what its user can't read, the program could not either
     assert (content / "closed").is_dir()
+    assert {path.name for path in content.parent.iterdir()} == {"content"}
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids="-".join)
 @pytest.mark.parametrize("uid", ROOT_OR_NOBODY)
-def test_a_skeleton_has_directories_and_no_files(image: Path, shell: tuple[str, ...], uid: int) -> None:
-    content = seeded(shell, image, uid, place("/var/cache", "cache", seed=Seed.SKELETON))
+@pytest.mark.parametrize("named", [True, False])
+def test_a_skeleton_has_directories_and_no_files(image: Path, shell: tuple[str, ...], uid: int, named: bool) -> None:
+    """The same comes out where the directories are known, and named, and where they are looked for."""
+    os.chmod(image / "var/cache/a b/.hidden/-n", 0o1777)
+    if uid == 0 == os.geteuid():
+        os.chown(image / "var/cache/closed", 7, 8)
+    if named:
+        os.chmod(image / "var/cache/a b", 0o775)  # setgid would be handed on to what is made in it
+    known = facts(image, "var/cache") if named else None
+    who = Doer(user=uid, mighty=uid == 0, image=known)
+    filled = place("/var/cache", "cache", seed=Seed.SKELETON, mode=0o1770)
+    words = command([filled], who, source=PurePosixPath("/"))
+    assert ("dirs" in words[2]) != named
+    content = seeded(shell, image, uid, filled, who)
     found = {str(path.relative_to(content)) for path in content.rglob("*")}
     assert found == {"a b", "a b/.hidden", "a b/.hidden/-n", "closed"}
+    assert content.stat().st_mode & 0o7777 == 0o1770
     assert (content / "closed").stat().st_mode & 0o777 == 0o700
+    assert (content / "a b").stat().st_mode & 0o777 == 0o775
+    assert (content / "a b/.hidden/-n").stat().st_mode & 0o7777 == 0o1777
+    if uid == 0:
+        assert (content / "closed").stat().st_gid == (image / "var/cache/closed").stat().st_gid
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids="-".join)
-def test_what_is_there_stays_and_what_is_half_done_is_done_anew(image: Path, shell: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("how", [{}, {"seed": Seed.SKELETON}, {"seed": Seed.NONE, "gid": 1}])
+def test_what_is_there_stays_and_what_is_half_done_is_done_anew(
+    image: Path, shell: tuple[str, ...], how: dict[str, object]
+) -> None:
     volume = image.parent / "volumes/cache"
     (volume / "new/left over").mkdir(parents=True)
-    filled = place("/var/cache", "cache", uid=os.geteuid(), gid=os.getegid())
+    os.chmod(volume / "new/left over", 0o500)
+    filled = place("/var/cache", "cache", **{"uid": os.geteuid(), "gid": os.getegid(), **how})
     content = seeded(shell, image, os.geteuid(), filled)
     assert not (content / "left over").exists()
     assert not (volume / "new").exists()
     (content / "..odd").write_text("changed by the program")
-    (content / "link").unlink()
+    (content / "link").unlink(missing_ok=True)
+    os.chmod(content, 0o711)
     assert seeded(shell, image, os.geteuid(), filled) == content
     assert (content / "..odd").read_text() == "changed by the program"
     assert not (content / "link").is_symlink()
+    assert content.stat().st_mode & 0o777 == 0o711
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids="-".join)
+@pytest.mark.parametrize("uid", ROOT_OR_NOBODY)
+def test_an_empty_directory_takes_no_shell(image: Path, shell: tuple[str, ...], uid: int) -> None:
+    filled = place("/var/none", "cache", seed=Seed.NONE, mode=0o1700)
+    assert command([filled], Doer(), source=PurePosixPath("/")) == [
+        "mkdir", "-p", "-m", "1700", "/lithify/cache/content",
+    ]  # fmt: skip
+    for mode in (0o1700, 0o711):
+        content = seeded(shell, image, uid, filled)
+        os.chmod(content, mode)
+    assert seeded(shell, image, uid, filled).stat().st_mode & 0o7777 == 0o711
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids="-".join)
 def test_a_single_file(image: Path, shell: tuple[str, ...]) -> None:
     filled = place("/var/cache/a b/$(x)", "cache", type=EntryType.FILE, mode=0o640, uid=os.geteuid(), gid=os.getegid())
+    (image.parent / "volumes/cache/new").write_text("half")
+    os.chmod(image.parent / "volumes/cache/new", 0o400)
     content = seeded(shell, image, os.geteuid(), filled)
     assert content.read_text() == "text"
     assert content.stat().st_mode & 0o777 == 0o640
@@ -114,18 +188,85 @@ def test_a_single_file(image: Path, shell: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids="-".join)
-def test_a_copy_that_fails_fails(image: Path, shell: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("uid", ROOT_OR_NOBODY)
+def test_places_are_filled_one_after_the_other(image: Path, shell: tuple[str, ...], uid: int) -> None:
+    volumes = image.parent / "volumes"
+    for name in ("empty", "made"):
+        (volumes / name).mkdir()
+        os.chmod(volumes / name, 0o777)
+    filled = [
+        place("/var/cache", "cache"),
+        place("/var/none", "empty", seed=Seed.NONE, mode=0o700),
+        place("/var/cache", "made", seed=Seed.SKELETON),
+    ]
+    run(shell, command(filled, Doer(), source=PurePosixPath(image), at=PurePosixPath(volumes)), uid)
+    assert (volumes / "empty/content").stat().st_mode & 0o7777 == 0o700
+    assert (volumes / "cache/content/..odd").exists()
+    assert (volumes / "made/content/a b/.hidden").is_dir()
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids="-".join)
+@pytest.mark.parametrize("uid", ROOT_OR_NOBODY)
+@pytest.mark.parametrize("known", [0, 1])
+def test_a_copy_that_fails_fails(image: Path, shell: tuple[str, ...], uid: int, known: int) -> None:
+    """A volume that is too small is not taken for a file that can't be read."""
     with pytest.raises(subprocess.CalledProcessError):
         seeded(shell, image, os.geteuid(), place("/no/such", "cache", type=EntryType.FILE))
     assert not (image.parent / "volumes/cache/content").exists()
+    if os.geteuid() != 0:
+        pytest.skip("a small volume takes root")
+    volume = image.parent / "volumes/cache"
+    (image / "var/cache/big").write_bytes(b"x" * 100_000)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "tmpfs", volume], check=True, timeout=30)
+    try:
+        with pytest.raises(subprocess.CalledProcessError):
+            seeded(shell, image, uid, place("/var/cache", "cache"), whoever(uid)[known])
+        assert not (volume / "content").exists()
+    finally:
+        subprocess.run(["umount", volume], check=True, timeout=30)
+
+
+WHO: list[tuple[dict[str, object], dict[str, object], ImageFacts | None, bool, int | None, bool | None]] = [
+    ({}, {}, None, False, None, None),
+    ({}, {}, ImageFacts(reference="x"), False, 0, True),
+    ({}, {}, ImageFacts(reference="x"), True, None, None),
+    ({}, {}, ImageFacts(reference="x", uid=5), False, 5, False),
+    ({}, {"runAsUser": 7}, ImageFacts(reference="x"), False, 7, False),
+    ({"runAsUser": 0}, {"runAsUser": 7}, None, False, 0, True),
+    ({"runAsNonRoot": True}, {}, None, False, None, False),
+    ({"capabilities": {"drop": ["ALL"]}}, {}, ImageFacts(reference="x"), False, 0, None),
+    ({"capabilities": {"drop": ["CHOWN"]}}, {}, ImageFacts(reference="x"), False, 0, None),
+    ({"capabilities": {"drop": ["NET_RAW"]}}, {}, ImageFacts(reference="x"), False, 0, True),
+    (
+        {"capabilities": {"drop": ["ALL"], "add": ["CHOWN", "DAC_OVERRIDE", "FOWNER"]}},
+        {},
+        ImageFacts(reference="x"),
+        False,
+        0,
+        True,
+    ),
+]
+
+
+@pytest.mark.parametrize(("own", "pod", "image", "copier", "user", "mighty"), WHO)
+def test_as_whom_places_are_filled(
+    own: dict[str, object],
+    pod: dict[str, object],
+    image: ImageFacts | None,
+    copier: bool,
+    user: int | None,
+    mighty: bool | None,
+) -> None:
+    found = doer({"securityContext": own}, {"securityContext": pod}, image, copier=copier)
+    assert (found.user, found.mighty) == (user, mighty)
 
 
 def test_a_fresh_start_empties_places_and_keeps_arguments(tmp_path: Path) -> None:
     for name in ("a b/x.pid", "a b/.hidden/y", "other"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    command = fresh_start(["printf", "%s|"], [PurePosixPath(tmp_path / "a b")])
-    done = subprocess.run([*command, "one two", "$3"], check=True, capture_output=True, text=True, timeout=10)
+    words = fresh_start(["printf", "%s|"], [PurePosixPath(tmp_path / "a b")])
+    done = subprocess.run([*words, "one two", "$3"], check=True, capture_output=True, text=True, timeout=10)
     assert done.stdout == "one two|$3|"
     assert [path.name for path in tmp_path.iterdir()] != []
     assert list((tmp_path / "a b").iterdir()) == []
