@@ -312,7 +312,7 @@ class Editor:
     def _additions(self) -> list[Splice]:
         if not self._added:
             return []
-        newline = "\r\n" if b"\r\n" in self.data else "\n"
+        newline = "\r\n" if 2 * self.data.count(b"\r\n") > self.data.count(b"\n") else "\n"
         if is_json(self.data):
             step = min((len(found) for found in re.findall(rb"(?m)^ +", self.data)), default=None)
             lines = [line for value in self._added for line in json.dumps(value, indent=step).splitlines()]

@@ -62,36 +62,39 @@ def _flow_scalar(value: Any) -> str:
     return render_flow(value) if isinstance(value, dict | list) else render_scalar(value)
 
 
-def render_entry(key: str, value: Any, *, step: int, listed: int) -> list[str]:
+def render_entry(key: str, value: Any, *, step: int, listed: int, gap: int = 2) -> list[str]:
     """Return `key: value` in block style, as lines without their common indentation.
 
-    `step` is how far a mapping below a key is indented, `listed` how far a list is.
+    `step` is how far a mapping below a key is indented, `listed` how far a list is, `gap` how far an item is from its
+    dash.
     """
     head = f"{render_scalar(key)}:"
     if isinstance(value, dict) and value:
-        return [head, *_indented(render_block(value, step=step, listed=listed), step)]
+        return [head, *_indented(render_block(value, step=step, listed=listed, gap=gap), step)]
     if isinstance(value, list) and value:
-        return [head, *_indented(render_block(value, step=step, listed=listed), listed)]
+        return [head, *_indented(render_block(value, step=step, listed=listed, gap=gap), listed)]
     if isinstance(value, str) and _is_literal(value):
         return [f"{head} {_header(value)}", *_literal_lines(value, step)]
     return [f"{head} {_on_line(value)}"]
 
 
-def render_block(value: Any, *, step: int, listed: int) -> list[str]:
+def render_block(value: Any, *, step: int, listed: int, gap: int = 2) -> list[str]:
     """Return a mapping or list in block style, as lines without their common indentation."""
     if isinstance(value, dict):
-        return [line for key, item in value.items() for line in render_entry(key, item, step=step, listed=listed)]
-    return [line for item in value for line in render_item(item, step=step, listed=listed)]
+        entries = (render_entry(key, item, step=step, listed=listed, gap=gap) for key, item in value.items())
+        return [line for lines in entries for line in lines]
+    return [line for item in value for line in render_item(item, step=step, listed=listed, gap=gap)]
 
 
-def render_item(value: Any, *, step: int, listed: int) -> list[str]:
+def render_item(value: Any, *, step: int, listed: int, gap: int = 2) -> list[str]:
     """Return `- value` in block style, as lines without their common indentation."""
+    dash = "-" + " " * (gap - 1)
     if isinstance(value, str) and _is_literal(value):
-        return [f"- {_header(value)}", *_literal_lines(value, 2)]
+        return [f"{dash}{_header(value)}", *_literal_lines(value, gap)]
     if isinstance(value, dict | list) and value:
-        first, *rest = render_block(value, step=step, listed=listed)
-        return [f"- {first}", *_indented(rest, 2)]
-    return [f"- {_on_line(value)}"]
+        first, *rest = render_block(value, step=step, listed=listed, gap=gap)
+        return [f"{dash}{first}", *_indented(rest, gap)]
+    return [f"{dash}{_on_line(value)}"]
 
 
 def _on_line(value: Any) -> str:

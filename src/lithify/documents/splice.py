@@ -5,12 +5,12 @@ lists are indented below their key, line ends, one line or many in flow style.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from enum import StrEnum
 from typing import Any
 
 from lithify.documents.emit import render_entry, render_flow, render_item, render_json
-from lithify.documents.yaml import Document, MappingNode, Node, ScalarNode, SequenceNode, is_null
+from lithify.documents.yaml import Document, MappingNode, Node, ScalarNode, SequenceNode
 from lithify.model.location import Key, Route
 
 _PROPERTIES = re.compile(r"(?:[&!][^\s,\[\]{}]*(?:\s+|\#[^\n]*\n)*)+")
@@ -89,10 +89,10 @@ class Writer:
         """The nodes that are reached in more than one way, by id."""
         self.root = document.root
         self.shift = text.startswith("\ufeff") - document.pad
-        self.json = bool(self.root.flow_style)
+        self.json = bool(self.root.flow_style) and _is_quoted(self.root)
         self.compact = '": ' not in text
-        self.newline = "\r\n" if "\r\n" in text else "\n"
-        self._steps: tuple[int, int] | None = None
+        self.newline = "\r\n" if 2 * text.count("\r\n") > text.count("\n") else "\n"
+        self._found: _Found | None = None
 
     def pieces(self, edit: Edit) -> Iterator[Piece]:
         """Yield what to change for one mapping or list."""
@@ -121,8 +121,8 @@ class Writer:
             yield from self._flow_addition(node, list(fresh.items()))
             return
         column = node.value[0][0].start_mark.column
-        step, listed = self._indents(node)
-        lines = [line for key, value in fresh.items() for line in render_entry(key, value, step=step, listed=listed)]
+        style = self._style(node)
+        lines = [line for key, value in fresh.items() for line in render_entry(key, value, **style)]
         yield self._lines(self._end_with_comments(node, column), lines, column, _ENTRY)
 
     def _list_pieces(self, edit: Edit) -> Iterator[Piece]:
@@ -140,13 +140,13 @@ class Writer:
                 yield from self._flow_addition(node, [(None, item) for item in edit.appended])
             return
         column = self._dash_column(node)
-        step, listed = self._indents(node)
+        style = self._style(node)
         if edit.prepended:
-            lines = [line for item in edit.prepended for line in render_item(item, step=step, listed=listed)]
+            lines = [line for item in edit.prepended for line in render_item(item, **style)]
             yield self._front(node, lines, column)
         if edit.appended:
-            lines = [line for item in edit.appended for line in render_item(item, step=step, listed=listed)]
-            yield self._lines(self._end(node, 0), lines, column, _ITEM)
+            lines = [line for item in edit.appended for line in render_item(item, **style)]
+            yield self._lines(self._end_with_comments(node, column), lines, column, _ITEM)
 
     def _replacement(self, name: Node, value: Node, new: Any, *, flow: bool) -> Iterator[Piece]:
         colon = self._colon(name)
@@ -159,17 +159,23 @@ class Writer:
         if flow:
             if self.json and self.compact:
                 space = ""
+            if type(value) is not ScalarNode and "#" in self.text[begin:end]:
+                raise Uneditable(Obstacle.TYPE, f"the value of {name.value} has comments in it")
             yield Piece(begin, end, space + (render_json(new, compact=self.compact) if self.json else render_flow(new)))
             return
-        step, listed = self._indents(self.root)
+        style = self._style(self.root)
         column = name.start_mark.column
-        head, *rest = render_entry(name.value, new, step=step, listed=listed)
-        head = head[len(render_entry(name.value, None, step=step, listed=listed)[0]) - len("null") :]
+        head, *rest = render_entry(name.value, new, **style)
+        head = head[len(render_entry(name.value, None, **style)[0]) - len("null") :]
         if not rest:
             yield Piece(begin, end, space + head)
             return
         if "\n" in self.text[colon:end]:
-            raise Uneditable(Obstacle.TYPE, f"the value of {name.value} stands on a line of its own")
+            # An empty collection on a line of its own, or with comments in it, is filled where it is.
+            if type(value) is ScalarNode or self.text[begin] != render_flow(new)[0]:
+                raise Uneditable(Obstacle.TYPE, f"the value of {name.value} stands on a line of its own")
+            yield Piece(begin + 1, begin + 1, render_flow(new)[1:-1])
+            return
         properties = self.text[colon:begin].rstrip()
         yield Piece(colon + len(properties), end, f" {head}" if head else "")
         yield self._lines(end, rest, column, _VALUE, literal=head == "|")
@@ -271,7 +277,7 @@ class Writer:
         return Piece(at, at, text, column, rank)
 
     def _at(self, mark: Any) -> int:
-        return int(mark.index) + self.shift
+        return min(int(mark.index) + self.shift, len(self.text))
 
     def _colon(self, name: Node) -> int:
         """Return where the value of a key may begin: after its colon."""
@@ -328,10 +334,8 @@ class Writer:
         return end
 
     def _end_with_comments(self, node: Node, column: int) -> int:
-        """Return where a block mapping ends; comments below a last key that has no value yet belong to that key."""
+        """Return where a block collection ends: comments below its last entry that are indented deeper belong to that."""
         end = self._end(node, 0)
-        if not is_null(node.value[-1][1]):
-            return end
         while (begin := self._next_line(end)) < len(self.text):
             line = self.text[begin : self._next_line(begin + 1)]
             if not line.lstrip().startswith("#") or len(line) - len(line.lstrip()) <= column:
@@ -369,16 +373,47 @@ class Writer:
         lead = outer[0] if outer else ""
         return own[len(lead) :] if own.startswith(lead) and len(own) > len(lead) else "  "
 
-    def _indents(self, node: Node) -> tuple[int, int]:
-        """Return how far this document indents mappings below a key, and lists."""
-        step, listed = _indents(node, self._dash_column)
-        if step is None or listed is None:
-            if self._steps is None:
-                found = _indents(self.root, self._dash_column)
-                self._steps = found[0] or 2, found[1] or 0
-            step = self._steps[0] if step is None else step
-            listed = self._steps[1] if listed is None else listed
-        return step, listed
+    def _style(self, node: Node) -> dict[str, int]:
+        """Return how far this document indents mappings below a key and lists, and items from their dash."""
+        found = self._indents(node)
+        if None in found.values():
+            if self._found is None:
+                self._found = self._indents(self.root)
+            found = {key: self._found[key] if value is None else value for key, value in found.items()}
+        return {key: _USUAL[key] if value is None else value for key, value in found.items()}
+
+    def _indents(self, root: Node) -> "_Found":
+        found: _Found = dict.fromkeys(_USUAL)
+        stack: list[Node] = [root]
+        looked = 0
+        while stack and looked < 1000 and None in found.values():
+            node = stack.pop(0)
+            looked += 1
+            if type(node) is SequenceNode:
+                first = node.value[0] if node.value and not node.flow_style else None
+                if first is not None and found["gap"] is None and first.start_mark.line == node.start_mark.line:
+                    found["gap"] = max(first.start_mark.column - self._dash_column(node), 2)
+                stack.extend(item for item in node.value if type(item) is not ScalarNode)
+            elif type(node) is MappingNode and not node.flow_style:
+                for name, value in node.value:
+                    if type(value) is ScalarNode or value.flow_style or value.start_mark.index < name.start_mark.index:
+                        continue
+                    stack.append(value)
+                    column = name.start_mark.column
+                    if type(value) is MappingNode and found["step"] is None:
+                        found["step"] = value.value[0][0].start_mark.column - column
+                    elif type(value) is SequenceNode and found["listed"] is None:
+                        found["listed"] = max(self._dash_column(value) - column, 0)
+        return found
+
+
+_USUAL = {"step": 2, "listed": 0, "gap": 2}
+_Found = dict[str, int | None]
+
+
+def _is_quoted(root: Node) -> bool:
+    """Tell whether the keys of a mapping are quoted as JSON has it."""
+    return type(root) is MappingNode and all(key.style == '"' for key, _ in root.value)
 
 
 def _ends_in_literal(lines: list[str]) -> bool:
@@ -388,26 +423,3 @@ def _ends_in_literal(lines: list[str]) -> bool:
             indent = len(lines[index]) - len(lines[index].lstrip())
             return all(not line or line.startswith(" " * (indent + 1)) for line in lines[index + 1 :])
     return False
-
-
-def _indents(root: Node, dash_column: Callable[[Node], int]) -> tuple[int | None, int | None]:
-    step: int | None = None
-    listed: int | None = None
-    stack: list[Node] = [root]
-    looked = 0
-    while stack and looked < 1000 and (step is None or listed is None):
-        node = stack.pop(0)
-        looked += 1
-        if type(node) is SequenceNode:
-            stack.extend(item for item in node.value if type(item) is not ScalarNode)
-        elif type(node) is MappingNode and not node.flow_style:
-            for name, value in node.value:
-                if type(value) is ScalarNode or value.flow_style or value.start_mark.index < name.start_mark.index:
-                    continue
-                stack.append(value)
-                column = name.start_mark.column
-                if type(value) is MappingNode and step is None:
-                    step = value.value[0][0].start_mark.column - column
-                elif type(value) is SequenceNode and listed is None:
-                    listed = max(dash_column(value) - column, 0)
-    return step, listed

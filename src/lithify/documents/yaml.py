@@ -371,7 +371,9 @@ def _json_chunks(data: bytes) -> list[Chunk] | None:
 
 
 def _compose(text: bytes) -> Iterator[Node]:
-    """Yield the roots of the documents in `text` that hold anything."""
+    """Yield the roots of the documents in `text` that hold anything; a last line counts as ended, as kubectl has it."""
+    if not text.endswith(b"\n"):
+        text += b"\n"
     openers = text.count(b"[") + text.count(b"{") + text.count(b"-") + text.count(b"?")
     deep = openers > _SUSPICIOUS and _could_be_deep(text)
     aliases = b"*" in text and b"&" in text

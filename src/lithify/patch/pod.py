@@ -1,5 +1,6 @@
 """What a plan comes to in a pod: which volumes, mounts, variables and init containers, beside those it has."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -143,7 +144,9 @@ class _One:
         container, plan = self.container, self.planned.plan
         if not isinstance(container, dict):
             raise Inapplicable("no container stands there", "plan again: the file has changed since")
-        name = str(container.get("name") or "")
+        name = container.get("name") or ""
+        if not isinstance(name, str):
+            raise Inapplicable(f"its name is no text to YAML, but {json.dumps(name)}", "put the name in quotes")
         if name != self.planned.container and (name or isinstance(self.route[-1], int)):
             raise Inapplicable(f"container {name!r} stands there now", "plan again: the file has changed since")
         if self.list_name == "ephemeralContainers":
@@ -334,6 +337,10 @@ class _One:
             )
         claim = _slug(mount.name) or f"{_slug(self.planned.container)}-{_slug(str(mount.path))}"[:_NAME_LIMIT]
         self._add_claim(claim, spec)
+        for volume in self._volumes():  # one claim under two names in a pod is mounted for neither by some drivers
+            source = volume.get("persistentVolumeClaim")
+            if isinstance(source, dict) and source.get("claimName") == claim:
+                return str(volume.get("name"))
         return self._volume_name(mount, {"persistentVolumeClaim": {"claimName": claim}})
 
     def _add_claim(self, name: str, spec: dict[str, Any]) -> None:
