@@ -18,7 +18,7 @@ from lithify.model.finding import FileResult, Report
 from lithify.model.workload import Exemption
 from lithify.pipeline.extensions import Extension, foreign_sources
 from lithify.pipeline.judge import ALL, Judge, depends_on_more, pack, unpack
-from lithify.sources.base import Reading, left_out, read_bytes, unreadable
+from lithify.sources.base import Reading, as_utf8, left_out, read_bytes, unreadable
 from lithify.sources.files import Input, find_inputs, kind_of, read_source, read_stdin
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
@@ -173,6 +173,7 @@ class Examiner:
         data = read_bytes(entry[1]) if entry[0] == "file" else ""
         if isinstance(data, str) or self.cache is None:
             return None
+        data = as_utf8(data)
         key = self.cache.key(kind_of(entry[1], data), data)
         return key if self.cache.get(key) is not None else None
 
@@ -199,6 +200,7 @@ class Examiner:
         data = read_stdin() if kind == "stdin" else read_bytes(path) if kind == "file" else "no permission to list it"
         if isinstance(data, str):
             return b"", self._result(unreadable(path, data))
+        data = as_utf8(data)
         key = b"" if self.cache is None or kind == "stdin" else self.cache.key(kind_of(path, data), data)
         reading = self._foreign(path, data)
         if reading is not None:

@@ -30,11 +30,14 @@ from lithify.sources.manifest import capability_names, noun, read_exemptions
 
 _TRUE = frozenset(("true", "yes", "y", "on"))
 _FALSE = frozenset(("false", "no", "n", "off"))
-_OVERRIDES = {
-    f"{stem}.{extension}": f"{stem}.override.{extension}"
-    for stem in ("compose", "docker-compose")
-    for extension in ("yaml", "yml")
-}
+# In the order that Compose looks for them: one of each is taken, whatever the other is called.
+_DEFAULTS = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+_OVERRIDES = (
+    "compose.override.yml",
+    "compose.override.yaml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+)
 _LISTS = frozenset(
     ("cap_add", "cap_drop", "configs", "devices", "secrets", "security_opt", "tmpfs", "volumes")
 )  # joined, not replaced, when files or services are merged
@@ -67,12 +70,14 @@ Fields = dict[str, list[_Place]]
 
 
 class _File:
-    """One Compose file: its services and the top-level tables that they name."""
+    """One document of a Compose file: its services and the top-level tables that they name."""
 
-    def __init__(self, path: str, document: Document, variables: dict[str, str]) -> None:
+    def __init__(self, path: str, document: Document, variables: dict[str, str], folder: str) -> None:
         self.path = path
         self.document = document
         self.variables = variables
+        self.folder = folder
+        """What its relative paths start from: an include may name another than its own."""
         self.root = _Place(document.root, document, path, ())
         self.fields = entries(document.root, explicit_first=True)
 
@@ -101,7 +106,10 @@ class _Compose:
         self.reading = Reading(path)
         self.reading.depends = True
         self.stack = stack
-        self.opened: dict[str, _File | None] = {}
+        self.opened: dict[str, list[_File]] = {}
+        """What was read for its own services, or for those that others extend."""
+        self.told: set[str] = set()
+        """Files whose services are told; none is told twice."""
 
     def read(self, data: bytes) -> Reading:
         reading, path = self.reading, self.reading.path
@@ -114,45 +122,51 @@ class _Compose:
                 place = Location(path, broken.index, line=broken.line, column=broken.column)
                 reading.oddities.append(Oddity("unreadable-input", f"this file can't be read: {broken.reason}", place))
         whole = [document for document in documents if isinstance(document, Document)]
-        files = []
-        variables = read_variables(os.path.dirname(path))
-        for document in whole:
-            if type(document.root) is MappingNode and _is_compose(document.root):
-                reading.documents += 1
-                file = _File(path, document, variables)
-                self.opened.setdefault(os.path.abspath(path), file)
-                files.append(file)
-        for file in files:
-            override = self._open_override(file)
-            self._read_file(file, override)
+        folder = os.path.dirname(path)
+        variables = read_variables(folder)
+        roots = [document for document in whole if type(document.root) is MappingNode]
+        ours = any(_is_compose(document.root) for document in roots)
+        files = [_File(path, document, variables, folder) for document in roots] if ours else []
+        reading.documents = len(files)
+        if files:
+            self.opened[os.path.abspath(path)] = files
+            self.told.add(os.path.abspath(path))
+            self._read_layers([*files, *self._open_override(files[0])])
+        elif any(_is_first_format(document.root) for document in roots) and os.path.basename(path) in _DEFAULTS:
+            reason = "Compose's first format, services without `services:`: no Compose of today reads it"
+            reading.skipped.append(Skipped(Location(path, line=1, column=1), reason))
         if files and b"lithify:" in data:
             read_exemptions(reading, whole, data)
         return reading
 
     def _overrides(self, path: str) -> bool:
         folder, name = os.path.split(path)
-        return any(
-            name == override and os.path.exists(os.path.join(folder, base)) for base, override in _OVERRIDES.items()
-        )
+        return name == _first(folder, _OVERRIDES) and _first(folder, _DEFAULTS) != ""
 
-    def _open_override(self, file: _File) -> _File | None:
+    def _open_override(self, file: _File) -> list[_File]:
         folder, name = os.path.split(file.path)
-        override = _OVERRIDES.get(name)
-        candidate = os.path.join(folder, override) if override else ""
-        return self._open(candidate, None, file.variables) if candidate and os.path.exists(candidate) else None
+        override = _first(folder, _OVERRIDES) if name == _first(folder, _DEFAULTS) else ""
+        return self._open(os.path.join(folder, override), None, file.variables, folder) if override else []
 
-    def _read_file(self, file: _File, override: _File | None) -> None:
-        stack = self.stack or _is_stack(file)
+    def _read_layers(self, layers: list[_File]) -> None:
+        """Read the services of files and documents that are merged, each over those before it."""
+        stack = self.stack or any(_is_stack(file) for file in layers)
         tables = {
-            key: {**file.table(key), **(override.table(key) if override else {})}
+            key: {name: place for file in layers for name, place in file.table(key).items()}
             for key in ("volumes", "configs", "secrets")
         }
-        services = {name: self._fields(file, place, 0) for name, place in file.table("services").items()}
-        for name, place in (override.table("services") if override else {}).items():
-            services[name] = _join(services.get(name, {}), self._fields(override or file, place, 0))
-        places = {**(override.table("services") if override else {}), **file.table("services")}
-        project = file.fields.get("name")
-        namespace = project.value if type(project) is ScalarNode else ""
+        services: dict[str, Fields] = {}
+        places: dict[str, _Place] = {}
+        for file in layers:
+            for name, place in file.table("services").items():
+                if place.node.tag == "!reset":
+                    services.pop(name, None)
+                    continue
+                below = {} if place.node.tag == "!override" else services.get(name, {})
+                services[name] = _join(below, self._fields(file, place, 0))
+                places.setdefault(name, place)
+        named = [file.fields["name"] for file in layers if "name" in file.fields]
+        namespace = named[-1].value if named and type(named[-1]) is ScalarNode else ""
         for index, (name, fields) in enumerate(services.items()):
             place = places[name]
             if type(place.node) is not MappingNode:
@@ -162,11 +176,12 @@ class _Compose:
                 reason = f"service {name!r} has neither image nor build: part of another file"
                 self.reading.skipped.append(Skipped(place.location(), reason))
             elif "provider" not in fields or "image" in fields:
-                service = _Service(self.reading, fields, tables, file.variables)
+                service = _Service(self.reading, fields, tables, layers[0].variables)
                 source = "stack" if stack else "compose"
                 workload = service.read(name, index, place, namespace, source)
                 self.reading.workloads.append(workload)
-        self._read_includes(file)
+        for file in layers:
+            self._read_includes(file)
 
     def _read_includes(self, file: _File) -> None:
         node = file.fields.get("include")
@@ -174,32 +189,32 @@ class _Compose:
         for index, item in enumerate(listed):
             place = file.root.child(node, "include").child(item, index)
             found = entries(item) if type(item) is MappingNode else {"path": item}
-            named = found.get("path")
-            variables = file.variables
-            if "env_file" in found and type(found["env_file"]) is ScalarNode:
-                variables = {**read_variables(os.path.dirname(file.path), (found["env_file"].value,)), **variables}
-            paths = named.value if type(named) is SequenceNode else (named,)
-            opened = [
-                self._open(self._beside(file, one.value), place.location(), variables)
-                for one in paths
-                if type(one) is ScalarNode
-            ]
-            present = [one for one in opened if one is not None]
-            if present and not self.elsewhere(present[0].path):
-                self._read_file(present[0], present[1] if len(present) > 1 else None)
+            paths = [self._beside(file, name) for name in _names(found.get("path"))]
+            folder = next((self._beside(file, name) for name in _names(found.get("project_directory"))), None)
+            if folder is None:
+                folder = os.path.dirname(paths[0]) if paths else ""
+            given = [self._beside(file, name) for name in _names(found.get("env_file"))]
+            read = read_variables(folder) if not given else read_variables("", tuple(given))
+            variables = {**read, **file.variables}  # what the including file knows counts more
+            paths = [path for path in paths if os.path.abspath(path) not in self.told]
+            self.told.update(os.path.abspath(path) for path in paths)
+            layers = [one for path in paths for one in self._open(path, place.location(), variables, folder)]
+            if layers and not self.elsewhere(layers[0].path):
+                self._read_layers(layers)
 
     def _beside(self, file: _File, name: str) -> str:
         name = interpolate(name, file.variables)
-        return name if name == "" or "://" in name else os.path.normpath(os.path.join(os.path.dirname(file.path), name))
+        return name if name == "" or "://" in name else os.path.normpath(os.path.join(file.folder, name))
 
-    def _open(self, path: str, asked: Location | None, variables: dict[str, str]) -> _File | None:
-        """Return another file, None where it can't be read or is being read already; `asked` says who wants it."""
+    def _open(self, path: str, asked: Location | None, variables: dict[str, str], folder: str) -> list[_File]:
+        """Return the documents of another file, none where it can't be read; `asked` says who wants it.
+
+        `folder` is what its own relative paths start from.
+        """
         from lithify.sources.base import read_bytes
 
         key = os.path.abspath(path)
-        if key in self.opened:
-            return None
-        self.opened[key] = None
+        self.opened[key] = []
         problem = ""
         if "://" in path or path.startswith(("oci:", "git@")):
             problem = "it is not on this machine"
@@ -210,14 +225,16 @@ class _Compose:
             if isinstance(data, str):
                 problem = data
             else:
-                document = next(iter(read_documents(data)), None)
-                if isinstance(document, Document) and type(document.root) is MappingNode:
-                    file = self.opened[key] = _File(path, document, variables)
-                    return file
-                problem = document.reason if isinstance(document, Broken) else "it holds no mapping"
+                documents = list(read_documents(data))
+                broken = next((one for one in documents if isinstance(one, Broken)), None)
+                whole = [one for one in documents if isinstance(one, Document) and type(one.root) is MappingNode]
+                if whole and broken is None:
+                    self.opened[key] = [_File(path, document, variables, folder) for document in whole]
+                    return self.opened[key]
+                problem = "it holds no mapping" if broken is None else broken.reason
         if asked is not None:
             self.reading.skipped.append(Skipped(asked, f"{path} is not followed: {problem}"))
-        return None
+        return []
 
     def _fields(self, file: _File, place: _Place, depth: int) -> Fields:
         """Return what a service says, with what it extends below it."""
@@ -239,15 +256,18 @@ class _Compose:
         asked = entries(extends) if type(extends) is MappingNode else {"service": extends}
         name = asked.get("service")
         named = asked.get("file")
-        other: _File | None = file
+        others = [file]
         if named is not None and type(named) is ScalarNode:
             path = self._beside(file, named.value)
             known = self.opened.get(os.path.abspath(path))
-            other = known or self._open(path, place.location("extends"), file.variables)
-        service = other.table("services").get(name.value) if other and type(name) is ScalarNode else None
-        if other is None or service is None:
-            return {}
-        base = self._fields(other, service, depth + 1)
+            if known is None:
+                known = self._open(path, place.location("extends"), file.variables, os.path.dirname(path))
+            others = known
+        base: Fields = {}
+        for other in others:
+            service = other.table("services").get(name.value) if type(name) is ScalarNode else None
+            if service is not None:
+                base = _join(base, self._fields(other, service, depth + 1))
         # What is local to a service is not inherited.
         return {key: value for key, value in base.items() if key not in ("depends_on", "links", "volumes_from")}
 
@@ -266,6 +286,22 @@ def _join(base: Fields, own: Fields) -> Fields:
         else:
             joined[key] = places
     return {key: places for key, places in joined.items() if places[-1].node.tag != "!reset"}
+
+
+def _first(folder: str, names: tuple[str, ...]) -> str:
+    """Return the first of `names` that a folder has; nothing where it has none."""
+    return next((name for name in names if os.path.exists(os.path.join(folder, name))), "")
+
+
+def _names(node: Node | None) -> list[str]:
+    """Return the text of a scalar, or of the scalars in a list."""
+    listed = node.value if type(node) is SequenceNode else () if node is None else (node,)
+    return [one.value for one in listed if type(one) is ScalarNode and not is_null(one)]
+
+
+def _is_first_format(root: Node) -> bool:
+    services = entries(root).values() if type(root) is MappingNode else ()
+    return any(type(one) is MappingNode and entries(one).keys() & {"image", "build"} for one in services)
 
 
 def _is_compose(root: Node) -> bool:
@@ -366,6 +402,8 @@ class _Service:
             return value in _TRUE
         if key == "read_only":
             shown = repr(self.text(node)) if type(node) is ScalarNode else noun(node)
+            if type(node) is ScalarNode and "$" in node.value:
+                shown += f" (from {node.value!r})"
             message = f"{key} is {shown}, not a boolean: Compose refuses the file"
             self.oddities.append(Oddity("mistyped-flag", message, places[-1].location()))
         return None
@@ -414,11 +452,11 @@ class _Service:
         return mount
 
     def _short(self, item: _Place) -> VolumeMount | None:
-        parts = (
-            re.split(r":(?![\\/][^\\/])", self.text(item.node))
-            if "\\" in self.text(item.node)
-            else self.text(item.node).split(":")
-        )
+        text = self.text(item.node)
+        drive = re.match(r"[A-Za-z]:\\", text)
+        parts = text[drive.end() if drive else 0 :].split(":")
+        if drive:
+            parts[0] = drive[0] + parts[0]
         if not parts[0]:
             return None
         source, target = (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0])

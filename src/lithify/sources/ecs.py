@@ -1,6 +1,7 @@
 """Workloads in ECS task definitions: as registered, as described, and as CloudFormation has them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from lithify.documents.yaml import (
     Broken,
@@ -35,7 +36,10 @@ def read_task_definitions(path: str, data: bytes) -> Reading:
             continue
         documents.append(document)
         for node, route, capital in _definitions(document.root):
-            reading.workloads.append(_Task(path, document, capital=capital).read(node, route))
+            task = _Task(path, document, capital=capital)
+            if capital:
+                task.parameters = _defaults(document.root)
+            reading.workloads.append(task.read(node, route))
     if b"lithify:" in data:
         read_exemptions(reading, documents, data)
     return reading
@@ -61,7 +65,27 @@ def _definitions(root: Node) -> Iterator[tuple[Node, Route, bool]]:
             yield resource["Properties"], ("Resources", name, "Properties"), True
 
 
+def _defaults(root: Node) -> dict[str, Node]:
+    """Return the defaults of a CloudFormation template's parameters."""
+    parameters = entries(root).get("Parameters")
+    listed = entries(parameters) if type(parameters) is MappingNode else {}
+    given = {name: entries(node) for name, node in listed.items() if type(node) is MappingNode}
+    return {name: found["Default"] for name, found in given.items() if "Default" in found}
+
+
+def _branches(node: Node) -> list[tuple[Node, Route]]:
+    """Return what a condition of CloudFormation chooses between, with the keys to each; nothing for other values."""
+    if type(node) is SequenceNode and node.tag == "!If":
+        return [(branch, (index,)) for index, branch in enumerate(node.value) if index]
+    inner = entries(node).get("Fn::If") if type(node) is MappingNode else None
+    if type(inner) is SequenceNode:
+        return [(branch, ("Fn::If", index)) for index, branch in enumerate(inner.value) if index]
+    return []
+
+
 class _Task:
+    parameters: Mapping[str, Node] = MappingProxyType({})
+
     def __init__(self, path: str, document: Document, *, capital: bool) -> None:
         self.path = path
         self.document = document
@@ -102,14 +126,27 @@ class _Task:
         workload.volumes = tuple(volumes.values())
         listed = fields.get("containerDefinitions")
         here = (*route, self.key("containerDefinitions"))
-        if listed is not None and type(listed) is not SequenceNode and type(listed.tag) is not str:
+        definitions = list(self._chosen(listed, here)) if listed is not None else []
+        if listed is not None and type(listed) is not SequenceNode and type(listed.tag) is not str and not definitions:
             message = f"containerDefinitions is {noun(listed)}, not a list"
             self.oddities.append(Oddity("malformed-field", message, self.location(here)))
         workload.containers = tuple(
-            self._container(workload, index, item, (*here, index), volumes) for index, item in self.items(listed)
+            self._container(workload, index, item, place, volumes) for index, (item, place) in enumerate(definitions)
         )
         workload.oddities = tuple(self.oddities)
         return workload
+
+    def _chosen(self, node: Node, route: Route) -> Iterator[tuple[Node, Route]]:
+        """Yield the containers below a list with their routes; of a condition those of each branch."""
+        branches = _branches(node) if self.capital else []
+        if branches:
+            for branch, keys in branches:
+                yield from self._chosen(branch, (*route, *keys))
+        elif type(node) is SequenceNode:
+            for index, item in enumerate(node.value):
+                yield from self._chosen(item, (*route, index))
+        elif type(node) is MappingNode and type(route[-1]) is int:
+            yield node, route
 
     def _volume(self, fields: dict[str, Node], place: Location) -> Volume:
         kind = "volume"
@@ -153,6 +190,8 @@ class _Task:
         node = fields.get(key)
         if node is None or is_null(node):
             return None
+        if self.capital and (type(node) is not ScalarNode or type(node.tag) is str):
+            return self._computed(node)
         value = node.value.lower() if type(node) is ScalarNode else ""
         # CloudFormation takes the string as well; the API's JSON wants a boolean.
         if value in ("true", "false") and (self.capital or not node.style):
@@ -162,6 +201,18 @@ class _Task:
             Oddity("mistyped-flag", f"{self.key(key)} is {shown}, not a boolean", place / self.key(key))
         )
         return None
+
+    def _computed(self, node: Node) -> bool | None:
+        """Return what a flag is that CloudFormation computes: a parameter's default, what all branches agree on."""
+        branches = _branches(node)
+        if branches:
+            values = {self._computed(branch) for branch, _ in branches}
+            return values.pop() if len(values) == 1 else None
+        name = node.value if type(node) is ScalarNode and node.tag == "!Ref" else ""
+        if type(node) is MappingNode:
+            name = text_of(entries(node).get("Ref"))
+        given = self.parameters.get(name) if name else node
+        return {"true": True, "false": False}.get(text_of(given).lower())
 
     def _mounts(
         self, fields: dict[str, Node], linux: dict[str, Node], route: Route, volumes: dict[str, Volume]

@@ -69,12 +69,21 @@ _PODS: dict[str, Route] = {
 _STEPS = {
     # What runs as a container without standing in a list of that name: key -> list or single.
     "argoproj.io/": {"container": False, "script": False, "sidecars": True},
-    "tekton.dev/": {"steps": True, "sidecars": True, "stepTemplate": False},
+    "tekton.dev/": {"steps": True, "sidecars": True},
 }
-_STEP_KEYS = tuple({key: many for keys in _STEPS.values() for key, many in keys.items()}.items())
+_OTHERS = {"sidecars": True}
+_STEP_KEYS = (("container", False), ("script", False), ("steps", True), ("sidecars", True))
+_ARGO_TEMPLATES = ("templates", "templateDefaults", "inline")
+_OF_CHARTS = frozenset(("values", "valuesObject"))
+"""Where custom resources keep values for charts: what looks like a container there is what a template makes of it."""
+_POLICY = "a policy: what looks like containers there are patterns, not what runs"
 _WITHOUT_CONTAINERS = {
     "kubevirt.io/": "a KubeVirt machine has no container root filesystem of its own: its disk is the machine's",
+    "kyverno.io/": _POLICY,
+    "constraints.gatekeeper.sh/": _POLICY,
+    "mutations.gatekeeper.sh/": _POLICY,
 }
+_WITHOUT_PREFIXES = tuple(_WITHOUT_CONTAINERS)
 _SECURITY_KEYS = frozenset(
     (
         "allowPrivilegeEscalation",
@@ -246,6 +255,8 @@ class _Manifest:
         self.document = document
         self.annotated = EXEMPTION_KEY.encode() in document.text
         self.oddities: list[Oddity] = []
+        self.parameters: dict[str, Node] = {}
+        """Defaults of an OpenShift template's parameters."""
 
     def location(self, node: Node, route: Route) -> Location:
         return Location(self.reading.path, self.document.index, route, finder=self.document.find, anchor=node)
@@ -297,6 +308,9 @@ class _Manifest:
         if held is not None:
             if type(held) is not SequenceNode:
                 return iter(())
+            if kind == "Template" and type(fields.get("parameters")) is SequenceNode:
+                given = [entries(one) for one in fields["parameters"].value if type(one) is MappingNode]
+                self.parameters = {text_of(one.get("name")): one["value"] for one in given if "value" in one}
             return ((item, (*route, key, index)) for index, item in enumerate(held.value))
         if kind == "AdmissionReview":
             request = fields.get("request")
@@ -306,10 +320,10 @@ class _Manifest:
 
     def _read_workloads(self, node: Node, fields: dict[str, Node], kind: str, place: Location) -> None:
         api_version = text_of(fields.get("apiVersion"))
-        for prefix, reason in _WITHOUT_CONTAINERS.items():
-            if api_version.startswith(prefix):
-                self.reading.skipped.append(Skipped(place, reason))
-                return
+        if api_version.startswith(_WITHOUT_PREFIXES):
+            reason = next(reason for prefix, reason in _WITHOUT_CONTAINERS.items() if api_version.startswith(prefix))
+            self.reading.skipped.append(Skipped(place, reason))
+            return
         metadata = self.fields(fields.get("metadata"), place / "metadata")
         name = ObjectName(
             kind,
@@ -360,7 +374,10 @@ class _Manifest:
             if type(node) is MappingNode:
                 yield node, route, template if type(template) is MappingNode else None
                 return
-        steps = next((found for prefix, found in _STEPS.items() if api_version.startswith(prefix)), {})
+        if kind == "StepAction" and api_version.startswith("tekton.dev/"):
+            yield root, (), None  # one step, told by its `spec`
+            return
+        steps = next((found for prefix, found in _STEPS.items() if api_version.startswith(prefix)), _OTHERS)
         yield from _search(root, steps)
 
     def _notice_duplicates(self, node: Node, route: Route) -> None:
@@ -370,7 +387,7 @@ class _Manifest:
     def _read_pod(self, workload: Workload, pod: Node, place: Location, root: Node) -> None:
         fields = self.fields(pod, place)
         workload.not_applicable = _not_applicable(fields)
-        inherited = self._read_pod_security(fields, place)
+        inherited = self._read_pod_security(fields, place, workload)
         volumes = self._read_volumes(fields, place)
         if workload.name.kind == "StatefulSet":
             self._read_claims(volumes, root, workload.location)
@@ -382,11 +399,40 @@ class _Manifest:
                 containers += self._read_list(workload, list_name, listed, place, inherited, volumes)
         for key, many in _STEP_KEYS:
             node = fields.get(key)
-            if many and type(node) is SequenceNode:
+            if key == "steps" and type(node) is SequenceNode:
+                containers += self._read_steps(workload, node, fields.get("stepTemplate"), place, inherited, volumes)
+            elif many and type(node) is SequenceNode:
                 containers += self._read_list(workload, key, node, place, inherited, volumes)
             elif not many and type(node) is MappingNode:
                 containers.append(self._read_container(workload, key, 0, node, place / key, inherited, volumes))
+        if workload.name.kind == "StepAction" and type(fields.get("spec")) is MappingNode:
+            step = self._read_container(workload, "spec", 0, fields["spec"], place / "spec", inherited, volumes)
+            containers.append(step)
         workload.containers = tuple(containers)
+
+    def _read_steps(
+        self,
+        workload: Workload,
+        listed: Node,
+        template: Node | None,
+        place: Location,
+        inherited: SecurityContext,
+        volumes: dict[str, Volume],
+    ) -> Iterator[Container]:
+        """Yield the steps of a Tekton task, each over the task's step template; what others define is left out."""
+        common = entries(template) if type(template) is MappingNode else {}
+        if common:
+            here = place / "stepTemplate" / "securityContext"
+            inherited = self._read_security(common.get("securityContext"), here, inherited)
+        for index, item in enumerate(listed.value):
+            step = entries(item) if type(item) is MappingNode else {}
+            if "ref" in step and "image" not in step:
+                reason = "a step that a StepAction defines: judged where that stands"
+                self.reading.skipped.append(Skipped(place / "steps" / index, reason))
+        for container in self._read_list(workload, "steps", listed, place, inherited, volumes):
+            container.image = container.image or text_of(common.get("image"))
+            if container.image:
+                yield container
 
     def _read_list(
         self,
@@ -411,12 +457,14 @@ class _Manifest:
                 message = f"{list_name}[{index}] is {noun(item)}, not a container"
                 self.oddities.append(Oddity("malformed-field", message, here / index))
 
-    def _read_pod_security(self, fields: dict[str, Node], place: Location) -> SecurityContext:
+    def _read_pod_security(self, fields: dict[str, Node], place: Location, workload: Workload) -> SecurityContext:
         here = place / "securityContext"
         context = SecurityContext(here)
         node = fields.get("securityContext")
         declared = self.fields(node, here)
-        for key in declared:
+        # Elsewhere in a custom resource it may be what its operator makes of a container.
+        of_pod = workload.name.kind in _PODS or (len(place.route) > 1 and str(place.route[-2]).endswith("emplate"))
+        for key in declared if of_pod else ():
             if key == FLAG or resembles_flag(key):
                 message = f"{key} in the pod's securityContext has no effect: the field exists for containers only"
                 self.oddities.append(Oddity("pod-level-flag", message, here / key))
@@ -482,6 +530,11 @@ class _Manifest:
         context.run_as_non_root = inherited.run_as_non_root
         context.seccomp = inherited.seccomp
         context.user_namespace = inherited.user_namespace
+        context.read_only_root = inherited.read_only_root
+        context.privileged = inherited.privileged
+        context.escalation = inherited.escalation
+        context.added_capabilities = inherited.added_capabilities
+        context.dropped_capabilities = inherited.dropped_capabilities
         if node is None:
             return context
         if type(node) is not MappingNode:
@@ -499,9 +552,11 @@ class _Manifest:
                 self.oddities.append(Oddity("misspelt-flag", message, here / key))
         self._read_identity(context, declared)
         privileged = declared.get("privileged")
-        context.privileged = privileged is not None and boolean(privileged) is True
+        if privileged is not None:
+            context.privileged = boolean(privileged) is True
         escalation = declared.get("allowPrivilegeEscalation")
-        context.escalation = boolean(escalation) if escalation is not None else None
+        if escalation is not None:
+            context.escalation = boolean(escalation)
         capabilities = declared.get("capabilities")
         if type(capabilities) is MappingNode:
             lists = entries(capabilities)
@@ -513,9 +568,14 @@ class _Manifest:
         """Return the flag as kubectl reads it; what it refuses, and what others read differently, is an oddity."""
         if is_null(node):
             return None
+        if self.parameters and type(node) is ScalarNode and node.value[:3] == "${{" and node.value[-2:] == "}}":
+            default = self.parameters.get(node.value[3:-2].strip())  # the template writes the bare value there
+            return {"true": True, "false": False}.get(text_of(default))
         value = boolean(node)
         if value is None:
-            shown = f"the string {node.value!r}" if type(node) is ScalarNode else noun(node)
+            shown = noun(node)
+            if type(node) is ScalarNode:
+                shown = f"the string {node.value!r}" if node.style or isinstance(scalar(node), str) else node.value
             message = f"{FLAG} is {shown}, not a boolean: the API server refuses the object"
             meant = {"true": True, "false": False}.get(node.value.lower()) if type(node) is ScalarNode else None
             self.oddities.append(Oddity("mistyped-flag", message, place, meant))
@@ -583,9 +643,39 @@ def _not_applicable(pod: dict[str, Node]) -> str:
     named = text_of(entries(os_field).get("name")) if type(os_field) is MappingNode else ""
     selector = pod.get("nodeSelector")
     labels = entries(selector) if type(selector) is MappingNode else {}
-    if named == "windows" or any(text_of(labels.get(label)) == "windows" for label in _OS_LABELS):
+    windows = named == "windows" or any(text_of(labels.get(label)) == "windows" for label in _OS_LABELS)
+    if windows or _is_host_process(pod.get("securityContext")) or _only_windows(pod.get("affinity")):
         return "Windows containers have no read-only root filesystem: the field must be unset there"
     return ""
+
+
+def _at(node: Node | None, *keys: str) -> Node | None:
+    """Return what a route of keys leads to."""
+    for key in keys:
+        node = entries(node).get(key) if type(node) is MappingNode else None
+    return node
+
+
+def _is_host_process(security: Node | None) -> bool:
+    flag = _at(security, "windowsOptions", "hostProcess")
+    return flag is not None and boolean(flag) is True
+
+
+def _only_windows(affinity: Node | None) -> bool:
+    """Tell whether each way to place a pod that it requires asks for a node with Windows."""
+    required = _at(affinity, "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
+    terms = required.value if type(required) is SequenceNode else ()
+    return bool(terms) and all(any(_wants_windows(one) for one in _expressions(term)) for term in terms)
+
+
+def _expressions(term: Node) -> list[dict[str, Node]]:
+    listed = _at(term, "matchExpressions")
+    return [entries(one) for one in listed.value if type(one) is MappingNode] if type(listed) is SequenceNode else []
+
+
+def _wants_windows(expression: dict[str, Node]) -> bool:
+    label, operator = text_of(expression.get("key")), text_of(expression.get("operator"))
+    return label in _OS_LABELS and operator == "In" and words(expression.get("values")) == ("windows",)
 
 
 def _search(root: Node, steps: dict[str, bool]) -> Iterator[tuple[Node, Route, Node | None]]:
@@ -604,10 +694,12 @@ def _search(root: Node, steps: dict[str, bool]) -> Iterator[tuple[Node, Route, N
         if route and _is_pod_spec(found, route, steps):
             template = entries(above).get("metadata") if type(above) is MappingNode else None
             yield node, route, template if type(template) is MappingNode else None
-            if not steps:
+            if steps is _OTHERS:
                 continue
         stack.extend(
-            (value, (*route, key), node) for key, value in reversed(found.items()) if key not in CONTAINER_LISTS
+            (value, (*route, key), node)
+            for key, value in reversed(found.items())
+            if key not in CONTAINER_LISTS and key not in _OF_CHARTS
         )
 
 
@@ -616,13 +708,22 @@ def _is_pod_spec(found: dict[str, Node], route: Route, steps: dict[str, bool]) -
         listed = found.get(key)
         if type(listed) is SequenceNode:
             items = [entries(item) for item in listed.value if type(item) is MappingNode]
-            if any("image" in item for item in items):
+            if any(type(item.get("image")) is ScalarNode for item in items):
                 return True
             if items and route[-2:] == ("template", "spec") and any("name" in item for item in items):
                 return True
     for key, many in steps.items():
         node = found.get(key)
+        if node is None or (not many and not _is_argo_template(route)):
+            continue
         steps_there = node.value if many and type(node) is SequenceNode else () if many else (node,)
-        if any(type(step) is MappingNode and "image" in entries(step) for step in steps_there):
+        if any(type(_at(step, "image")) is ScalarNode for step in steps_there):
             return True
-    return False
+    step_template = found.get("stepTemplate")
+    return step_template is not None and "steps" in steps and type(_at(step_template, "image")) is ScalarNode
+
+
+def _is_argo_template(route: Route) -> bool:
+    """Tell whether a route leads to a template of a workflow: an item of a list of them, or one that stands alone."""
+    last = route[-2] if type(route[-1]) is int and len(route) > 1 else route[-1]
+    return last in _ARGO_TEMPLATES

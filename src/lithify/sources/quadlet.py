@@ -53,11 +53,26 @@ def read_quadlet(path: str, data: bytes) -> Reading:
 
 
 def _drop_ins(path: str) -> list[str]:
-    folder = path + ".d"
-    try:
-        return [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(".conf")]
-    except OSError:
-        return []
+    """Return the drop-ins of a unit, in the order that they apply.
+
+    They lie in `container.d`, in the folders of names that end at a dash (`web-.container.d` for `web-1.container`), in
+    that of the template, and in its own; of files of one name the narrowest folder counts (podman-systemd.unit).
+    """
+    folder, name = os.path.split(path)
+    stem = name.removesuffix(".container")
+    template, at, instance = stem.partition("@")
+    dashes = [number + 1 for number, letter in enumerate(template) if letter == "-" and number + 1 < len(template)]
+    stems = [stem, *([template + "@"] if at and instance else []), *(template[:end] for end in reversed(dashes))]
+    found: dict[str, str] = {}
+    for below in [*(f"{one}.container.d" for one in stems), "container.d"]:
+        try:
+            listed = os.listdir(os.path.join(folder, below))
+        except OSError:
+            continue
+        for one in listed:
+            if one.endswith(".conf"):
+                found.setdefault(one, os.path.join(folder, below, one))
+    return [found[one] for one in sorted(found)]
 
 
 def _parse(text: str, path: str, reading: Reading) -> list[_Entry]:
@@ -94,7 +109,8 @@ class _Unit:
 
     def last(self, key: str) -> _Entry | None:
         """Return the entry that counts where one value is meant."""
-        return next((entry for entry in reversed(self.entries) if entry.key == key and entry.value), None)
+        entry = next((entry for entry in reversed(self.entries) if entry.key == key), None)
+        return entry if entry is not None and entry.value else None
 
     def all(self, key: str) -> list[_Entry]:
         """Return the entries of a list; an empty value takes back what came before."""
@@ -150,9 +166,9 @@ class _Unit:
         return found
 
     def _boolean(self, key: str) -> bool | None:
-        entry = self.last(key)
-        if entry is None:
-            return None
+        entry = next((entry for entry in reversed(self.entries) if entry.key == key), None)
+        if entry is None or not entry.value:  # to Podman an empty value is false, and takes back what came before
+            return None if entry is None else False
         value = entry.value.lower()
         if value in _TRUE or value in _FALSE:
             return value in _TRUE
