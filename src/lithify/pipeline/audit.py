@@ -88,7 +88,7 @@ def audit(
         for (_, path), (_, blob) in zip(inputs, records(), strict=True):
             result = unpack(path, blob, baseline)
             if edits:
-                add_edits(result)
+                add_edits(result, stack=stack)
             yield result
 
     if edits:

@@ -1,37 +1,53 @@
 """Makes the fixes of findings real: the change of text that each would be, in the file as it is now.
 
-Not for `writable-root-filesystem`: the flag alone breaks most programs, and `lithify harden` says what goes with it.
+Only what can be said without a guess: the flag alone breaks most programs (`lithify harden` says what goes with it),
+and so do a limit that nobody measured and a read-only mount over what a program writes. Those stay words.
 """
 
-from lithify.documents.edit import Editor, Splice
-from lithify.documents.splice import Uneditable
-from lithify.model.finding import Edit, FileResult, Finding
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from lithify.documents.edit import Draft, Editor, Splice, splice
+from lithify.documents.splice import Obstacle, Uneditable
+from lithify.documents.unit import add_entry, parse_unit, replace_entry
+from lithify.model.finding import Edit, FileResult, Finding, Fix
 from lithify.model.workload import may_hold_containers
+from lithify.pipeline.judge import Judge
 from lithify.sources.base import read_bytes
-from lithify.sources.files import kind_of
+from lithify.sources.files import kind_of, read_source
 
 EDITED_UP_TO = 100
 """Inputs up to which it is done: each edit is worked out by itself, and held against what the file then says."""
-_NEVER = frozenset(("writable-root-filesystem",))
+_GUESSES = frozenset(
+    ("no-ephemeral-storage-limit", "unbounded-scratch", "writable-host-path", "writable-root-filesystem")
+)
+_KEPT_BY_SWARM = frozenset(("", "rw", "noexec", "nosuid", "nodev"))
+"""Options of a tmpfs that hold for each of Swarm's without being said."""
+_LONGEST = 256 << 10
+"""Bytes up to which files other than manifests are judged again with each edit."""
 
 
-def add_edits(result: FileResult) -> None:
-    """Note, with each fix of a Kubernetes manifest that can be said so, the text to be changed."""
+def add_edits(result: FileResult, *, stack: bool = False) -> None:
+    """Note, with each fix that can be said so, the text to be changed; `stack` reads Compose files as Swarm does."""
     fixable = [finding for finding in result.findings if _is_fixable(finding, result.path)]
     if not fixable:
         return
     data = read_bytes(result.path)
-    if isinstance(data, str) or kind_of(result.path, data) != "kubernetes":
+    kind = "" if isinstance(data, str) else kind_of(result.path, data)
+    if isinstance(data, str) or (kind != "kubernetes" and len(data) > _LONGEST):
         return
     try:
-        editor = Editor(data, may_hold_containers)
         data.decode()
+        splices = _of_unit(data) if kind == "quadlet" else _of_document(data, kind)
     except (Uneditable, UnicodeDecodeError):
         return
     for finding in fixable:
-        splices = _splices(editor, finding)
-        if splices and finding.fix is not None:
-            finding.fix.edits = tuple(_edit(data, one) for one in splices)
+        assert finding.fix is not None
+        found = splices(finding, finding.fix)
+        if found and (kind == "kubernetes" or _ends(result.path, data, found, finding, stack=stack)):
+            finding.fix.edits = tuple(_edit(data, one) for one in found)
 
 
 def _is_fixable(finding: Finding, path: str) -> bool:
@@ -41,22 +57,85 @@ def _is_fixable(finding: Finding, path: str) -> bool:
         and bool(fix.route)
         and fix.value is not None
         and finding.exemption is None
-        and finding.rule not in _NEVER
+        and finding.rule not in _GUESSES
         and finding.location.path == path
     )
 
 
-def _splices(editor: Editor, finding: Finding) -> list[Splice]:
-    """Return what one fix alone changes; nothing where it can't be said without touching something else."""
-    assert finding.fix is not None
-    index = finding.location.document
-    try:
-        editor.fresh(index).set(finding.fix.route, finding.fix.value)
-        return editor.splices()
-    except Uneditable:
-        return []
-    finally:
-        editor.forget(index)
+def _of_document(data: bytes, kind: str) -> Callable[[Finding, Fix], list[Splice]]:
+    """Return what gives the changes of one fix alone; none where it can't be said without touching something else."""
+    editor = Editor(data, may_hold_containers if kind == "kubernetes" else None)
+
+    def splices(finding: Finding, fix: Fix) -> list[Splice]:
+        index = finding.location.document
+        try:
+            _write(editor.fresh(index), finding, fix)
+            return editor.splices()
+        except Uneditable:
+            return []
+        finally:
+            editor.forget(index)
+
+    return splices
+
+
+def _write(draft: Draft, finding: Finding, fix: Fix) -> None:
+    if finding.rule == "tmpfs-dropped-by-swarm":
+        _take_tmpfs(draft, finding)
+    present = draft.get(fix.route)
+    if isinstance(fix.value, list) and isinstance(present, list):
+        for item in fix.value:
+            if item not in present:
+                draft.append(fix.route, item)
+    else:
+        draft.set(fix.route, fix.value)
+
+
+def _take_tmpfs(draft: Draft, finding: Finding) -> None:
+    """Take a service's `tmpfs:` away, whose places the fix adds to the volumes; Uneditable where one says more."""
+    key = finding.location.route[: finding.location.route.index("tmpfs") + 1]
+    held: Any = draft.get(key)
+    for text in held if isinstance(held, list) else [held]:
+        for option in str(text).partition(":")[2].split(","):
+            if option not in _KEPT_BY_SWARM and not re.fullmatch(r"size=\w+", option):
+                raise Uneditable(Obstacle.TYPE, f"Swarm has no {option} for a tmpfs", key)
+    draft.remove(key)
+
+
+def _of_unit(data: bytes) -> Callable[[Finding, Fix], list[Splice]]:
+    """Return what gives the change of one fix in a unit file: a switch set, or an entry added to a list."""
+    unit = parse_unit(data)
+
+    def splices(_finding: Finding, fix: Fix) -> list[Splice]:
+        section, key = map(str, fix.route[-2:])
+        value = " ".join(fix.value).lower() if isinstance(fix.value, list) else str(fix.value).lower()
+        entry = None if isinstance(fix.value, list) else unit.last(section, key)
+        changed = (replace_entry(unit, entry, value) if entry else add_entry(unit, section, key, value)).render()
+        return [] if unit.malformed else [_difference(data, changed)]
+
+    return splices
+
+
+def _difference(before: bytes, after: bytes) -> Splice:
+    """Return the one stretch, of whole lines, in which two texts differ."""
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    start = next((n for n, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
+    tail = 0
+    while tail < min(len(old), len(new)) - start and old[-1 - tail] == new[-1 - tail]:
+        tail += 1
+    begin, end = sum(map(len, old[:start])), len(before) - sum(map(len, old[len(old) - tail :]))
+    return begin, end, b"".join(new[start : len(new) - tail])
+
+
+def _ends(path: str, data: bytes, splices: list[Splice], finding: Finding, *, stack: bool) -> bool:
+    """Tell whether a file with these changes has that finding no more and no other: other files may say otherwise."""
+    judge = Judge("")
+    before, after = (
+        Counter((one.rule, one.message) for one in judge.judge(read_source(path, text, stack=stack)).findings)
+        for text in (data, splice(data, splices))
+    )
+    told = (finding.rule, finding.message)
+    return after[told] < before[told] and after <= before
 
 
 def _edit(data: bytes, splice: Splice) -> Edit:

@@ -51,5 +51,7 @@ def check(workload: Workload) -> Iterator[Finding]:
         security = container.security
         if not security.capabilities_dropped and not security.privileged:
             route = field(container, "dropped")
-            fix = Fix("drop ALL, and add what the program is seen to need", route, ["ALL"])
+            # Whoever is not root has none to lose; a program that starts as root may die of it.
+            value = ["ALL"] if security.is_root is False else None
+            fix = Fix("drop ALL, and add what the program is seen to need", route, value)
             yield RULE.finding(container, f"{container.label} does not drop all capabilities", *route, fix=fix)

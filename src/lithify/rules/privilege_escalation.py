@@ -41,6 +41,9 @@ RULE = Rule(
     },
 )
 
+_SAID = {"kubernetes": False, "compose": ["no-new-privileges:true"], "quadlet": True}
+"""What the field says then, by source; engines are told on their command line."""
+
 
 def check(workload: Workload) -> Iterator[Finding]:
     """Yield a finding for each container that does not rule it out, where its source can."""
@@ -48,7 +51,9 @@ def check(workload: Workload) -> Iterator[Finding]:
         return
     for container in workload.containers:
         if container.security.escalation is not False:
-            route = field(container, "escalation")
-            fix = Fix(f"set {route[-1]} so that no new privileges can be gained", route, False)
+            route, said = field(container, "escalation"), _SAID.get(workload.source)
+            fix = None
+            if said is not None:
+                fix = Fix(f"set {route[-1]} so that no new privileges can be gained", route, said)
             message = f"{container.label} lets a process gain more privileges than its parent has"
-            yield RULE.finding(container, message, *route, fix=fix if workload.kubernetes else None)
+            yield RULE.finding(container, message, *route, fix=fix)

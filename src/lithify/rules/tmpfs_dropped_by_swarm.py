@@ -19,8 +19,8 @@ References: docker/cli, cli/compose/convert/volume.go; moby/swarmkit#3226.
 
 from collections.abc import Iterator
 
-from lithify.model.finding import Finding, Rule, Severity
-from lithify.model.workload import Workload
+from lithify.model.finding import Finding, Fix, Rule, Severity
+from lithify.model.workload import Container, VolumeMount, Workload
 
 RULE = Rule("tmpfs-dropped-by-swarm", Severity.HIGH, "Swarm drops tmpfs without a word")
 
@@ -33,4 +33,17 @@ def check(workload: Workload) -> Iterator[Finding]:
         for mount in container.mounts:
             if "tmpfs" in mount.location.route:
                 message = f"{container.label}: `docker stack deploy` drops the tmpfs on {mount.path} without a word"
-                yield RULE.finding(container, message, location=mount.location)
+                yield RULE.finding(container, message, location=mount.location, fix=_fix(container, mount))
+
+
+def _fix(container: Container, mount: VolumeMount) -> Fix:
+    """Return the same places among the volumes, in long syntax: all of this `tmpfs:`, which then goes."""
+    end = mount.location.route.index("tmpfs") + 1
+    key = mount.location.route[:end]
+    places = [one for one in container.mounts if one.location.route[:end] == key]
+    return Fix("mount it among the volumes, in long syntax", (*key[:-1], "volumes"), [_long(one) for one in places])
+
+
+def _long(mount: VolumeMount) -> dict[str, object]:
+    said: dict[str, object] = {"type": "tmpfs", "target": mount.path}
+    return said if mount.volume.size is None else {**said, "tmpfs": {"size": mount.volume.size}}

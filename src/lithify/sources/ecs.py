@@ -197,9 +197,9 @@ class _Task:
         if value in ("true", "false") and (self.capital or not node.style):
             return bool(value == "true")
         shown = f"the string {node.value!r}" if type(node) is ScalarNode else noun(node)
-        self.oddities.append(
-            Oddity("mistyped-flag", f"{self.key(key)} is {shown}, not a boolean", place / self.key(key))
-        )
+        meant = {"true": True, "false": False}.get(value)
+        message = f"{self.key(key)} is {shown}, not a boolean"
+        self.oddities.append(Oddity("mistyped-flag", message, place / self.key(key), meant))
         return None
 
     def _computed(self, node: Node) -> bool | None:
