@@ -16,6 +16,10 @@ from lithify.report.base import Write
 _SPACE = uuid.UUID("6f0a5a1e-5b77-5c1f-9a52-2f8f1f0b9a11")
 _GROUP = "V-260936"
 _RULE = "SV-260936r966165"
+# The group's title in the STIG (its XCCDF, version 1, has SRG-APP-000342-CTR-000775 above V-260936). The identifier is
+# the one that this requirement has in the Container Platform SRG (V-233163) and in the STIG's own V-260939.
+_SRG = "SRG-APP-000342-CTR-000775"
+_CCIS = ["CCI-002233"]
 _LISTED = 200
 
 _TITLE = "All containers must be restricted to mounting the root filesystem as read only."
@@ -156,10 +160,10 @@ def _checklist(answer: dict[str, str]) -> dict[str, Any]:
 def _rule(stig: str, answer: dict[str, str]) -> dict[str, Any]:
     return {
         "group_id_src": _GROUP,
-        "group_tree": [{"id": _GROUP, "title": "", "description": ""}],
+        "group_tree": [{"id": _GROUP, "title": _SRG, "description": "<GroupDescription></GroupDescription>"}],
         "group_id": _GROUP,
         "severity": "medium",
-        "group_title": "",
+        "group_title": _SRG,
         "rule_id_src": f"{_RULE}_rule",
         "rule_id": _RULE,
         "rule_version": "CNTR-MK-001160",
@@ -181,7 +185,7 @@ def _rule(stig: str, answer: dict[str, str]) -> dict[str, Any]:
         "mitigations": "",
         "mitigation_control": "",
         "legacy_ids": [],
-        "ccis": [],
+        "ccis": _CCIS,
         "reference_identifier": None,
         "uuid": str(uuid.uuid5(_SPACE, "rule")),
         "stig_uuid": stig,
@@ -189,7 +193,7 @@ def _rule(stig: str, answer: dict[str, str]) -> dict[str, Any]:
         "overrides": {},
         "comments": answer["comments"],
         "finding_details": answer["finding_details"],
-        "srg_id": "",
+        "srg_id": _SRG,
     }
 
 
