@@ -197,8 +197,11 @@ def _cache_folder() -> str:
 
 
 def _about_rules(name: str | None) -> int:
+    import shutil
+
     from lithify.errors import UsageError
     from lithify.pipeline.judge import ALL, RULES
+    from lithify.report.base import page_text
 
     if name is None:
         for module in ALL:
@@ -207,10 +210,18 @@ def _about_rules(name: str | None) -> int:
     if name not in RULES:
         raise UsageError(f"no rule {name!r}", hint="see lithify audit --list-rules")
     module = next(module for module in ALL if module.RULE.name == name)
-    print(f"{name} ({module.RULE.severity.label})\n\n{module.__doc__.strip()}")
+    parts = [f"{name} ({module.RULE.severity.label})", *page_text(module.__doc__).split("\n\n")]
     if module.RULE.ids:
-        print("\nElsewhere: " + "; ".join(f"{where} {', '.join(ids)}" for where, ids in module.RULE.ids.items()))
+        parts.append("Elsewhere: " + "; ".join(f"{where} {', '.join(ids)}" for where, ids in module.RULE.ids.items()))
+    width = min(shutil.get_terminal_size().columns, 120)
+    print("\n\n".join(part if part.startswith("  ") else _filled(part, width) for part in parts))
     return 0
+
+
+def _filled(text: str, width: int) -> str:
+    import textwrap
+
+    return textwrap.fill(" ".join(text.split()), width, break_on_hyphens=False, break_long_words=False)
 
 
 def _render(report: Any, name: str, path: str, arguments: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ COMMANDS = {
     "plan": "tell where a container must be allowed to write, and why",
     "patch": "write a plan into the file that describes the container",
     "prove": "judge a plan: does it work, is the rest refused, is no place too much",
-    "audit": "tell what can still be written, from files or from what an engine runs",
+    "audit": "tell what can still be written, by files or by what an engine, cluster or node runs",
     "report": "join audit reports of shards and hosts, and write them in any format",
     "explain": "tell what read-only errors in a log mean and what to do",
 }

@@ -21,3 +21,8 @@ class ReportModule(Protocol):
 
     def render(self, report: Report, write: Write) -> None:
         """Write the whole report."""
+
+
+def page_text(docstring: str) -> str:
+    """Return a rule's page from its docstring: code stands indented, without the mark that announces it."""
+    return docstring.strip().replace("::\n", ":\n")

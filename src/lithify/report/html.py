@@ -3,13 +3,15 @@
 It works without network and with scripts off (every section can be opened and read); a script adds the search.
 """
 
+import re
+import textwrap
 from collections.abc import Iterator
 from html import escape
 
 from lithify.model.finding import ContainerVerdict, FileResult, Finding, Report, Severity, State, Summary, WritablePlace
 from lithify.model.quantity import render_human
 from lithify.model.text import printable
-from lithify.report.base import Write
+from lithify.report.base import Write, page_text
 
 _STATES = {
     State.READ_ONLY: ("stone", "read-only"),
@@ -35,6 +37,7 @@ input{width:100%;padding:.5rem .7rem;font:inherit;color:inherit;background:var(-
 border-radius:.4rem;margin:.5rem 0 1rem}.no-script .search{display:none}
 details{background:var(--card);border:1px solid var(--line);border-radius:.4rem;margin:.5rem 0}
 summary{padding:.55rem .8rem;cursor:pointer;display:flex;gap:.6rem;align-items:baseline;flex-wrap:wrap}
+summary::before{content:"\\25b8";color:var(--dim)}details[open]>summary::before{content:"\\25be"}.inside{scroll-margin-top:3rem}
 summary .where{color:var(--dim);margin-left:auto;overflow-wrap:anywhere}.inside{padding:.2rem .8rem .8rem}
 .box{border:3px solid var(--c);border-radius:.4rem;padding:.55rem .7rem;margin:.6rem 0;
 background:color-mix(in srgb,var(--c) 7%,transparent)}.box.soft{border-style:dashed}.stone{--c:var(--stone)}
@@ -45,9 +48,16 @@ background:color-mix(in srgb,var(--c) 7%,transparent)}.box.soft{border-style:das
 table{border-collapse:collapse;width:100%;margin-top:.5rem}td,th{text-align:left;vertical-align:top;padding:.3rem .5rem;
 border-top:1px solid var(--line)}th{font-weight:600;color:var(--dim);border:0}td:first-child{white-space:nowrap}
 .sev{font-weight:600}.critical,.high{color:var(--high)}.medium{color:var(--medium)}.low{color:var(--low)}.info{color:var(--info)}
-.exempted td{color:var(--dim)}.exempted .message{text-decoration:line-through}.page{white-space:pre-wrap}
-a{color:inherit}.hidden{display:none}@media(max-width:40rem){main{padding:.8rem}td:first-child{white-space:normal}}
+.exempted td{color:var(--dim)}.exempted .message{text-decoration:line-through}
+pre{background:var(--page);border:1px solid var(--line);border-radius:.3rem;padding:.5rem .7rem;overflow-x:auto;
+font:13px/1.45 ui-monospace,Menlo,Consolas,monospace}p code{overflow-wrap:anywhere}
+a{color:inherit}.hidden{display:none}@media(max-width:40rem){main{padding:.8rem}td:first-child{white-space:normal}
+table,tbody,tr{display:block}tr{border-top:1px solid var(--line);padding:.3rem 0}tr:first-child{display:none}
+td{display:inline-block;border:0;padding:.1rem .6rem .1rem 0}td:nth-child(2){display:block}
+td:nth-child(4):not(:empty)::before{content:"line "}}
 """
+
+_CODE = re.compile(r"`([^`]+)`")
 
 _SCRIPT = """
 document.body.classList.remove("no-script");
@@ -169,7 +179,7 @@ def _table(findings: list[Finding]) -> str:
     rows = []
     for finding in sorted(findings, key=lambda f: (f.exemption is not None, -f.severity, f.location.line)):
         exemption = finding.exemption
-        told = f'<span class="message">{_text(finding.message)}</span>'
+        told = f'<span class="message">{_prose(finding.message)}</span>'
         if exemption is not None:
             parts = [
                 exemption.reason or "no reason given",
@@ -178,7 +188,7 @@ def _table(findings: list[Finding]) -> str:
             ]
             told += f"<br>exempted: {_text(', '.join(filter(None, parts)))}"
         elif finding.fix is not None:
-            told += f'<br><span class="dim">{_text(finding.fix.text)}</span>'
+            told += f'<br><span class="dim">{_prose(finding.fix.text)}</span>'
         severity = finding.severity.label
         rows.append(
             f'<tr{" class=exempted" if exemption else ""}><td class="sev {severity}">{severity}</td>'
@@ -192,14 +202,31 @@ def _pages(report: Report) -> str:
     pages = []
     for rule, module in report.rules:
         elsewhere = "; ".join(f"{where} {', '.join(ids)}" for where, ids in rule.ids.items())
+        text = page_text(getattr(module, "__doc__", None) or rule.title)
+        # The name stands inside, so that a link to it opens what is closed.
         pages.append(
-            f'<details id="{rule.name}"><summary><h2>{rule.name}</h2><span class="sev {rule.severity.label}">'
-            f"{rule.severity.label}</span></summary><div class='inside'><div class='page mono'>"
-            f"{_text((getattr(module, '__doc__', None) or rule.title).strip(), lines=True)}</div>"
+            f'<details><summary><h2>{rule.name}</h2><span class="sev {rule.severity.label}">'
+            f"{rule.severity.label}</span><span>{_text(rule.title)}</span></summary>"
+            f'<div class="inside" id="{rule.name}">'
+            f"{''.join(map(_paragraph, text.split(_BETWEEN)))}"
             + (f"<p class='dim'>Elsewhere: {_text(elsewhere)}</p>" if elsewhere else "")
             + "</div></details>"
         )
     return f"<h2 style='margin-top:2rem'>Rules</h2>{''.join(pages)}\n"
+
+
+_BETWEEN = "\n\n"
+
+
+def _paragraph(text: str) -> str:
+    """Return a paragraph of a rule's page; what is indented there is code."""
+    if text.startswith("    "):
+        return f"<pre>{_text(textwrap.dedent(text), lines=True)}</pre>"
+    return f"<p>{_prose(' '.join(text.splitlines()))}</p>"
+
+
+def _prose(text: object) -> str:
+    return _CODE.sub(r"<code>\1</code>", _text(text))
 
 
 def _text(text: object, *, lines: bool = False) -> str:

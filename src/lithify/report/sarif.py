@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from lithify.model.finding import ContainerVerdict, Finding, Fix, Report, Rule, Severity, Skipped
 from lithify.model.location import Location
-from lithify.report.base import Write
+from lithify.report.base import Write, page_text
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _LEVELS = {
@@ -61,7 +61,7 @@ def _rule(rule: Rule, page: str) -> dict[str, Any]:
         "name": "".join(part.capitalize() for part in rule.name.split("-")),
         "shortDescription": {"text": f"{rule.title}."},
         "fullDescription": {"text": page.strip().partition("\n")[0]},
-        "help": {"text": page.strip(), "markdown": _markdown(page)},
+        "help": {"text": page_text(page), "markdown": _markdown(page)},
         "defaultConfiguration": {"level": _LEVELS[rule.severity]},
         "properties": {
             "security-severity": _SCORES[rule.severity],
