@@ -105,6 +105,20 @@ class Write:
         """The directory that must let names come and go, or that holds the file."""
         return self.path if self.change is Change.CAME_AND_WENT else self.path.parent
 
+    @property
+    def makers(self) -> tuple[tuple[int, int], ...]:
+        """The (uid, gid) of who wrote it; of those who made it, where it was made, as far as that can be told.
+
+        A process that changes its user is looked at a moment after it wrote. Whose a file is tells who made it: only
+        root can give one away.
+        """
+        known = tuple((w.uid, w.uid if w.gid is None else w.gid) for w in self.writers if w.uid is not None)
+        if self.change not in (Change.CREATED, Change.REPLACED) or self.uid is None:
+            return known
+        owner = (self.uid, self.uid if self.gid is None else self.gid)
+        own = tuple(ids for ids in known if ids[0] == self.uid)
+        return own or (known if any(uid == 0 for uid, _ in known) else (owner,))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:

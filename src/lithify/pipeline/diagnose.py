@@ -127,17 +127,11 @@ def _larger(settings: PlanSettings, mount: Mount) -> PlanSettings:
 
 def _writer(mount: Mount, write_set: WriteSet) -> Owner | None:
     """Return the one user besides root that was seen writing there; None where it is nobody or several."""
-    seen = {
-        (writer.uid, writer.gid if writer.gid is not None else writer.uid)
-        for write in write_set.writes
-        if mount.covers(write.path)
-        for writer in write.writers
-        if writer.uid
-    }
+    seen = {ids for write in write_set.writes if mount.covers(write.path) for ids in write.makers if ids[0]}
     if len(seen) != 1:
         return None
     uid, gid = seen.pop()
-    return Owner(uid=uid or 0, gid=gid or 0)
+    return Owner(uid=uid, gid=gid)
 
 
 def _try_generous(trials: Trials, plan: MountPlan, write_set: WriteSet, settings: PlanSettings, jobs: int) -> Diagnosis:

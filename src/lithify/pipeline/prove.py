@@ -311,13 +311,8 @@ def users_of(plan: MountPlan, write_set: WriteSet) -> Users:
     """Return who was seen writing to each place, as far as anybody was."""
     users: dict[PurePosixPath, list[tuple[int, int]]] = {}
     for mount in plan.mounts:
-        seen = {
-            (writer.uid, writer.gid if writer.gid is not None else writer.uid)
-            for write in write_set.writes
-            if mount.covers(write.path)
-            for writer in write.writers
-            if writer.uid is not None
-        }
+        writes = [write for write in write_set.writes if write.writers and mount.covers(write.path)]
+        seen = {ids for write in writes for ids in write.makers}
         if seen:
             users[mount.path] = sorted(seen)
     return users

@@ -105,11 +105,5 @@ def _writers(path: PurePosixPath, needs: Iterable[Need], *, moved: bool) -> Coun
             write = seen.write
             if write.change not in _MAKES_NAMES or not (moved or write.directory == path or write.path == path):
                 continue
-            known = [(w.uid, w.gid) for w in write.writers if w.uid is not None]
-            # A process that changes its user is looked at a moment after it wrote; whose the file is tells who made it.
-            if write.change in (Change.CREATED, Change.REPLACED):
-                known = [ids for ids in known if ids[0] == write.uid] or known
-            if not known and write.uid is not None and write.change in (Change.CREATED, Change.REPLACED):
-                known = [(write.uid, write.gid)]
-            found.update((uid, uid if gid is None else gid) for uid, gid in known if uid is not None)
+            found.update(write.makers)
     return found

@@ -63,6 +63,10 @@ def paths(plan: MountPlan) -> list[str]:
             ],
             (0, 0, 0o755),
         ),
+        # the same, and only its later user was seen: who is not root can't have given the file away
+        (directory(), [write("/srv/x/f", uid=0, gid=0, by="p:33")], (0, 0, 0o755)),
+        # root can
+        (directory(mode=0o755, uid=5), [write("/srv/x/f", uid=33, gid=33, by="p:0")], (5, 5, 0o755)),
         # only deeper directories are written, and those have owners of their own
         (directory(dirs=1), [write("/srv/x/deep/f", by="p:33"), write("/srv/x/f", by="q:0")], (0, 0, 0o755)),
     ],
