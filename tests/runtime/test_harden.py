@@ -130,6 +130,25 @@ def test_state_never_lies_in_memory_unless_the_user_says_so(lithify: Lithify, im
     assert recreated == [True]
 
 
+def test_what_a_check_misses_in_the_next_container_is_kept(lithify: Lithify, images: Images) -> None:
+    """A cache by its path, in which the check looks for what the exercise wrote: what is lost there counts as lost."""
+    image = images.make(
+        f"echo x > /var/cache/app/index || exit 1; trap 'echo row > /var/cache/app/last' USR1; {STAY}",
+        {"var/cache/app": None},
+    )
+    cache = "/proc/$LITHIFY_PID/root/var/cache/app"
+    exercise = f"kill -USR1 $LITHIFY_PID; until [ -s {cache}/last ]; do sleep 0.05; done"
+    check = f"[ -s {cache}/index ] && {{ [ $LITHIFY_PHASE = started ] || [ -s {cache}/last ]; }}"
+    asked = ("--exercise", exercise, "--check", check, *JSON)
+    result = hardening(lithify.run("harden", image, *asked, "--", "app"))
+    assert failed(result.verdict) == []
+    assert places(result.plan) == {"/var/cache/app": "volume"}
+    assert [each.changed for each in result.rounds] == [("keeps /var/cache/app on a volume",), ()]
+    result = hardening(lithify.run("harden", image, "--state", "/var/cache/app=ephemeral", *asked, "--", "app"))
+    assert not result.verdict.proved
+    assert [told.partition(":")[0] for told in failed(result.verdict)] == ["check (recreated)"]
+
+
 def test_a_program_that_rewrites_itself_gets_no_place_and_exit_code_1(lithify: Lithify, images: Images) -> None:
     """What no plan may allow is refused with a remedy, and the page says that nothing is proved."""
     image = images.make(f"echo '# patched' >> /usr/local/bin/app || exit 1; {STAY}")

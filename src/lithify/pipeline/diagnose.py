@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lithify.engines.base import Root
+from lithify.model.behaviour import Phase
 from lithify.model.image import EntryType, ImageFacts
 from lithify.model.log import LogError, LogEvent
-from lithify.model.mount import Mount, MountPlan
+from lithify.model.mount import Mount, MountPlan, StorageKind
 from lithify.model.writes import Write, WriteSet
 from lithify.observe.merge import merge_writes
 from lithify.pipeline.learn import Learner
-from lithify.pipeline.prove import still_works
-from lithify.pipeline.trial import Life, Trials
-from lithify.plan import Owner, PlanSettings, alternatives_of, make_plan
+from lithify.pipeline.prove import expected, still_works
+from lithify.pipeline.trial import Life, Trial, Trials
+from lithify.plan import Owner, PlanSettings, StateDecision, alternatives_of, make_plan
+from lithify.prove.compare import works
 
 _GROWTH = 8
 _ROOM = 256 << 20
@@ -41,9 +43,14 @@ class Diagnosis:
 
 
 def diagnose(
-    trials: Trials, plan: MountPlan, events: Sequence[LogEvent], write_set: WriteSet, settings: PlanSettings, jobs: int
+    trials: Trials, plan: MountPlan, failed: Trial, write_set: WriteSet, settings: PlanSettings, jobs: int
 ) -> Diagnosis:
-    """Return what the next plan must know after a run under `plan` failed with `events` in its log."""
+    """Return what the next plan must know after the run `failed` under `plan`."""
+    if _is_missed_later(trials, failed):
+        keeping = _try_keeping(trials, plan, write_set, settings, jobs)
+        if keeping.helps or StateDecision.EPHEMERAL in settings.state_decisions.values():
+            return keeping
+    events = failed.events
     learner = Learner(write_set.image, trials.engine.storage(), live=trials.live)
     try:
         rehearsal = trials.run(Life(root=Root.WRITABLE, plan=plan, purpose="rehearsal"), learner)
@@ -56,6 +63,47 @@ def diagnose(
     if by_log.helps:
         return by_log
     return _try_generous(trials, plan, write_set, settings, jobs)
+
+
+def _is_missed_later(trials: Trials, failed: Trial) -> bool:
+    """Tell whether all was well until it was killed, and a check misses something since.
+
+    A run ends at its first difference, so nothing else was wrong before.
+    """
+    assert trials.original is not None
+    passed = {a.name for a in trials.original.answers if a.passed and a.phase is Phase.RESTARTED}
+    later = (Phase.RESTARTED, Phase.RECREATED)
+    return any(a.name in passed and not a.passed for a in failed.behaviour.answers if a.phase in later)
+
+
+def _try_keeping(trials: Trials, plan: MountPlan, write_set: WriteSet, settings: PlanSettings, jobs: int) -> Diagnosis:
+    """Find the place that ends with the program or its container and holds what the check looks for afterwards.
+
+    What the user lets go is left out: then the loss is the answer.
+    """
+    moved = {redirect.new: redirect.old for redirect in plan.redirects}
+    ending = [moved.get(m.path, m.path) for m in plan.mounts if m.storage is not StorageKind.VOLUME]
+    ending = [path for path in ending if settings.decision(path) is None]
+    groups = [[path] for path in ending] + [ending] * (len(ending) > 1)
+    kept = [
+        replace(settings, state_decisions={**settings.state_decisions, **dict.fromkeys(paths, StateDecision.VOLUME)})
+        for paths in groups
+    ]
+    lives = [
+        Life(root=Root.READ_ONLY, plan=make_plan(write_set, one), recreate=True, purpose="keeping") for one in kept
+    ]
+    assert trials.original is not None
+    wanted = expected(trials.original, recreate=True)
+    for paths, one, trial in zip(groups, kept, trials.run_each(lives, jobs), strict=True):
+        if works(wanted, trial.behaviour):
+            found = tuple(f"{path}: a check misses later what was written there" for path in paths)
+            return Diagnosis(
+                settings=one,
+                write_set=write_set,
+                found=found,
+                changed=tuple(f"keeps {path} on a volume" for path in paths),
+            )
+    return Diagnosis(settings=settings, write_set=write_set)
 
 
 def _widen(
@@ -145,8 +193,8 @@ def _try_generous(trials: Trials, plan: MountPlan, write_set: WriteSet, settings
         single = [(mount, give(settings, mount)) for mount in plan.mounts]
         lives = [_rehearsal(make_plan(write_set, one)) for _, one in single]
         worked = [still_works(trials, trial) for trial in trials.run_each(lives, jobs)]
-        for (mount, one), works in zip(single, worked, strict=True):
-            if works:
+        for (mount, one), well in zip(single, worked, strict=True):
+            if well:
                 found = f"{mount.path} failed the program until it was {what}"
                 return Diagnosis(settings=one, write_set=write_set, found=(found,), changed=(f"{mount.path}: {what}",))
         found = f"several places failed the program until they were {what}"

@@ -134,7 +134,7 @@ class _Hardener:
                 self.rounds.append(Round(number=number, works=proof.holds))
                 return plan, proof
             self.trials.tell("it does not work yet: the same with a writable root, to see what is missing")
-            diagnosis = diagnose(self.trials, plan, proof.trial.events, self.write_set, self.settings, self.wishes.jobs)
+            diagnosis = diagnose(self.trials, plan, proof.trial, self.write_set, self.settings, self.wishes.jobs)
             self.rounds.append(Round(number=number, works=False, found=diagnosis.found, changed=diagnosis.changed))
             if not diagnosis.helps:
                 return plan, proof

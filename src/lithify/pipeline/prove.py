@@ -101,7 +101,7 @@ def run_planned(
         return bool(answers) and all(answer.passed for answer in answers)
 
     prober = Prober(plan, users, _can_be_asked(trials.exercise) and not trials.original.finished, passes_stopped)
-    recreate = any(mount.storage is StorageKind.VOLUME for mount in plan.mounts) and not trials.original.finished
+    recreate = _may_lose(plan, trials.exercise) and not trials.original.finished
     added = None if as_it_stands else plan
     life = Life(root=Root.READ_ONLY, plan=added, recreate=recreate, purpose="planned", keep=keep)
     trial = trials.run(life, prober)
@@ -115,6 +115,19 @@ def run_planned(
         exposed=tuple(prober.exposed),
         cannot_show=tuple(prober.cannot_show),
         stopped_fails=prober.stopped_fails,
+    )
+
+
+def _may_lose(plan: MountPlan, exercise: Exercise) -> bool:
+    """Tell whether the next container is worth a look: for what lies on volumes, or for what a check misses there.
+
+    Not where state ends with the container: only the user can have said that it may.
+    """
+    let_go = any(PathClass.STATE in m.classes and m.storage is not StorageKind.VOLUME for m in plan.mounts)
+    looked_for = exercise.script and (exercise.check or exercise.check_inside) and not let_go
+    return any(
+        mount.storage is StorageKind.VOLUME or (looked_for and not set(mount.classes) <= {PathClass.RUNTIME})
+        for mount in plan.mounts
     )
 
 

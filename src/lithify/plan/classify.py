@@ -7,7 +7,7 @@ data.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePosixPath
@@ -75,6 +75,8 @@ _SCRIPT_TOOLS = frozenset({
     "install", "touch", "cat", "gomplate", "confd", "dockerize", "jq", "yq", "crudini", "augtool",
 })  # fmt: skip
 """What start scripts write configuration with."""
+_INTERPRETER = re.compile(r"(python|perl|ruby|php|lua|node|nodejs|java|beam|pypy|deno|bun|tclsh)[\w.-]*")
+"""Programs that tell nothing of what runs in them: a start script as well as the service."""
 _HISTORY_NAME = re.compile(r"\..*_history|\.lesshst|\.viminfo|\.wget-hsts|\.dbshell|\.node_repl_history")
 
 
@@ -151,8 +153,13 @@ def _hint(parts: tuple[str, ...]) -> PathClass | None:
     return None
 
 
-def classify(write: Write, where: Surroundings, image: ImageFacts) -> Classified:
-    """Return what `write` is for; `where` belongs to the directory that holds it, or to itself where it is one."""
+def classify(
+    write: Write, where: Surroundings, image: ImageFacts, resident: Container[str] = frozenset()
+) -> Classified:
+    """Return what `write` is for; `where` belongs to the directory that holds it, or to itself where it is one.
+
+    `resident` are the programs that the container keeps running.
+    """
     return (
         _as_identity(write)
         or _as_code(write, where, image)
@@ -162,7 +169,7 @@ def classify(write: Write, where: Surroundings, image: ImageFacts) -> Classified
         or _as_log(write, where)
         or _as_content(write)
         or _as_transient(write, where)
-        or _as_named(write, where, image)
+        or _as_named(write, where, image, resident)
         or _as_remainder(write, where)
     )
 
@@ -251,7 +258,7 @@ def _as_transient(write: Write, where: Surroundings) -> Classified | None:
     return _hinted(PathClass.SCRATCH, "nothing of it was left")
 
 
-def _as_named(write: Write, where: Surroundings, image: ImageFacts) -> Classified | None:
+def _as_named(write: Write, where: Surroundings, image: ImageFacts, resident: Container[str]) -> Classified | None:
     name = write.path.name
     if _HISTORY_NAME.fullmatch(name):
         return _hinted(PathClass.SCRATCH, "it is a tool's history")
@@ -264,6 +271,8 @@ def _as_named(write: Write, where: Surroundings, image: ImageFacts) -> Classifie
         and where.standard is None
         and _is_rewritten(write, where, image)
     ):
+        if _is_kept_by_service(write, resident):
+            return _hinted(PathClass.STATE, OWN_SETTINGS)
         return _hinted(PathClass.CONFIG, "it is text that the start writes, as configuration is")
     if where.hint is not None:
         return _hinted(where.hint)
@@ -284,6 +293,17 @@ def _is_rewritten(write: Write, where: Surroundings, image: ImageFacts) -> bool:
     return (named and replaced) or (by_script and (named or replaced))
 
 
+def _is_kept_by_service(write: Write, resident: Container[str]) -> bool:
+    """Tell whether the service itself writes it, who reads it back at the next start, and no start script."""
+    return bool(write.writers) and all(
+        writer.program in resident
+        and _last(writer.program) not in _SCRIPT_TOOLS
+        and not _INTERPRETER.fullmatch(_last(writer.program))
+        for writer in write.writers
+    )
+
+
+OWN_SETTINGS = "the program keeps its own settings there, and finds its last word at the next start"
 LEFT_OVER = "it was still there at the end, and nothing says that it can be made again"
 
 

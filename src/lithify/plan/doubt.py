@@ -12,7 +12,7 @@ from lithify.model.image import EntryType
 from lithify.model.mount import Mount, PathClass, Question, StorageKind
 from lithify.model.path import is_pseudo, is_system, printable
 from lithify.model.writes import Observation, Source, WriteSet
-from lithify.plan.classify import LEFT_OVER, STORES
+from lithify.plan.classify import LEFT_OVER, OWN_SETTINGS, STORES
 from lithify.plan.cover import Means, Place
 from lithify.plan.needs import Need, Seen
 from lithify.plan.settings import PlanSettings
@@ -77,8 +77,10 @@ def _question(mount: Mount, seen: list[Seen]) -> str | None:
     where = printable(mount.path)
     if mount.storage is StorageKind.VOLUME:
         state = [s for s in seen if s.path_class is PathClass.STATE]
-        if state and all(s.classified.because == LEFT_OVER for s in state):
-            return f"{where} is kept on a volume because {LEFT_OVER}. May it go with the container?"
+        reasons = {s.classified.because for s in state}
+        if reasons and reasons <= {LEFT_OVER, OWN_SETTINGS}:
+            why = " and because ".join(sorted(reasons))
+            return f"{where} is kept on a volume because {why}. May it go with the container?"
         return None
     if PathClass.LOG in mount.classes and PathClass.CACHE not in mount.classes:
         return f"{where} holds logs, which end with the container. Does anybody read them later?"

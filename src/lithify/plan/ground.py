@@ -71,7 +71,7 @@ class Ground:
             return None
         if entry.mode & _OTHERS_WRITE or (written and entry.executables <= EXECUTABLE_SHARE * entry.files):
             return None
-        return f"it holds {entry.executables} executables"
+        return "it holds an executable" if entry.executables == 1 else f"it holds {entry.executables} executables"
 
     def file_objection(self, path: PurePosixPath) -> str | None:
         """Say in half a sentence why the file `path` must not be mounted; None where it may be."""

@@ -98,6 +98,7 @@ class _Facts:
 class _Gatherer:
     def __init__(self, write_set: WriteSet, settings: PlanSettings, ground: Ground) -> None:
         self.image = write_set.image
+        self.resident = frozenset(process.program for process in write_set.processes)
         self.settings = settings
         self.ground = ground
         self.mounted = tuple(ground.resolve(path, follow=True) for path in write_set.mounted)
@@ -133,7 +134,7 @@ class _Gatherer:
             write = self.confirmed(write)
         if write.executed:
             self.executed.append(path)
-        seen = Seen(write=write, classified=classify(write, facts.where, self.image))
+        seen = Seen(write=write, classified=classify(write, facts.where, self.image, self.resident))
         if write.type is EntryType.DIRECTORY and write.change in (Change.METADATA, Change.CREATED):
             self.metadata[path] = write
         if seen.path_class in (PathClass.CODE, PathClass.IDENTITY) and write.change is not Change.ATTEMPTED:

@@ -39,7 +39,8 @@ def refuse(needs: Iterable[Need], write_set: WriteSet, ground: Ground) -> list[R
         if optional:
             what = "entries of the image are removed here, which is no reason to make the directory writable"
         else:
-            what = f"{printable(directory)} must not be writable: {objection}"
+            whole = len({s.write.path for s in seen}) > 1 or seen[0].write.path == directory
+            what = objection if whole else f"its directory must stay read-only: {objection}"
         refusals.append(_refusal(directory, seen, what, write_set, blocking=not optional))
     return refusals
 

@@ -82,3 +82,18 @@ def test_a_declared_volume_is_state_until_its_name_says_otherwise() -> None:
     for path, expected in (("/store/x", PathClass.STATE), ("/tmp/x", PathClass.SCRATCH)):
         seen = write(path, size=0)
         assert classify(seen, surroundings(seen.path.parent, facts), facts).path_class is expected
+
+
+@pytest.mark.parametrize(
+    ("by", "resident", "expected"),
+    [
+        ("/usr/bin/sentinel", {"/usr/bin/sentinel"}, PathClass.STATE),
+        ("/usr/bin/sentinel", set(), PathClass.CONFIG),  # it came and went: a tool of the start
+        ("/usr/bin/sed", {"/usr/bin/sed", "/usr/bin/sentinel"}, PathClass.CONFIG),
+        ("/usr/bin/python3.11", {"/usr/bin/python3.11"}, PathClass.CONFIG),  # may be a start script as well
+    ],
+)
+def test_settings_that_the_service_itself_writes_are_state(by: str, resident: set[str], expected: PathClass) -> None:
+    """A start script writes the same each time; a service writes what it was told, and reads it back."""
+    seen = write("/etc/nginx/conf.d/default.conf", Change.REPLACED, by=by, content="text")
+    assert classify(seen, surroundings(seen.path.parent, FACTS), FACTS, resident).path_class is expected
