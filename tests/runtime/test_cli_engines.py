@@ -275,6 +275,19 @@ def test_replacement_finds_the_volumes(engine: CliEngine, target: Target) -> Non
         first.remove()
 
 
+def test_a_rehearsal_has_the_places_and_a_writable_root(engine: CliEngine, target: Target) -> None:
+    """What a plan misses is found by its own places with a root that takes every write."""
+    container = engine.create(target, root=Root.WRITABLE, plan=plan_of(place("/tmp", StorageKind.MEMORY, mode=0o1777)))
+    try:
+        container.start()
+        inside(container, "touch /tmp/planned /srv/data/missed")
+        layer = container.upper_layer()
+        assert layer is not None
+        assert [str(write.path) for write in read_upper_layer(layer)[0]] == ["/srv/data/missed"]
+    finally:
+        container.remove()
+
+
 def test_idle_container_wrote_nothing(engine: CliEngine, target: Target, tmp_path: Path) -> None:
     """What the engine makes in every container, mount points of the user's included, is no write."""
     flags = f"-v {tmp_path}:/deep/er/mount --tmpfs /other/place -v {tmp_path}:/etc/more:ro"

@@ -248,6 +248,17 @@ services:
 """
 
 
+def test_what_a_plan_missed_a_rehearsal_finds(compose: Compose) -> None:
+    """A directory that is given away asks for no place until a run without one fails."""
+    command = f"chown 33:33 /home; {STAY}"
+    compose.write(f"services:\n  app:\n    image: lean:1\n    command: [sh, -c, {json.dumps(command)}]\n")
+    done = compose.harden("--format", "json")
+    assert done.code == 0, done.err
+    [app] = done.json()["containers"]
+    assert [found["works"] for found in app["rounds"]] == [False, True]
+    assert {mount["path"] for mount in app["plan"]["mounts"]} == {"/home"}
+
+
 def test_a_service_that_never_gets_healthy(compose: Compose) -> None:
     compose.write(BROKEN)
     done = compose.harden("--service", "app")

@@ -342,8 +342,8 @@ class CliEngine(ABC):
 
     def _rooted(self, line: RunLine, root: Root, *, planned: bool) -> RunLine:
         """Return the line with the root as asked; the flag alone is the engine's own, whatever comes with it."""
-        if planned:
-            return line
+        if planned and root is Root.READ_ONLY:
+            return line  # it says so already
         line = line.without("read-only")
         return line.adding("--read-only" if root is Root.READ_ONLY else "--read-only=false")
 

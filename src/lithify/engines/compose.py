@@ -253,16 +253,16 @@ class Running:
         self._scratch = scratch
         service = scratch.services[member]
         service["restart"] = "no"
-        if not engine.as_it_stands:
-            service["read_only"] = root is Root.READ_ONLY
         if idle:
             _idle(service)
         self._replace_storage(scratch)
         for name, planned in engine.others.items():
             if name in scratch.services and name != member:
                 self._apply(scratch, name, planned.plan)
-        if plan is not None and not engine.as_it_stands:
-            self._apply(scratch, member, plan)
+        if not engine.as_it_stands:
+            if plan is not None:
+                self._apply(scratch, member, plan)
+            service["read_only"] = root is Root.READ_ONLY
         self.asked = frozenset(
             PurePosixPath(str(volume.get("target"))) for volume in scratch.services[member].get("volumes") or ()
         )
