@@ -44,10 +44,10 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def debootstrap(directory: Path, *packages: str) -> None:
+def debootstrap(directory: Path, *packages: str, suite: str = "bookworm") -> None:
     """Install a minimal Debian with `packages` in `directory`."""
     include = [f"--include={','.join(packages)}"] if packages else []
-    command = ["mmdebstrap", "--quiet", "--variant=minbase", *include, "bookworm", str(directory)]
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", *include, suite, str(directory)]
     subprocess.run(command, check=True, timeout=600, stdin=subprocess.DEVNULL)
     # device nodes of the build are none of an image's
     shutil.rmtree(directory / "dev")

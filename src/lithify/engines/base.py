@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Protocol, runtime_checkable
 
+from lithify.engines.ids import IdMap
 from lithify.model.image import ImageFacts
 from lithify.model.mount import MountPlan
 from lithify.model.run import Target
@@ -30,6 +31,8 @@ class UpperLayer:
     """Paths that the engine itself makes in every container: `/.dockerenv`, mount points, `/etc/hosts`."""
     user_xattr: bool = False
     """Overlay marks are in `user.overlay.*` (a mount made in a user namespace) instead of `trusted.overlay.*`."""
+    ids: IdMap = IdMap()
+    """How the users of a container at rest are numbered in it; those of one that runs its process tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from lithify.engines.base import UpperLayer
 from lithify.engines.cli import NOISE, CliEngine, EngineInfo, ImageView
 from lithify.engines.client import Client, parse_json
+from lithify.engines.containerd import snapshot_layers
 from lithify.engines.docker_flags import DockerFlags
 from lithify.engines.flags import EngineHost, PlanFlags
 from lithify.engines.ids import IdMap
@@ -46,6 +47,10 @@ class DockerEngine(CliEngine):
     name = "docker"
     _users: dict[tuple[str, str], tuple[User, bool]] = field(default_factory=dict, init=False)
     """Who a user is in an image, and whether that has a shell."""
+    _snapshotter: str | None = field(default=None, init=False)
+    """Containerd's, where that keeps the images."""
+    _containerd: tuple[str, str] = field(default=("", "moby"), init=False)
+    """Its socket, where the daemon says so (from 27 on), and the namespace of Docker's containers in it."""
 
     def _read_info(self) -> EngineInfo:
         info = parse_json(self._client.ask("info", "--format", "{{json .}}"))
@@ -57,6 +62,13 @@ class DockerEngine(CliEngine):
         directory = PurePosixPath(str(info.get("DockerRootDir") or "/var/lib/docker"))
         rootless = any("name=rootless" in str(option) for option in info.get("SecurityOptions") or [])
         driver = str(info.get("Driver", ""))
+        types = dict(pair for pair in info.get("DriverStatus") or [] if len(pair) == 2)
+        self._snapshotter = (
+            driver if str(types.get("driver-type", "")).startswith("io.containerd.snapshotter") else None
+        )
+        containerd = info.get("Containerd") or {}
+        namespace = (containerd.get("Namespaces") or {}).get("Containers")
+        self._containerd = (str(containerd.get("Address") or ""), str(namespace or "moby"))
         snapshots = Path("/var/lib/containerd")
         layers = snapshots if driver == "overlayfs" and snapshots.is_dir() else Path(directory)
         return EngineInfo(
@@ -96,9 +108,14 @@ class DockerEngine(CliEngine):
         return DockerViews(client=self._client, host=self._info.host, prefix=prefix, labels=labels, present=present)
 
     def _layer_at_rest(self, known: Mapping[str, Any]) -> UpperLayer | None:
-        """Find the layers of the overlay2 driver by the record that Docker keeps of them in its directory."""
-        root = self._info.layers
-        if root is None or known.get("Driver") != "overlay2" or not known.get("Id"):
+        """Find the layers of overlay2 by the record that Docker keeps of them, those of containerd by asking it."""
+        root, noise = self._info.layers, NOISE | _mount_points(known)
+        if root is None or not known.get("Id"):
+            return None
+        if self._snapshotter is not None:
+            socket, namespace = self._containerd
+            return snapshot_layers(filter(None, [socket]), namespace, self._snapshotter, str(known["Id"]), noise)
+        if known.get("Driver") != "overlay2":
             return None
         try:
             mounts = root / "image" / "overlay2" / "layerdb" / "mounts"
@@ -110,7 +127,8 @@ class DockerEngine(CliEngine):
         upper = layer / "diff"
         if not all(path.is_dir() for path in (upper, *lowers)):
             return None
-        return UpperLayer(upper=upper, lowers=lowers, noise=NOISE | _mount_points(known))
+        mapped = (known.get("HostConfig") or {}).get("UsernsMode") != "host"
+        return UpperLayer(upper=upper, lowers=lowers, noise=noise, ids=self._info.ids if mapped else IdMap())
 
 
 def remapped_ids(info: Mapping[str, Any]) -> IdMap:

@@ -138,6 +138,8 @@ class Learner(Watcher):
         # a kubelet that starts a container again gives it a new layer
         if layer is not None and (self.layer is None or layer.upper != self.layer.upper):
             self.layer = layer
+            if layer.ids.changes:
+                self.ids = layer.ids
             if self._live is not None:
                 self._live.watch(layer.upper)
 
