@@ -6,7 +6,6 @@ child that dies takes only the inputs with it that it was reading, and these are
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import time
@@ -14,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import lithify
+from lithify.model.collection import no_collection
 from lithify.model.finding import FileResult, Report
 from lithify.model.workload import Exemption
 from lithify.pipeline.extensions import Extension, foreign_sources
@@ -74,15 +74,10 @@ def audit(
                 (os.getcwd(), *paths, *sorted(judge.names), str(stack), *(source.distribution for source in sources))
             ),
         )
-    collecting = gc.isenabled()
-    gc.disable()  # nodes hold no cycles, and there are hundreds of thousands of them
-    try:
+    with no_collection():  # there are hundreds of thousands of nodes
         records = _examine(inputs, examiner, workers)
         if examiner.cache is not None:
             examiner.cache.save(records)
-    finally:
-        if collecting:
-            gc.enable()
 
     def results() -> Iterator[FileResult]:
         for (_, path), (_, blob) in zip(inputs, records(), strict=True):

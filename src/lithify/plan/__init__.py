@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from lithify.model.collection import no_collection
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, PathClass, Redirect, Seed, StorageKind, Tolerated
 from lithify.model.path import printable
@@ -40,7 +41,8 @@ __all__ = ["Owner", "PlanSettings", "StateDecision", "alternatives_of", "make_pl
 def make_plan(write_set: WriteSet, settings: PlanSettings | None = None) -> MountPlan:
     """Return where the container of `write_set` may write, and why nowhere else."""
     settings = settings or PlanSettings()
-    return _Planner(write_set, settings).plan()
+    with no_collection():  # time for each path would grow with their number
+        return _Planner(write_set, settings).plan()
 
 
 def alternatives_of(choice: Mount | Redirect) -> tuple[str, ...]:

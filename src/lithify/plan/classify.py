@@ -17,8 +17,9 @@ from lithify.model.mount import PathClass
 from lithify.model.path import ROOT, is_code
 from lithify.model.writes import Change, Write
 
+_ETC = PurePosixPath("/etc")
 IDENTITY_FILES = frozenset(
-    PurePosixPath("/etc") / name
+    _ETC / name
     for name in (
         "passwd", "shadow", "group", "gshadow", "subuid", "subgid", "hosts", "hostname", "resolv.conf", "mtab",
         "machine-id", "sudoers", "nsswitch.conf",
@@ -176,10 +177,9 @@ def classify(
 
 def _as_identity(write: Write) -> Classified | None:
     path = write.path
-    sibling = path.parent == PurePosixPath("/etc") and _IDENTITY_SIBLING.fullmatch(path.name)
-    if path in IDENTITY_FILES or sibling:
+    if path in IDENTITY_FILES or (path.parent == _ETC and _IDENTITY_SIBLING.fullmatch(path.name)):
         return _certain(PathClass.IDENTITY, "it says who the users and hosts are")
-    if write.change is not Change.CAME_AND_WENT or path != PurePosixPath("/etc") or not write.names:
+    if write.change is not Change.CAME_AND_WENT or path != _ETC or not write.names:
         return None
     if all(path / name in IDENTITY_FILES or _IDENTITY_SIBLING.fullmatch(name) for name in write.names):
         return _certain(PathClass.IDENTITY, "the users' and hosts' files are edited there")

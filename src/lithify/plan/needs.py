@@ -126,8 +126,9 @@ class _Gatherer:
         path = self.ground.resolve(write.path, follow=is_directory)
         if path is not write.path:
             write = replace(write, path=path)
-        facts = self.known(path if is_directory else path.parent)
-        if facts.mounted or path in self.mounted or (path.parent == ROOT and is_pseudo(path)):
+        parent = path.parent
+        facts = self.known(path if is_directory else parent)
+        if facts.mounted or path in self.mounted or (parent == ROOT and is_pseudo(path)):
             return
         demanded = path in self.widened
         if demanded:
@@ -144,7 +145,7 @@ class _Gatherer:
         if reason is not None:
             self.spared.append(Spared(seen=seen, reason=reason))
         else:
-            self.place(seen, facts)
+            self.place(seen, parent, facts)
 
     def confirmed(self, write: Write) -> Write:
         """Return what a write that failed, or seemed to do nothing, would have done."""
@@ -174,10 +175,9 @@ class _Gatherer:
             return "only its owner, mode or times were set: with the final user from the start nothing is left to do"
         return None
 
-    def place(self, seen: Seen, facts: _Facts) -> None:
+    def place(self, seen: Seen, parent: PurePosixPath, facts: _Facts) -> None:
         write = seen.write
         volume = facts.where.volume
-        parent = write.path.parent
         if volume is not None and self.ground.objection(volume, written=True) is None:
             self.directories.setdefault(volume, []).append(seen)
         elif write.change is Change.CAME_AND_WENT or (write.type is EntryType.DIRECTORY and write.change in _WITHIN):
