@@ -23,7 +23,7 @@ def parse_thousandths(text: str) -> int:
 
 def render_thousandths(value: int) -> str:
     """Return thousandths as a Kubernetes quantity."""
-    return f"{value}m" if value % 1000 else str(value // 1000)
+    return f"{value}m" if value % 1000 else render_quantity(value // 1000)
 
 
 def _value(text: str) -> float:
