@@ -328,6 +328,8 @@ class MemberContainer:
         self._seen: set[str] = set()
         """The runtime's ids of the containers that were started so far: each start is a new one."""
         self._stopped = False
+        self._killed = False
+        """By another thread, while this one waits for its start: nobody wants it any more."""
 
     @property
     def name(self) -> str:
@@ -351,6 +353,7 @@ class MemberContainer:
         """Have it run: apply the objects, replace the pod, or wait for the kubelet to start it again."""
         if self._refused is not None:
             raise self._refused
+        self._killed = False
         old = self._process
         if self._pod is None and self._before is None:
             self._run.begin()
@@ -373,6 +376,8 @@ class MemberContainer:
         begun, asked = time.monotonic(), 0.0
         watch = ProcessFinder(self._run.member)
         while True:
+            if self._killed:
+                raise EngineRefused("it was killed while it was started")
             now = time.monotonic()
             if now - asked >= _ASK:
                 asked = now
@@ -562,6 +567,7 @@ class MemberContainer:
 
     def kill(self) -> None:
         """End its first process by SIGKILL; the kubelet starts the container again."""
+        self._killed = True
         self._keep_logs()
         self._signal(signal.SIGKILL)
 

@@ -10,6 +10,7 @@ from lithify.documents.yaml import Broken, read_documents, to_python
 from lithify.engines.cluster import ClusterEngine
 from lithify.engines.copies import LEFT_OUT, Json, Place, below, containers_of
 from lithify.engines.kubernetes import Cluster
+from lithify.engines.roles import BINDINGS, ROLES
 from lithify.engines.scratch import Premises
 from lithify.errors import EngineRefused, InvalidInput, NothingToExamine, UsageError
 from lithify.model.group import MemberPlan
@@ -79,7 +80,7 @@ def open_cluster(path: str, data: bytes, options: GroupOptions) -> "ClusterGroup
     try:
         cluster = premises.cluster
         cluster.version()
-        objects = [one for one in manifest.objects if one.get("kind") not in LEFT_OUT]
+        objects = [one for one in manifest.objects if one.get("kind") not in {*LEFT_OUT, *ROLES, *BINDINGS}]
         kinds = {(str(one.get("apiVersion")), str(one.get("kind"))) for one in objects}
         resources = [cluster.resource(version, kind) for version, kind in sorted(kinds)]
         premises.check_rights([resource for resource in resources if resource.namespaced])

@@ -293,7 +293,8 @@ class _Course:
             patience = min(patience, max(_PATIENCE * original.ready_after, 5.0) + 2.0)
         rest = _Rest(pid)
         answers: tuple[Answer, ...] = ()
-        while time.monotonic() - begun < patience and _alive(pid):
+        cancelled = self.trials.cancelled
+        while time.monotonic() - begun < patience and _alive(pid) and not cancelled.is_set():
             listeners = _listeners(pid)
             resting = rest.seconds(listeners)
             if self.trials.exercise.decides and self._came_up(listeners):
