@@ -19,12 +19,13 @@ from lithify.model.location import Route
 from lithify.model.mount import MountPlan
 from lithify.model.patch import Patched, Planned, Refused
 from lithify.model.path import printable
+from lithify.model.pod import Role
 from lithify.model.quantity import parse_quantity
 from lithify.model.run import Exercise, Probe, Target, TargetKind
 from lithify.patch.kubernetes import patch
 from lithify.pipeline.group import Case
 from lithify.pipeline.group_options import ClusterOptions, GroupOptions
-from lithify.pipeline.pods import has_run_time_files
+from lithify.pipeline.pods import find_meant, has_run_time_files
 from lithify.sources.base import read_bytes
 from lithify.sources.manifest import read_manifest
 
@@ -44,8 +45,7 @@ class Site:
     document: int
     route: Route
     """The keys of its document that lead to it."""
-    init: bool
-    """It comes to its end before others start."""
+    role: Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,10 +239,12 @@ class ClusterGroup:
     def _exercise(self, site: Site, container: Json) -> Exercise:
         """Return how a container is driven and judged: by the kubelet, and by the user where that is about it."""
         given = self.options.exercise
-        if site.init:
+        if site.role is Role.INIT:
             return Exercise(timeout=given.timeout)
-        first = next(each for each in self.manifest.sites if not each.init)
-        meant = len(self.options.only) == 1 or site is first
+        sites = self.manifest.sites
+        found = [(each.role, _ports(self._container(each))) for each in sites]
+        index = find_meant(given, found)
+        meant = len(self.options.only) == 1 or (index is not None and site.member == sites[index].member)
         base = given if meant else Exercise(timeout=given.timeout, seconds=given.seconds)
         return replace(base, probes=(_KUBELET,)) if any(container.get(probe) for probe in _PROBES) else base
 
@@ -282,9 +284,10 @@ def read_objects(path: str, data: bytes) -> Manifest:
                 container=container.name,
                 document=workload.location.document,
                 route=container.location.route,
-                init=container.role == "init",
+                role=Role(container.role) if container.role else Role.APP,
             )
             for container in workload.containers
+            if container.role != "ephemeral"  # which no manifest starts
         ]
     names = [site.container for site in sites]
     unique = [
@@ -331,6 +334,10 @@ def _check_members(path: str, manifest: Manifest, only: Sequence[str]) -> None:
                 f"{printable(path)} has no container {printable(name)}",
                 hint=f"it has {', '.join(printable(site.member) for site in manifest.sites)}",
             )
+
+
+def _ports(container: Mapping[str, Any]) -> list[int]:
+    return [port["containerPort"] for port in container.get("ports") or () if "containerPort" in port]
 
 
 def _memory(container: Mapping[str, Any]) -> int | None:

@@ -1,7 +1,7 @@
 """The pods of a Kubernetes manifest as a group: run without a cluster, patched where they stand."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -268,12 +268,16 @@ def _is_meant(exercise: Exercise, pod: Pod, container: PodContainer, only: Seque
     """Tell whether the user's check is about this container, which others in its pod may pass for it."""
     if container.role is Role.INIT:
         return False
-    if len(only) == 1:
-        return True
-    apps = [each for each in pod.containers if each.role is Role.APP]
-    if exercise.tcp is not None and any(exercise.tcp in each.ports for each in pod.containers):
-        return exercise.tcp in container.ports
-    return container.name == apps[0].name if apps else False
+    index = find_meant(exercise, [(each.role, each.ports) for each in pod.containers])
+    return len(only) == 1 or (index is not None and container.name == pod.containers[index].name)
+
+
+def find_meant(exercise: Exercise, containers: Sequence[tuple[Role, Collection[int]]]) -> int | None:
+    """Return which container, by role and ports, a user's check is about: who declares its port, else the first app."""
+    running = [index for index, (role, _) in enumerate(containers) if role is not Role.INIT]
+    declared = [index for index in running if exercise.tcp in containers[index][1]]
+    apps = [index for index in running if containers[index][0] is Role.APP]
+    return next(iter([*declared, *apps]), None)
 
 
 def choose_host(images: Sequence[str], options: GroupOptions) -> Host:
