@@ -185,7 +185,7 @@ class Draft:
         held = self.data
         for depth, key in enumerate(route):
             following = self._step(held, key)
-            if following is None or (make and following == {} and node is not None):
+            if following is None or (make and following == {} and node is not None and not self._emptied(node, key)):
                 if not make or not isinstance(held, dict):
                     raise Uneditable(Obstacle.MISSING, f"there is no {_shown(route[: depth + 1])}", route[:depth])
                 following = {}
@@ -204,6 +204,11 @@ class Draft:
             obstacle = Obstacle.TEMPLATE if isinstance(held, str) and "{{" in held else Obstacle.TYPE
             raise Uneditable(obstacle, f"{_shown(route)} is {held!r:.60}, neither a mapping nor a list", route)
         return node, held, route
+
+    def _emptied(self, node: Node, key: Key) -> bool:
+        """Tell whether a mapping that has nothing in it any more still has text in the file."""
+        found = self._below(node, key)
+        return type(found) is MappingNode and bool(found.value)
 
     def _below(self, node: Node | None, key: Key) -> Node | None:
         """Return what a node itself holds at a key, by the name that the key has now."""

@@ -108,10 +108,17 @@ class Writer:
             name = known[old][0]
             quote = name.style or ""
             yield Piece(self._at(name.start_mark), self._at(name.end_mark), f"{quote}{new}{quote}")
-        for key in edit.removed - edit.set.keys():
+        fresh = {str(key): value for key, value in edit.set.items() if key not in known}
+        gone = edit.removed - edit.set.keys()
+        if fresh and node.flow_style and len(gone) == len(node.value):
+            text = (", " if not (self.json and self.compact) else ",").join(
+                self._flow_text(key, value, "", None) for key, value in fresh.items()
+            )
+            yield Piece(self._at(node.value[0][0].start_mark), self._end_of_last(node), text)
+            return
+        for key in gone:
             last = len(edit.removed) == len(node.value) and not edit.set
             yield self._removal(node, known[str(key)][0], only=last)
-        fresh = {str(key): value for key, value in edit.set.items() if key not in known}
         for key, value in edit.set.items():
             if key in known:
                 yield from self._replacement(*known[str(key)], value, flow=node.flow_style)
@@ -195,6 +202,9 @@ class Writer:
         following = node.value[index + 1][0] if index + 1 < len(node.value) else None
         line = self.text.rfind("\n", 0, begin) + 1
         if not node.flow_style and not self.text[line:begin].strip("\ufeff \t"):
+            if line and self._next_line(end) == len(self.text) and not self.text.endswith("\n"):
+                line -= 1 + self.text.endswith("\r\n", 0, line)  # what ends the line before would end the file
+                return Piece(line, len(self.text), "")
             return Piece(line, self._next_line(end), "")
         if following is not None:
             return Piece(begin, self._at(following.start_mark), "")
@@ -334,7 +344,7 @@ class Writer:
         return end
 
     def _end_with_comments(self, node: Node, column: int) -> int:
-        """Return where a block collection ends: comments below its last entry that are indented deeper belong to that."""
+        """Return where a block collection ends, with the comments below its last entry that are indented deeper."""
         end = self._end(node, 0)
         while (begin := self._next_line(end)) < len(self.text):
             line = self.text[begin : self._next_line(begin + 1)]

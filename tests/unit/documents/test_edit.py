@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.documents.ugly import Ugly
+from tests.unit.patch import kubectl
 
 from lithify.documents.edit import Editor, splice
 from lithify.documents.emit import render_block, render_flow, render_scalar
@@ -123,6 +124,29 @@ CASES: dict[str, tuple[str, list[tuple[Any, ...]], str]] = {
         "a:\n- y: 2\n",
     ),
     "the last entry of a flow mapping": ("a: {b: 1, c: 2}\n", [("remove", ("a", "c"))], "a: {b: 1}\n"),
+    "the only entry gives way to others": (
+        "a: {b: 1}\nc:\n  d: 1",
+        [("set", ("a", "e"), 2), ("remove", ("a", "b")), ("remove", ("c", "d")), ("set", ("c", "e"), [3])],
+        "a: {e: 2}\nc:\n  e:\n  - 3",
+    ),
+    "an empty mapping on a line of its own is filled there": (
+        "a:\n\n    {}  # none\nb: [\n  # none\n]\n",
+        [("set", ("a", "c"), 1), ("append", ("b",), {"c": 1})],
+        "a:\n\n    {c: 1}  # none\nb: [{c: 1}\n  # none\n]\n",
+    ),
+    "comments that are indented deeper stay with what is above": (
+        "a:\n  b:\n  - 1\n    # of 1\n  # of b\n",
+        [("append", ("a", "b"), 2), ("set", ("a", "c"), 3), ("set", ("d",), 4)],
+        "a:\n  b:\n  - 1\n    # of 1\n  - 2\n  c: 3\n  # of b\nd: 4\n",
+    ),
+    "items keep their distance from the dash": (
+        "a:\n-   x: 1\n",
+        [("append", ("a",), {"x": 2, "w": [3]})],
+        "a:\n-   x: 1\n-   x: 2\n    w:\n    -   3\n",
+    ),
+    "flow YAML is no JSON": ("{a: {b: 1}}\n", [("set", ("a", "c"), "d e")], "{a: {b: 1, c: d e}}\n"),
+    "a literal that ends with the file": ("a: |\n  x", [("set", ("b",), 1)], "a: |\n  x\nb: 1"),
+    "the line ends of most lines": ("a: 1\r\nb: 2\nc: 3\n", [("set", ("d",), 4)], "a: 1\r\nb: 2\nc: 3\nd: 4\n"),
     "CRLF and a byte order mark": (
         "\ufeffa:\r\n  - b: 1\r\n",
         [("append", ("a",), {"b": 2}), ("set", ("c",), 1)],
@@ -307,6 +331,8 @@ def test_ugly_text_comes_out_as_exactly_what_was_wanted(data: dict[str, Any], se
     (document,) = read_documents(after.encode())
     assert isinstance(document, Document)
     assert json.dumps(to_python(document.root), sort_keys=True) == json.dumps(wanted, sort_keys=True)
+    if kubectl.read(before.encode()) is not None:
+        assert kubectl.read(after.encode()) == [json.loads(json.dumps(wanted))]
     comments = [line for line in before.splitlines() if line.strip().startswith("#")]
     kept = [line for line in after.splitlines() if line.strip().startswith("#")]
     if not any(isinstance(value, str) and "#" in value for _, value in routes(data)) and len(routes(wanted)) >= len(
