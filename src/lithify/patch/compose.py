@@ -16,7 +16,7 @@ from typing import Any
 from lithify.documents.edit import Draft, Editor
 from lithify.documents.emit import render_block
 from lithify.documents.splice import Obstacle, Uneditable
-from lithify.documents.yaml import child
+from lithify.documents.yaml import MappingNode, ScalarNode, child
 from lithify.engines.compose_flags import ServicePlan, ServiceVolume, plan_service
 from lithify.engines.runline import RunLine, mount_value, parse_run_line
 from lithify.errors import UsageError
@@ -64,6 +64,7 @@ def _patch_one(result: Patched, planned: Planned, *, stack: bool, engine: str) -
         editor = Editor(result.text)
         draft = editor.draft(planned.document)
         _insist_on_service(draft, planned.route)
+        _insist_on_last_line(draft)
         service = copy.deepcopy(draft.get(planned.route))
         if not stack:
             _insist_on_files(draft.data, service)
@@ -285,6 +286,15 @@ def _insist_on_files(model: Mapped, service: Mapped) -> None:
                     f"which has `{inline[0]}`",
                     f"Put it in a file and say `file: ./{printable(name)}` in its place",
                 )
+
+
+def _insist_on_last_line(draft: Draft) -> None:
+    """Raise _Refusal where text after the last line would change it: to Compose a block that ends a file has no end."""
+    text, node = draft.original, draft.document.root
+    while type(node) is not ScalarNode and node.value:
+        node = node.value[-1][1] if type(node) is MappingNode else node.value[-1]
+    if type(node) is ScalarNode and node.style in ("|", ">") and not text.endswith("\n"):
+        raise _Refusal("the file ends in the middle of a block of text", "End its last line, and patch it again")
 
 
 def _insist_on_no_single_file(name: str, wanted: ServicePlan) -> None:

@@ -30,19 +30,26 @@ class _Loader(yaml.SafeLoader):
     """Reads Compose files, whose own tags say how files are merged."""
 
 
-_Loader.add_multi_constructor("!", lambda loader, _tag, node: _Loader.construct_object(loader, _untagged(node)))
+def _untagged(loader: _Loader, _: str, node: Any) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_scalar(node)
 
 
-def _untagged(node: Any) -> Any:
-    kind = {yaml.MappingNode: "map", yaml.SequenceNode: "seq", yaml.ScalarNode: "str"}[type(node)]
-    node.tag = f"tag:yaml.org,2002:{kind}"
-    return node
+_Loader.add_multi_constructor("!", _untagged)
+
+
+def read_compose(text: bytes) -> Any:
+    """Return what a Compose file holds; YAMLError where that can't be read."""
+    return yaml.load(text, _Loader)
 
 
 def compose_errors(text: bytes) -> Counter[str]:
     """Return what the schema of Compose finds wrong in a file; nothing where it is none."""
     try:
-        value = yaml.load(text, _Loader)
+        value = read_compose(text)
     except yaml.YAMLError:
         return Counter()
     return Counter(f"{'/'.join(map(str, each.path))}: {each.message}" for each in COMPOSE.iter_errors(value))

@@ -2,8 +2,10 @@
 
 import difflib
 import json
+import os
 import shlex
-from pathlib import PurePosixPath
+import subprocess
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -12,12 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.patch import plans
 from tests.unit.patch.plans import SCRATCH, VOLUME, place, planned, redirect
-from tests.unit.patch.schemas import compose_errors
+from tests.unit.patch.programs import present
+from tests.unit.patch.schemas import compose_errors, read_compose
 
 from lithify.model.image import EntryType, ImageFacts
 from lithify.model.mount import Mount, Redirect, Seed
 from lithify.model.patch import Patched, Planned
 from lithify.patch import compose
+from lithify.pipeline.write import read_original, replace_file, revert_file
 
 SHOP = """\
 # the shop
@@ -325,3 +329,82 @@ def test_every_place_is_mounted_once(mounts: list[Mount]) -> None:
     volumes = service.get("volumes", ())
     found += [entry["target"] if isinstance(entry, dict) else entry.rpartition(":")[2] for entry in volumes]
     assert sorted(found) == sorted(str(mount.path).replace("$", "$$") for mount in mounts)
+
+
+UGLY = sorted((Path(__file__).parents[2] / "cases" / "ugly-compose").iterdir())
+_PLACES = (
+    place("/tmp", size=1 << 20, mode=0o1777),
+    place("/var/cache/x$y", SCRATCH, seed=Seed.CONTENT),
+    place("/var/lib/w", VOLUME, name="data", uid=33, gid=33, mode=0o700),
+    place("/srv/m", uid=5, mode=0o700, size=4096),
+)
+
+
+@pytest.mark.parametrize("path", UGLY, ids=lambda path: path.stem)
+def test_collected_files(path: Path, tmp_path: Path) -> None:
+    """Every service of every file at hand: patched or refused with a reason; again is nothing; it is taken back."""
+    data = path.read_bytes()
+    before = read_compose(data)
+    wanted = [on(name, *_PLACES, redirects=(redirect("HOME", "/tmp/$h"),)) for name in before["services"]]
+    once = compose.patch(data, wanted)
+    assert all(refused.reason for refused in once.refused)
+    assert compose.patch(once.text, wanted).text == once.text
+    assert not compose_errors(once.text) - compose_errors(data)
+    _check_services(before, read_compose(once.text), {refused.container for refused in once.refused})
+    for line in data.splitlines():
+        assert not line.strip().startswith(b"#") or line in once.text.splitlines()
+    if once.text == data:
+        return
+    file = tmp_path / "compose.yaml"
+    file.write_bytes(data)
+    for name in ("c", "s", ".env", "a.env"):
+        (tmp_path / name).touch()
+    (tmp_path / "common.yaml").write_text("services: {base: {image: y}}\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "compose.yaml").write_text("services: {included: {image: y}}\n")
+    seen = _read_by_compose(file)
+    replace_file(read_original(file), once.text, tmp_path / "state")
+    if seen is not None:
+        _check_services(seen, _read_by_compose(file), {"included", *(refused.container for refused in once.refused)})
+    revert_file(file, tmp_path / "state")
+    assert file.read_bytes() == data
+
+
+def _read_by_compose(file: Path) -> Any:
+    """Return what Compose itself makes of a file; nothing where it refuses it, or is not here."""
+    words = [*present("docker-compose"), "-f", str(file), "--profile", "*", "config", "--format", "json"]
+    if not present("docker-compose"):
+        return None
+    environment = {**os.environ, "PW": "x", "TAG": "1"}
+    done = subprocess.run(words, capture_output=True, env=environment, timeout=120)
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+def _check_services(before: Any, after: Any, left: set[str]) -> None:
+    """Hold each service against what it was: what the plan says is added, and nothing else has changed."""
+    assert list(after["services"]) == list(before["services"])
+    assert {key: after[key] for key in after if key not in ("services", "volumes")} == {
+        key: before[key] for key in before if key not in ("services", "volumes")
+    }
+    assert (before.get("volumes") or {}).items() <= (after.get("volumes") or {}).items()
+    for name, service in after["services"].items():
+        was = before["services"][name]
+        if name in left:
+            assert service == was
+            continue
+        assert service["read_only"] is True
+        assert _variables_of(service) == {**_variables_of(was), "HOME": "/tmp/$$h"}
+        for key in ("tmpfs", "volumes"):
+            new, old = ([held] if isinstance(held := each.get(key) or [], str) else held for each in (service, was))
+            assert [item for item in new if item in old] == old
+        assert _others(service) == _others(was)
+
+
+def _variables_of(service: dict[str, Any]) -> dict[str, Any]:
+    held = service.get("environment") or {}
+    return held if isinstance(held, dict) else dict(str(word).partition("=")[::2] for word in held)
+
+
+def _others(service: dict[str, Any]) -> dict[str, Any]:
+    planned_for = ("read_only", "tmpfs", "volumes", "environment")
+    return {key: value for key, value in service.items() if key not in planned_for}
