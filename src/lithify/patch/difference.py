@@ -17,7 +17,7 @@ _KEYS = {
     "volumeMounts": "mountPath", "volumeDevices": "devicePath", "imagePullSecrets": "name",
 }  # fmt: skip
 _ANY_ORDER = frozenset(("volumes", "volumeMounts"))
-"""Lists whose order says nothing to the kubelet; variables may refer to those before them."""
+"""Lists whose order says nothing to the kubelet."""
 
 
 class NoStrategicPatch(ValueError):
@@ -72,10 +72,30 @@ def _merged_list(key: str, old: Sequence[Any], new: Sequence[Any]) -> list[Any]:
 
 def patch_of(before: Mapping[str, Any], after: Mapping[str, Any], *, by_index: bool = False) -> Any:
     """Return the patch that makes `after` of `before`: a strategic one where its kind has one, unless `by_index`."""
+    after = _aligned(before, after)
     if before.get("kind") in BUILT_IN and not by_index:
         with suppress(NoStrategicPatch):
             return strategic_patch(before, after)
     return json_patch(before, after)
+
+
+def _aligned(before: Any, after: Any, key: str = "") -> Any:
+    """Return `after` with the lists whose order says nothing in the order that they have in `before`."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return {name: _aligned(before.get(name), value, name) for name, value in after.items()}
+    if isinstance(before, list) and isinstance(after, list):
+        name = _KEYS.get(key, "name")
+        if not all(isinstance(item, dict) and name in item for item in (*before, *after)):
+            return after
+        known = {item[name]: index for index, item in enumerate(before)}
+        ordered = sorted(after, key=lambda item: known.get(item[name], len(known))) if _any_order(key, after) else after
+        return [_aligned(before[known[item[name]]], item) if item[name] in known else item for item in ordered]
+    return after
+
+
+def _any_order(key: str, items: Sequence[Any]) -> bool:
+    """Tell whether the order of a list says nothing; variables may refer to those before them."""
+    return key in _ANY_ORDER or (key == "env" and "$(" not in str(items))
 
 
 def json_patch(before: Any, after: Any, path: str = "") -> list[dict[str, Any]]:
@@ -131,8 +151,7 @@ def normal(value: Any, key: str = "") -> Any:
         return {name: item for name, item in made.items() if item not in (None, {}, [])}
     if isinstance(value, list):
         items = [normal(item) for item in value]
-        any_order = key in _ANY_ORDER or (key == "env" and "$(" not in str(value))
-        if any_order and all(isinstance(item, dict) for item in items):
+        if _any_order(key, value) and all(isinstance(item, dict) for item in items):
             items.sort(key=lambda item: str(item.get(_KEYS[key])))
         return items
     return value

@@ -139,12 +139,12 @@ class _ChartPatch:
         return {}, [], None
 
     def _fewer(self, values: Values, chosen: _Chosen, wrong: set[Place]) -> _Chosen:
-        """Return what is left without the value that spoils an object, else without all that reach it."""
-        objects = {place.object for place in wrong}
-        concerned = [value for value in chosen if objects & {place.object for place in value.reaches}]
+        """Return what is left without the value that spoils one of the objects, else without all that reach it."""
+        spoilt = min(place.object for place in wrong)
+        concerned = [value for value in chosen if spoilt in {place.object for place in value.reaches}]
         for one in concerned[:_TRIED]:
             rest = {value: meets for value, meets in chosen.items() if value is not one}
-            if rest and not objects & {place.object for place in self._wrong(values.overlay(rest))}:
+            if rest and spoilt not in {place.object for place in self._wrong(values.overlay(rest))}:
                 return rest
         return {value: meets for value, meets in chosen.items() if value not in concerned} if concerned else {}
 

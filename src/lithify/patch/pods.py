@@ -118,6 +118,8 @@ def _differences(place: Place, old: dict[str, Any], new: dict[str, Any]) -> Iter
     for key in dict.fromkeys((*new, *old)):
         one, other = old.get(key), new.get(key)
         if key in CONTAINER_LISTS and place.container is None:
+            if key == "initContainers" and _in_another_order(one, other):
+                yield Need(place, f"{key} (changed)", "", other)
             one, other = _new_containers(one, other)
         if normal(one, key) == normal(other, key):
             continue
@@ -139,6 +141,13 @@ def _differences(place: Place, old: dict[str, Any], new: dict[str, Any]) -> Iter
             yield from (Need(place, key, "", item) for item in added)
         else:
             yield Need(place, f"{key} (changed)", "", other)
+
+
+def _in_another_order(old: Any, new: Any) -> bool:
+    """Tell whether containers that are on both sides, each by its name, stand the other way round: they run in order."""
+    names = [[item.get("name") for item in each or [] if isinstance(item, dict)] for each in (old, new)]
+    common = [[name for name in each if name in names[0] and name in names[1]] for each in names]
+    return common[0] != common[1]
 
 
 def _new_containers(old: Any, new: Any) -> tuple[list[Any], list[Any]]:
