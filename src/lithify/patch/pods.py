@@ -144,7 +144,7 @@ def _differences(place: Place, old: dict[str, Any], new: dict[str, Any]) -> Iter
 
 
 def _in_another_order(old: Any, new: Any) -> bool:
-    """Tell whether containers that are on both sides, each by its name, stand the other way round: they run in order."""
+    """Tell whether containers that are on both sides stand the other way round: they run in order."""
     names = [[item.get("name") for item in each or [] if isinstance(item, dict)] for each in (old, new)]
     common = [[name for name in each if name in names[0] and name in names[1]] for each in names]
     return common[0] != common[1]

@@ -102,6 +102,8 @@ def _words(unit: Unit, path: str) -> Iterator[str]:
     for entry in unit.all(SECTION, "Network"):
         name, colon, options = expand(entry.value).partition(":")
         yield f"--network={_named(name, folder, 'network')}{colon}{options}"
+    if pod := unit.value(SECTION, "Pod"):
+        yield f"--pod={_named(expand(pod), folder, 'pod')}"
     yield from map(expand, unit.words(SECTION, "PodmanArgs"))
     yield _image(unit, folder, expand)
     command = unit.last(SECTION, "Exec")
@@ -145,8 +147,6 @@ def _storage(unit: Unit, folder: str, expand: Callable[[str], str]) -> Iterator[
 
 
 def _image(unit: Unit, folder: str, expand: Callable[[str], str]) -> str:
-    if unit.value(SECTION, "Pod"):
-        raise UsageError("the unit is one of a pod, whose other containers it needs", hint="harden its image instead")
     image = unit.value(SECTION, "Image")
     if not image:
         hint = "a Rootfs is hardened as a directory: lithify harden DIRECTORY"

@@ -18,6 +18,7 @@ from lithify.model.run import Exercise, Probe, Target, TargetKind
 from lithify.patch import compose, stack
 from lithify.pipeline.group import Case, Group
 from lithify.pipeline.group_options import GroupOptions
+from lithify.pipeline.patch import name_included
 from lithify.pipeline.target import make_cli_engine
 from lithify.sources.compose import read_compose
 
@@ -117,8 +118,10 @@ class ComposeGroup:
             document = self._document_of(route)
             planned.append(Planned(document=document, route=route, container=name, plan=member.plan, image=image))
         if self.stack:
-            return stack.patch(self.file.text, planned)
-        return compose.patch(self.file.text, planned, engine=self.program.engine)
+            patched = stack.patch(self.file.text, planned)
+        else:
+            patched = compose.patch(self.file.text, planned, engine=self.program.engine)
+        return name_included(self.name, self.file.text, planned, patched)
 
     def as_patched(self, patched: Patched) -> Group:
         """Return the project that the patched file describes, to be run as it stands."""

@@ -26,8 +26,16 @@ _SYSTEMD = (
 
 
 def open_unit(path: str, data: bytes, options: GroupOptions) -> Group:
-    """Return the container of a Quadlet unit as a group; UsageError where its line can't be told without systemd."""
+    """Return the container of a Quadlet unit as a group.
+
+    UsageError where its line can't be told without systemd, or needs the other containers of a pod.
+    """
     unit = line_of_unit(parse_unit(data), path)
+    if pod := unit.value("pod"):
+        raise UsageError(
+            f"{printable(path)} is a unit of the pod {printable(pod)}, whose other containers it may need",
+            hint=f"harden its image, and write the plan into the unit: lithify patch {path} --plan PLAN.json",
+        )
     name = unit.value("name") or path
     return LineGroup(path=path, data=data, options=options, lines={name: unit}, cannot_show=(_SYSTEMD,))
 

@@ -155,6 +155,27 @@ def test_a_compose_file(tmp_path: Path, plan: Path, capfd: pytest.CaptureFixture
 
 
 @pytest.mark.skipif(not shutil.which("patch"), reason="patch is not installed")
+def test_a_service_of_an_included_file_is_patched_there(
+    tmp_path: Path, plan: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is left to its owner, since others may include it; the command that is named does it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shop").mkdir()
+    included = tmp_path / "shop" / "compose.yaml"
+    included.write_text("services:\n  web: {image: nginx}\n")
+    (tmp_path / "compose.yaml").write_text("include: [shop/compose.yaml]\nservices: {own: {image: x}}\n")
+    assert run("compose.yaml", "--plan", plan) == 1
+    said = capfd.readouterr().err
+    assert "web: left as it is: it is included from shop/compose.yaml, which other projects may include as well" in said
+    assert "compose.override.yaml" in said
+    words = said.partition("Where none does: lithify patch ")[2].partition(". Where one does")[0]
+    assert run(*words.replace("PLAN.json", str(plan)).split()) == 0
+    assert "read_only: true" in included.read_text()
+    included.write_text("x-base: &base {tmpfs: /x}\nservices:\n  web: {image: nginx, <<: *base}\n")
+    assert run("compose.yaml", "--plan", plan) == 1
+    assert "and there services.web.tmpfs comes from a merge key" in capfd.readouterr().err
+
+
 def test_a_diff_of_a_long_file_is_of_the_changed_part(tmp_path: Path) -> None:
     """`patch` makes of it what was wanted, line ends and a missing last one included."""
     lines = [b"line %d\n" % number for number in range(20_000)]

@@ -78,7 +78,6 @@ def test_a_flag_in_the_arguments_is_left_to_a_person() -> None:
     [
         (b"[Container]\nImage=x\nrubbish\n", "neither a section nor Key=value"),
         (b"[Container]\nContainerName=x\n", "names no Image"),
-        (b"[Container]\nImage=x\nPod=y.pod\n", "one of a pod"),
         (b"[Container]\nImage=x-%q\n", "known to systemd alone"),
         (b'[Container]\nImage=x\nExec=a "b\n', "a quote is left open"),
         (b"[Container]\nImage=x\nEnvironment=A=1 HOME=/root\n", "among others"),
@@ -88,6 +87,14 @@ def test_what_cannot_be_told_is_refused_and_left_alone(data: bytes, reason: str)
     patched = patch(data, place("/tmp"))
     assert patched.text == data
     assert reason in patched.refused[0].reason
+
+
+def test_a_unit_of_a_pod_is_patched_as_any_other() -> None:
+    data = b"[Container]\nImage=x\nPod=y.pod\n"
+    patched = patch(data, place("/tmp", mode=0o1777))
+    assert not patched.refused
+    assert patched.text.startswith(data + b"ReadOnly=true\n")
+    assert line_of_unit(parse_unit(patched.text), "web.container").value("pod") == "systemd-y"
 
 
 def test_an_open_last_line_stays_open() -> None:
