@@ -5,9 +5,9 @@ text is then changed at the parser's marks, from the end, and read again: what c
 was wanted, or nothing is changed at all. What can't be said without touching something else is refused (`Uneditable`).
 """
 
-import copy
 import itertools
 import json
+import marshal
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -49,6 +49,8 @@ class Draft:
                 raise Uneditable(Obstacle.TEMPLATE, "the document is a Go template") from error
             raise Uneditable(Obstacle.UNREADABLE, f"kubectl refuses what stands here: {error}") from error
         self._edits: dict[int, Edit] = {}
+        self._reached: dict[Route, tuple[Node | None, Any, Route]] = {}
+        """What `_reach` found, as long as no entry has changed since."""
         self._shifts: dict[int, int] = {}
         """For lists of the data, by id, how many items were put before those that the text has."""
         self.shared = _paths(document.root) if b"*" in document.text and b"&" in document.text else {}
@@ -65,7 +67,7 @@ class Draft:
         """Return the plain data at `route`, edits included; None where nothing stands there."""
         value = self.data
         for key in route:
-            value = self._step(value, key)
+            value = value.get(key) if type(value) is dict and type(key) is str else self._step(value, key)
             if value is None:
                 return None
         return value
@@ -86,15 +88,15 @@ class Draft:
             if id(node) in self._edits and route[-1] in self._edits[id(node)].set:
                 self._edits[id(node)].routes.add(at)
             return
-        self._assign(route, copy.deepcopy(value))
+        self._assign(route, _copied(value))
 
     def append(self, route: Route, item: Any) -> None:
         """Add `item` at the end of the list at `route`, which is made where nothing or null stands."""
-        self._extend(route, copy.deepcopy(item), front=False)
+        self._extend(route, _copied(item), front=False)
 
     def prepend(self, route: Route, item: Any) -> None:
         """Add `item` before the first of the list at `route`; routes go on to count the items that were there."""
-        self._extend(route, copy.deepcopy(item), front=True)
+        self._extend(route, _copied(item), front=True)
 
     def remove(self, route: Route) -> None:
         """Take away the entry of a mapping at `route`; nothing to do where none stands."""
@@ -110,6 +112,7 @@ class Draft:
             edit.set.pop(key, None)
             if _child(node, key) is not None:
                 edit.removed.add(key)
+        self._reached.clear()
         del held[key]
 
     def rename(self, route: Route, name: str) -> None:
@@ -122,6 +125,7 @@ class Draft:
             raise Uneditable(Obstacle.DUPLICATE, f"{name} stands there already", route)
         self._insist_on_own(node, key, at)
         self._edit(node, at).renamed[key] = name
+        self._reached.clear()
         held[name] = held.pop(key)
 
     def splices(self) -> list[Splice]:
@@ -157,6 +161,7 @@ class Draft:
             held[key + self._shifts.get(id(held), 0)] = value
         else:
             held[key] = value
+        self._reached.clear()
         if node is not None:
             self._insist_on_own(node, key, at)
             edit = self._edit(node, at)
@@ -164,8 +169,9 @@ class Draft:
             edit.set[renamed] = value
 
     def _extend(self, route: Route, item: Any, *, front: bool) -> None:
-        if not self.get(route):
-            if self.get(route) not in (None, []):
+        present = self.get(route)
+        if not present:
+            if present not in (None, []):
                 raise Uneditable(Obstacle.TYPE, f"{_shown(route)} is not a list", route)
             self._assign(route, [item])
             return
@@ -181,6 +187,13 @@ class Draft:
 
     def _reach(self, route: Route, *, make: bool) -> tuple[Node | None, Any, Route]:
         """Return the node and the data at `route`; no node for what is new. Missing mappings are made if `make`."""
+        known = self._reached.get(route)
+        if known is None:
+            known = self._walk(route, make=make)
+            self._reached[route] = known
+        return known
+
+    def _walk(self, route: Route, *, make: bool) -> tuple[Node | None, Any, Route]:
         node: Node | None = self.document.root
         held = self.data
         for depth, key in enumerate(route):
@@ -308,7 +321,7 @@ class Editor:
 
     def add_document(self, value: dict[str, Any]) -> None:
         """Add a document at the end of the file; to one of JSON a further object, as kubectl reads them."""
-        self._added.append(copy.deepcopy(value))
+        self._added.append(_copied(value))
 
     def forget_documents(self) -> None:
         """Take back what `add_document` added."""
@@ -405,7 +418,21 @@ def _held(node: Node) -> Iterator[Node]:
 
 def _same(one: Any, other: Any) -> bool:
     """Tell whether two pieces of data are the same to JSON: 1, 1.0 and true are three values."""
-    return one is other or json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    # Most are the same in the same order, which is told ten times as fast.
+    if one is other or marshal.dumps(one, _PLAIN) == marshal.dumps(other, _PLAIN):
+        return True
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+_PLAIN = 2
+"""The last format of marshal in which what is shared is written out each time."""
+
+
+def _copied(value: Any) -> Any:
+    """Return plain data anew, so that whoever gave it may change theirs."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _shown(route: Route) -> str:

@@ -5,9 +5,10 @@ A string stays plain only where YAML 1.1, YAML 1.2 and kubectl all take it for t
 
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
-from lithify.documents.scalar import FALSE, NULL, TRUE, read_plain
+from lithify.documents.scalar import WORDS, read_plain
 
 _WORD = r"[A-Za-z0-9/._@+=%~-]"
 _COLONS = re.compile(rf"{_WORD}+(?::{_WORD}+)+")
@@ -29,12 +30,13 @@ def render_scalar(value: Any, *, flow: bool = True) -> str:
     return value if is_plain(value, flow=flow) else render_json(value)
 
 
+@lru_cache(maxsize=4096)
 def is_plain(text: str, *, flow: bool = True) -> bool:
     """Tell whether a string may stand without quotes."""
     return (
         bool(_PLAIN.fullmatch(text) or (not flow and text[:1].isalpha() and _COLONS.fullmatch(text)))
         and not text.endswith(":")
-        and text not in TRUE | FALSE | NULL
+        and text not in WORDS
         and text not in ("=", "<<", "---", "...")
         and not _NUMBER_LIKE.fullmatch(text)
         and read_plain(text) == text

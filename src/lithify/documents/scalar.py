@@ -14,6 +14,9 @@ EVERYWHERE = frozenset(("true", "True", "TRUE", "false", "False", "FALSE"))
 
 Scalar = str | int | float | bool | None
 
+WORDS: dict[str, bool | None] = {**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False), **dict.fromkeys(NULL)}
+"""What is no text though it is no number either."""
+
 _SPECIAL: dict[str, float] = {
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
     **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
@@ -25,12 +28,8 @@ _FLOAT = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 
 def read_plain(text: str) -> Scalar:
     """Return what kubectl reads in the plain (unquoted) scalar `text`."""
-    if text in TRUE:
-        return True
-    if text in FALSE:
-        return False
-    if text in NULL:
-        return None
+    if text in WORDS:
+        return WORDS[text]
     first = text[0]
     if first in "+-.0123456789":
         return _SPECIAL[text] if text in _SPECIAL else _read_number(text)

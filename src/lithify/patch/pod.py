@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -94,6 +95,7 @@ class PodPatch:
     claims: list[dict[str, Any]] = field(default_factory=list)
     """Objects that the file needs beside."""
     shared: dict[tuple[Route, PurePosixPath, StorageKind], str] = field(default_factory=dict)
+    _writers: Counter[tuple[Route, PurePosixPath, StorageKind]] | None = None
 
     def apply(self, planned: Planned) -> None:
         """Note what `planned` takes on the draft; Uneditable or Inapplicable where it can't be had."""
@@ -109,13 +111,13 @@ class PodPatch:
 
     def sharers(self, planned: Planned, mount: Mount) -> int:
         """Return how many containers of the pod are to write at the same path on the same kind of storage."""
-        pod = _pod_route(planned.route)
-        count = sum(
-            any(m.path == mount.path and m.storage is mount.storage for m in one.plan.mounts)
-            for one in self.planned
-            if _pod_route(one.route) == pod
-        )
-        return max(count, 1)
+        if self._writers is None:
+            self._writers = Counter(
+                wanted
+                for one in self.planned
+                for wanted in {(_pod_route(one.route), m.path, m.storage) for m in one.plan.mounts}
+            )
+        return max(self._writers[_pod_route(planned.route), mount.path, mount.storage], 1)
 
 
 class _One:
@@ -129,6 +131,7 @@ class _One:
         self.route = planned.route
         self.list_name = planned.route[-2] if isinstance(planned.route[-1], int) else planned.route[-1]
         self.pod_route = _pod_route(planned.route)
+        self.object_route = self._object_route()
         self.container = self.draft.get(self.route)
 
     def tell(self, route: Route, text: str) -> None:
@@ -166,20 +169,21 @@ class _One:
 
     def places(self) -> list[_Place]:
         """Return the mounts of the plan that no mount of the container serves."""
-        wanted = [mount for mount in self.planned.plan.mounts if not self._served(mount)]
+        own = [
+            (PurePosixPath(str(mounted.get("mountPath", "-"))).parts, mounted)
+            for mounted in _dicts(self.container.get("volumeMounts"))
+        ]
+        wanted = [mount for mount in self.planned.plan.mounts if not self._served(mount, own)]
         in_memory = self._in_memory(wanted)
         return [_Place(mount, mount in in_memory, self._must_fill(mount)) for mount in wanted]
 
-    def _served(self, mount: Mount) -> bool:
+    def _served(self, mount: Mount, mounted: Sequence[tuple[tuple[str, ...], dict[str, Any]]]) -> bool:
         """Tell whether a mount of the container's own lies over a place; Inapplicable where it is read-only."""
-        covering = [
-            (PurePosixPath(str(own.get("mountPath", ""))), own)
-            for own in _dicts(self.container.get("volumeMounts"))
-            if mount.path.is_relative_to(PurePosixPath(str(own.get("mountPath", "-"))))
-        ]
+        covering = [found for found in mounted if mount.path.parts[: len(found[0])] == found[0]]
         if not covering:
             return False
-        path, own = max(covering, key=lambda found: len(found[0].parts))
+        parts, own = max(covering, key=lambda found: len(found[0]))
+        path = PurePosixPath(*parts)
         volume = next((v for v in self._volumes() if v.get("name") == own.get("name")), {})
         if own.get("readOnly") is True or not _READ_ONLY_VOLUMES.isdisjoint(volume):
             # runc can't make a mount point inside a mount that is read-only itself (kubernetes/kubernetes#121294)
@@ -193,7 +197,7 @@ class _One:
 
     def _in_memory(self, mounts: Iterable[Mount]) -> list[Mount]:
         """Return the places that stay in memory: as many as the container's limit bears, the largest going first."""
-        kept = sorted((m for m in mounts if m.storage is StorageKind.MEMORY), key=lambda m: (m.size or 0, m.path))
+        kept = sorted((m for m in mounts if m.storage is StorageKind.MEMORY), key=lambda m: (m.size or 0, str(m.path)))
         limit = _limit(self.container, "memory")
         if limit is None:
             return kept
@@ -299,16 +303,18 @@ class _One:
     def _volume_name(self, mount: Mount, volume: dict[str, Any]) -> str:
         """Return the name of a volume of this pod that is like `volume` and mounted nowhere, added if there is none."""
         taken = {str(each.get("name")): each for each in self._volumes()}
-        mounted = {str(m.get("name")) for c in self._containers() for m in _dicts(c.get("volumeMounts"))}
         slug = _slug(str(mount.path)) or "root"
         for name in _candidates(slug, _slug(self.planned.container)):
             if name not in taken:
                 self.draft.append((*self.pod_route, "volumes"), {"name": name, **volume})
                 self.tell((*self.pod_route, "volumes"), f"adds the volume {name}")
                 return name
-            if name not in mounted and taken[name] == {"name": name, **volume}:
+            if taken[name] == {"name": name, **volume} and not self._is_mounted(name):
                 return name
         raise AssertionError
+
+    def _is_mounted(self, name: str) -> bool:
+        return any(m.get("name") == name for c in self._containers() for m in _dicts(c.get("volumeMounts")))
 
     def _claim(self, place: _Place) -> str:
         """Return the name of a volume that outlives the pod, with the claim that it takes."""
@@ -320,7 +326,7 @@ class _One:
             spec["storageClassName"] = self.options.storage_class
         self._let_own(mount)
         if kind == "StatefulSet":
-            route = (*self._object_route(), "spec", "volumeClaimTemplates")
+            route = (*self.object_route, "spec", "volumeClaimTemplates")
             names = {str(v.get("name")) for v in self._volumes()}
             slug = _slug(mount.name) or _slug(str(mount.path))
             name = next(found for found in _candidates(slug, self.planned.container) if found not in names)
@@ -356,7 +362,7 @@ class _One:
         else:
             self.pod.claims.append(claim)
         self.tell((), f"adds the claim {name}")
-        replicas = self.draft.get((*self._object_route(), "spec", "replicas"))
+        replicas = self.draft.get((*self.object_route, "spec", "replicas"))
         if isinstance(replicas, int) and replicas > 1:
             self.note(f"{replicas} replicas share the claim {name}, which only one node can mount")
 
@@ -488,7 +494,7 @@ class _One:
     def _volumes(self) -> list[dict[str, Any]]:
         """Return the pod's volumes, those of claim templates among them."""
         volumes = _dicts(self.draft.get((*self.pod_route, "volumes")))
-        templates = _dicts(self.draft.get((*self._object_route(), "spec", "volumeClaimTemplates")))
+        templates = _dicts(self.draft.get((*self.object_route, "spec", "volumeClaimTemplates")))
         metadata = _dicts(template.get("metadata") for template in templates)
         return [*volumes, *({"name": each.get("name"), "persistentVolumeClaim": {}} for each in metadata)]
 
@@ -505,7 +511,7 @@ class _One:
         return ()
 
     def _object(self) -> dict[str, Any]:
-        found = self.draft.get(self._object_route())
+        found = self.draft.get(self.object_route)
         return found if isinstance(found, dict) else {}
 
 
