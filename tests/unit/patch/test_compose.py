@@ -276,7 +276,7 @@ def _files(draw: st.DrawFn) -> str:
     return text.replace("\n", "\r\n") if draw(st.booleans()) else text
 
 
-@settings(deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(_files(), plans.mounts, st.booleans())
 def test_the_plan_is_in_it_and_nothing_else_has_changed(text: str, mounts: list[Mount], redirected: bool) -> None:
     redirects = (redirect("HOME", "/run/h$"),) if redirected else ()
