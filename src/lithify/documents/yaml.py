@@ -16,6 +16,7 @@ from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from lithify.documents.scalar import FALSE, NULL, TRUE, WORDS, Scalar, read_plain
 from lithify.model.location import Route
+from lithify.model.text import as_utf8
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:
@@ -111,8 +112,7 @@ def read_documents(data: bytes, wanted: Callable[[bytes], bool] | None = None) -
 
     Where `wanted` says no to a document's text, it is counted and not parsed.
     """
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # PowerShell's `>` writes UTF-16
-        data = data.decode("utf-16", "replace").encode()
+    data = as_utf8(data)
     chunks = _json_chunks(data) if _looks_like_json(data) else None
     index = 0
     for chunk in chunks or _chunks(data):

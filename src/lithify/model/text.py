@@ -10,3 +10,8 @@ def printable(text: object) -> str:
     if shown.isprintable():
         return shown
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
+def as_utf8(data: bytes) -> bytes:
+    """Return text that says of itself that it is UTF-16 as UTF-8: kubectl reads it, and PowerShell's `>` writes it."""
+    return data.decode("utf-16", "replace").encode() if data[:2] in (b"\xff\xfe", b"\xfe\xff") else data

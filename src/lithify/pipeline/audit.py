@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import lithify
 from lithify.model.collection import no_collection
 from lithify.model.finding import FileResult, Report
+from lithify.model.text import as_utf8
 from lithify.model.workload import Exemption
 from lithify.pipeline.extensions import Extension, foreign_sources
 from lithify.pipeline.judge import ALL, Judge, depends_on_more, pack, unpack
-from lithify.sources.base import Reading, as_utf8, left_out, read_bytes, unreadable
+from lithify.sources.base import Reading, left_out, read_bytes, unreadable
 from lithify.sources.files import Input, find_inputs, kind_of, read_source, read_stdin
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes

@@ -100,11 +100,6 @@ def normal_path(path: str) -> str:
     return path.rstrip("/") or "/"
 
 
-def as_utf8(data: bytes) -> bytes:
-    """Return text that says of itself that it is UTF-16 as UTF-8: kubectl reads it, and PowerShell's `>` writes it."""
-    return data.decode("utf-16", "replace").encode() if data[:2] in (b"\xff\xfe", b"\xfe\xff") else data
-
-
 def read_bytes(path: str) -> bytes | str:
     """Return what is in a file, or why it can't be read: a pipe nobody writes to does not hold up a run."""
     try:

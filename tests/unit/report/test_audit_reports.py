@@ -133,6 +133,16 @@ def test_junit_is_well_formed(report: Report) -> None:
         assert int(str(suite.get("failures"))) == len(suite.findall("testcase/failure"))
         assert int(str(suite.get("skipped"))) == len(suite.findall("testcase/skipped"))
     assert root.findall(".//skipped")
+    # All that the schema of Jenkins' xUnit plugin (junit-10.xsd) allows.
+    allowed = {
+        "testsuites": {"name", "time", "tests", "failures", "errors"},
+        "testsuite": {"name", "tests", "failures", "errors", "skipped", "time", "timestamp", "hostname", "id", "file"},
+        "testcase": {"name", "classname", "time", "group"},
+        "failure": {"type", "message"},
+        "skipped": {"type", "message"},
+    }
+    for element in root.iter():
+        assert set(element.keys()) <= allowed[element.tag]
 
 
 def test_markdown_breaks_out_of_nothing(report: Report) -> None:
