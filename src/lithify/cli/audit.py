@@ -46,6 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--baseline", metavar="FILE", help="exempt the findings that FILE lists")
     group.add_argument("--write-baseline", metavar="FILE", help="write today's findings to FILE, to be exempted")
     group.add_argument("--reason", default="", metavar="TEXT", help="the reason that --write-baseline notes")
+    group.add_argument("--owner", default="", metavar="NAME", help="who answers for it, noted beside the reason")
+    group.add_argument("--until", default="", metavar="YYYY-MM-DD", help="the last day that it is to hold")
     group = parser.add_argument_group("output")
     group.add_argument(
         "--format", action="append", metavar="NAME", help=f"{', '.join(FORMATS)}; may repeat, each with its --output"
@@ -78,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.write_baseline:
         from lithify.pipeline.baseline import write_baseline
 
-        write_baseline(report, arguments.write_baseline, arguments.reason)
+        write_baseline(report, arguments.write_baseline, arguments.reason, owner=arguments.owner, until=arguments.until)
     write_reports(report, outputs, arguments)
     return exit_code(report, arguments.fail_on)
 
@@ -125,6 +127,8 @@ _OF_CLUSTERS = ("kubeconfig", "context", "namespace")
 
 def _refuse_options_of_others(arguments: argparse.Namespace) -> None:
     """Raise UsageError where what is judged is said twice or not at all, or an option speaks of something else."""
+    from lithify.model.workload import Exemption
+
     live = [name for name in ("engine", "cluster", "node") if getattr(arguments, name)]
     foreign = [] if "cluster" in live else [name for name in _OF_CLUSTERS if getattr(arguments, name)]
     foreign += [name for name in _OF_FILES if live and getattr(arguments, name)]
@@ -136,6 +140,8 @@ def _refuse_options_of_others(arguments: argparse.Namespace) -> None:
         subject = "a cluster" if foreign[0] in _OF_CLUSTERS else "files"
         there = f"--{live[0]} of containers" if live else "there is no --cluster"
         message, hint = f"--{option} speaks of {subject}, {there}", "leave one of them out"
+    elif arguments.until and not Exemption("", until=arguments.until).dated:
+        message, hint = f"--until: {arguments.until!r} is no date", "write it as YYYY-MM-DD"
     elif not live and not arguments.paths:
         message = "nothing to audit was named"
         hint = "name files or folders, - for standard input, or --engine, --cluster or --node"

@@ -259,9 +259,15 @@ class Exemption:
         """Where it is said: `comment`, `annotation`, `label` or `baseline`."""
         self.line = line
 
+    @property
+    def dated(self) -> bool:
+        """False where what should be its last day is no date."""
+        day = self.until
+        return not day or (len(day) == 10 and day[4] == day[7] == "-" and day.replace("-", "").isdecimal())
+
     def holds(self, today: str) -> bool:
-        """Tell whether it still holds on `today` (YYYY-MM-DD)."""
-        return not self.until or self.until >= today
+        """Tell whether it still holds on `today` (YYYY-MM-DD); one with an end that nobody can tell does not."""
+        return not self.until or (self.dated and self.until >= today)
 
 
 class Workload:

@@ -32,7 +32,10 @@ def read_baseline(path: str, today: str = "") -> tuple[dict[str, Exemption], Fil
     about = FileResult(path)
     for fingerprint, exemption in given:
         if not exemption.holds(today):
-            message = f"the exemption of {fingerprint} ended on {exemption.until}"
+            ended = f"ended on {exemption.until}"
+            if not exemption.dated:
+                ended = f"ends on {exemption.until!r}, no date (YYYY-MM-DD)"
+            message = f"the exemption of {fingerprint} {ended}"
             about.findings.append(Finding("exemption-expired", Severity.MEDIUM, message, Location(path)))
     return {fingerprint: exemption for fingerprint, exemption in given if exemption.holds(today)}, about
 
@@ -46,7 +49,7 @@ def _exemption(entry: dict[str, Any]) -> tuple[str, Exemption]:
     return fingerprint, exemption
 
 
-def write_baseline(report: Report, path: str, reason: str = "") -> None:
+def write_baseline(report: Report, path: str, reason: str = "", *, owner: str = "", until: str = "") -> None:
     """Replace `path` by a baseline of every finding that nothing exempts yet; OutputFailed where that can't be done.
 
     What an earlier baseline exempted stays in it, with its reason.
@@ -56,7 +59,7 @@ def write_baseline(report: Report, path: str, reason: str = "") -> None:
         exemption = finding.exemption
         if exemption is None:
             why = reason or f"there on {report.today}"
-            entries[finding.fingerprint] = {"reason": why, "owner": None, "until": None}
+            entries[finding.fingerprint] = {"reason": why, "owner": owner or None, "until": until or None}
         elif exemption.origin == "baseline":
             entries[finding.fingerprint] = {
                 "reason": exemption.reason,

@@ -122,7 +122,7 @@ class Judge:
         found = []
         for exemption, location in given:
             if not exemption.holds(self.today):
-                message = f"the exemption from {exemption.rule} ended on {exemption.until}"
+                message = f"the exemption from {exemption.rule} {_ended(exemption)}"
                 found.append(self._noticed(Oddity("exemption-expired", message, location), None))
             elif exemption.rule != "*" and exemption.rule not in RULES:
                 message = f"this exemption names {exemption.rule!r}, which is no rule"
@@ -131,6 +131,10 @@ class Judge:
                 message = f"the exemption from {exemption.rule} gives no reason"
                 found.append(self._noticed(Oddity("exemption-without-reason", message, location), None))
         return [finding for finding in found if finding.rule in self.names]
+
+
+def _ended(exemption: Exemption) -> str:
+    return f"ended on {exemption.until}" if exemption.dated else f"ends on {exemption.until!r}, no date (YYYY-MM-DD)"
 
 
 def depends_on_more(reading: Reading) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from lithify.errors import InvalidInput
 from lithify.model.finding import ContainerVerdict, Report, State
 from lithify.model.text import printable
+from lithify.model.workload import Exemption
 from lithify.report.base import Write
 
 _SPACE = uuid.UUID("6f0a5a1e-5b77-5c1f-9a52-2f8f1f0b9a11")
@@ -21,6 +22,7 @@ _RULE = "SV-260936r966165"
 _SRG = "SRG-APP-000342-CTR-000775"
 _CCIS = ["CCI-002233"]
 _LISTED = 200
+_JUDGED = ("ComposeService", "StackService", "Container", "SwarmService")
 
 _TITLE = "All containers must be restricted to mounting the root filesystem as read only."
 _CHECK = (
@@ -53,13 +55,20 @@ class _Seen:
     def __init__(self, report: Report) -> None:
         self.judged: list[ContainerVerdict] = []
         self.kubernetes = 0
+        self.exempted: dict[int, str] = {}
+        """What was accepted, in words, by the container's id."""
         all_named = True
         for result in report.results():
             for container in result.containers:
-                if container.object.kind in ("ComposeService", "StackService", "Container", "SwarmService"):
+                if container.object.kind in _JUDGED:
                     self.judged.append(container)
                 else:
                     self.kubernetes += 1
+            for finding in result.findings:
+                if finding.exemption is not None and finding.rule == "writable-root-filesystem":
+                    words = _accepted(finding.exemption)
+                    named = [one for one in (finding.container, *finding.also) if isinstance(one, ContainerVerdict)]
+                    self.exempted.update((id(one), words) for one in named if one.object.kind in _JUDGED)
             all_named = all_named and not any(skipped.location.route == ("containers",) for skipped in result.skipped)
         self.running = [c for c in self.judged if c.id and c.object.kind == "Container"]
         # The engine was asked what the check asks it, of all its containers.
@@ -76,12 +85,20 @@ class _Seen:
 
     def details(self) -> str:
         """What was seen, container by container, what is open first."""
-        lines = [_line(c) for c in sorted(self.judged, key=lambda c: c.verdict is not State.WRITABLE)]
+        ordered = sorted(self.judged, key=lambda c: c.verdict is not State.WRITABLE)
+        lines = [_line(container) + self.exempted.get(id(container), "") for container in ordered]
         if len(lines) > _LISTED:
             lines[_LISTED:] = [f"... and {len(lines) - _LISTED} more"]
         if self.kubernetes:
             lines.append(f"{self.kubernetes} containers under Kubernetes, to which this check does not apply")
         return "\n".join(lines) or "No container was seen."
+
+
+def _accepted(exemption: Exemption) -> str:
+    """Say that a finding is accepted, why, by whom and until when; to the check it is one all the same."""
+    words = [exemption.reason or "no reason given", exemption.owner and f"owner {exemption.owner}"]
+    words.append(exemption.until and f"until {exemption.until}")
+    return printable(f"; exempted: {', '.join(filter(None, words))}")
 
 
 def _line(container: ContainerVerdict) -> str:

@@ -43,6 +43,7 @@ def test_a_finding_is_a_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]
         (["--skip-rule", "writable-root-filesystem", "bad.yaml"], 0),
         (["--rule", "no-such-rule", "bad.yaml"], 2),
         (["--shard", "3/2", "bad.yaml"], 2),
+        (["--write-baseline", "b.json", "--until", "next year", "bad.yaml"], 2),
         (["--engine", "docker", "--shard", "1/2"], 2),
         (["--engine", "docker", "--stack"], 2),
         (["--format", "json", "--format", "text", "bad.yaml"], 2),
@@ -83,6 +84,9 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 def test_a_baseline_round(capsys: pytest.CaptureFixture[str]) -> None:
     """Written once, it lets the same findings pass, and shows them as exempted."""
-    assert main(["audit", "bad.yaml", "--write-baseline", "b.json", "--reason", "old"]) == 1
+    words = ["--write-baseline", "b.json", "--reason", "old", "--owner", "ops", "--until", "2999-12-31"]
+    assert main(["audit", "bad.yaml", *words]) == 1
     assert main(["audit", "bad.yaml", "--baseline", "b.json"]) == 0
-    assert "bad.yaml:5:5: exempted: " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "bad.yaml:5:5: exempted: " in told
+    assert "(old, owner ops, until 2999-12-31)" in told

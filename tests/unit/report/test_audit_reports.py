@@ -236,6 +236,21 @@ def test_checklist(name: str, text: str, status: str, tmp_path: Path) -> None:
     assert (merged[1]["status"], merged[1]["discussion"]) == (status, "kept")
 
 
+def test_what_is_accepted_stays_open_and_says_so(tmp_path: Path) -> None:
+    """The check knows no exemptions: the container is listed with who accepted it, why, and until when."""
+    path = tmp_path / "compose.yaml"
+    path.write_text(
+        "services:\n  # lithify: ignore[writable-root-filesystem] legacy owner=ops until=2999-12-31\n"
+        "  a: {image: x}\n  b: {image: y}\n"
+    )
+    (rule,) = json.loads(render("cklb", audit([str(path)], today="2026-11-22")))["stigs"][0]["rules"]
+    first, second = rule["finding_details"].splitlines()
+    assert rule["status"] == "open"
+    assert first.endswith("a (x); exempted: legacy, owner ops, until 2999-12-31")
+    assert second.endswith("b (y)")
+    assert (rule["group_title"], rule["ccis"]) == ("SRG-APP-000342-CTR-000775", ["CCI-002233"])
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"stigs": []}', '{"stigs": [{"rules": [{"group_id": "V-2"}]}]}'])
 def test_what_is_no_checklist_is_refused(text: str, report: Report, tmp_path: Path) -> None:
     """With one clear error."""
