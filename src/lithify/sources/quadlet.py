@@ -170,6 +170,7 @@ class _Unit:
         if entry is None or not entry.value:  # to Podman an empty value is false, and takes back what came before
             return None if entry is None else False
         value = entry.value.lower()
+        value = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
         if value in _TRUE or value in _FALSE:
             return value in _TRUE
         if key == "ReadOnly":
@@ -188,7 +189,7 @@ class _Unit:
         for entry in self.entries:
             squeezed = entry.key.lower().replace("_", "").replace("-", "")
             if squeezed.startswith(("readonly", "readroot")) and entry.key not in ("ReadOnly", "ReadOnlyTmpfs"):
-                message = f"{entry.key} is not a key and has no effect; ReadOnly is"
+                message = f"{entry.key} is not a key, and Podman refuses the unit for it; ReadOnly is one"
                 self.oddities.append(Oddity("misspelt-flag", message, self.place(entry)))
         security.privileged = "--privileged" in words or "--privileged=true" in words
         user = self.last("User")
