@@ -9,6 +9,8 @@ from lithify.model.location import Location
 from lithify.sources.base import Reading, left_out, read_bytes, unreadable
 from lithify.sources.manifest import read_manifest
 
+_LIBRARY = re.compile(rb"^type:[ \t]*[\"']?library\b", re.MULTILINE)
+_LONGEST = 400
 _SOURCE = re.compile(rb"^# Source: (.+)$", re.MULTILINE)
 
 
@@ -20,6 +22,9 @@ def read_chart(folder: str, values: Sequence[str] = ()) -> Reading:
     """
     from lithify.engines.process import find, run
 
+    about = read_bytes(os.path.join(folder, "Chart.yaml"))
+    if isinstance(about, bytes) and _LIBRARY.search(about):
+        return left_out(folder, "a library chart: what it defines is rendered in the charts that use it")
     try:
         helm = find("helm")
     except EngineUnreachable:
@@ -31,13 +36,18 @@ def read_chart(folder: str, values: Sequence[str] = ()) -> Reading:
     if result.truncated:
         return unreadable(folder, "helm template writes more than fits")
     if result.code != 0:
-        lines = result.message.splitlines() or ["no reason given"]
-        reason = next((line for line in lines if line.startswith("Error:")), lines[-1])
-        return unreadable(folder, f"helm template failed: {reason.removeprefix('Error: ')}")
+        hint = "" if values else "; what it asks for is given with --values FILE"
+        return unreadable(folder, f"helm template failed: {_reason(result.message)}{hint}")
     reading = read_manifest(folder, result.stdout)
     reading.depends = True
     _name_templates(reading, folder, result.stdout)
     return reading
+
+
+def _reason(message: str) -> str:
+    """Return what Helm says after `Error:`, on one line."""
+    told = " ".join(message.rpartition("Error:")[2].split()) or "no reason given"
+    return told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
 
 
 def _name_templates(reading: Reading, folder: str, rendered: bytes) -> None:

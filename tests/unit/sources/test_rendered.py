@@ -98,6 +98,44 @@ def test_a_chart_that_fails_is_a_finding(chart: Path) -> None:
     assert "no tag" in finding.message
 
 
+@pytest.mark.usefixtures("helm")
+def test_what_a_chart_asks_for_is_told(chart: Path, tmp_path: Path) -> None:
+    """All of it, and how to give it."""
+    (chart / "values.schema.json").write_text('{"type": "object", "required": ["owner"]}')
+    (finding,) = audit([str(chart)]).findings()
+    assert "owner" in finding.message
+    assert "--values FILE" in finding.message
+    (tmp_path / "own.txt").write_text("owner: web\n")
+    assert flags(audit([str(chart)], values=[str(tmp_path / "own.txt")])) == {"web": False, "probe": None}
+
+
+@pytest.mark.usefixtures("helm")
+def test_subcharts_are_judged_as_their_conditions_have_them(chart: Path) -> None:
+    """With places in the subchart's own templates."""
+    for name in ("child", "other"):
+        (chart / "charts" / name / "templates").mkdir(parents=True)
+        (chart / "charts" / name / "Chart.yaml").write_text(f"apiVersion: v2\nname: {name}\nversion: 1.0.0\n")
+        (chart / "charts" / name / "templates" / "pod.yaml").write_text(HOOK.replace("probe", name))
+    (chart / "Chart.yaml").write_text(
+        "apiVersion: v2\nname: shop\nversion: 1.0.0\ndependencies:\n"
+        "- {name: child, version: 1.0.0, condition: child.enabled}\n"
+        "- {name: other, version: 1.0.0, condition: other.enabled}\n"
+    )
+    (chart / "values.yaml").write_text("tag: 1\nreadOnly: false\nother: {enabled: false}\n")
+    report = audit([str(chart)])
+    assert sorted(flags(report)) == ["child", "probe", "web"]
+    paths = {f.location.path for f in report.findings() if f.container and f.container.name == "child"}
+    assert paths == {str(chart / "charts" / "child" / "templates" / "pod.yaml")}
+
+
+def test_a_library_chart_is_left_out(chart: Path) -> None:
+    """Nothing runs from it."""
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: shop\nversion: 1.0.0\ntype: library\n")
+    report = audit([str(chart)])
+    assert ["a library chart" in skipped.reason for skipped in report.skipped()] == [True]
+    assert not list(report.findings())
+
+
 def test_without_the_tools_they_are_skipped(chart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A chart's templates are not taken for manifests."""
     overlay = kustomization(tmp_path)
