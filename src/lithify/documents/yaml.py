@@ -9,7 +9,7 @@ keys are never expanded more than once.
 
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import yaml
 from yaml.nodes import MappingNode, ScalarNode, SequenceNode
@@ -165,8 +165,11 @@ def duplicates(node: Node) -> list[str]:
     return twice
 
 
-def child(node: object, key: str | int) -> tuple[Node, Any] | None:
-    """Return what stands at one key or index of a node, and the mark of its place; None where nothing does."""
+def child(node: object, key: str | int, seen: set[int] | None = None) -> tuple[Node, Any] | None:
+    """Return what stands at one key or index of a node, and the mark of its place; None where nothing does.
+
+    `seen` are the mappings that merge keys led to already: each is looked through once.
+    """
     if type(node) is MappingNode:
         merges = []
         for name, value in reversed(node.value):
@@ -175,10 +178,13 @@ def child(node: object, key: str | int) -> tuple[Node, Any] | None:
             if _is_merge(name):
                 merges.append(value)
         for merge in merges:
+            seen = set() if seen is None else seen
             for source in merge.value if type(merge) is SequenceNode else (merge,):
-                found = child(source, key) if type(source) is MappingNode else None
-                if found is not None:
-                    return found
+                if type(source) is MappingNode and id(source) not in seen:
+                    seen.add(id(source))
+                    found = child(source, key, seen)
+                    if found is not None:
+                        return found
     elif type(node) is SequenceNode and isinstance(key, int) and key < len(node.value):
         return node.value[key], node.value[key].start_mark
     return None
@@ -215,10 +221,10 @@ def to_python(node: Node) -> Any:
 
     Shared nodes give shared objects: an alias bomb stays as small as its text.
     """
-    return _to_python(node, {})
+    return _to_python(node, {}, {})
 
 
-def _to_python(node: Node, made: dict[int, Any]) -> Any:
+def _to_python(node: Node, made: dict[int, Any], merged: dict[int, dict[Any, tuple[Node, Node]]]) -> Any:
     value: Any
     kind = type(node)
     if kind is ScalarNode:
@@ -226,7 +232,7 @@ def _to_python(node: Node, made: dict[int, Any]) -> Any:
     if id(node) in made:
         return made[id(node)]
     if kind is SequenceNode:
-        value = [_leaf(item) if type(item) is ScalarNode else _to_python(item, made) for item in node.value]
+        value = [_leaf(item) if type(item) is ScalarNode else _to_python(item, made, merged) for item in node.value]
     else:
         value = {}
         for key, item in node.value:
@@ -234,10 +240,10 @@ def _to_python(node: Node, made: dict[int, Any]) -> Any:
                 text = key.value
                 if not key.style and (text in WORDS or not text[:1].isalpha() or type(key.tag) is str):
                     text = _key_text(key)
-                value[text] = _leaf(item) if type(item) is ScalarNode else _to_python(item, made)
+                value[text] = _leaf(item) if type(item) is ScalarNode else _to_python(item, made, merged)
             else:
-                for name, other in _merged_pairs(key, item):
-                    value[_key_text(name)] = _to_python(other, made)
+                for name, other in _merged_pairs(key, item, merged):
+                    value[_key_text(name)] = _to_python(other, made, merged)
     made[id(node)] = value
     return value
 
@@ -256,16 +262,22 @@ def _leaf(node: Node) -> Scalar:
     return value
 
 
-def _merged_pairs(key: Node, item: Node) -> Iterator[tuple[Node, Node]]:
-    """Yield one entry of a mapping, or those that it merges in."""
+def _merged_pairs(key: Node, item: Node, known: dict[int, dict[Any, tuple[Node, Node]]]) -> Iterable[tuple[Node, Node]]:
+    """Return one entry of a mapping, or those that it merges in; `known` are mappings that were gone through."""
     if not _is_merge(key):
-        yield key, item
-        return
+        return ((key, item),)
+    found: dict[Any, tuple[Node, Node]] = {}
     for source in reversed(item.value) if type(item) is SequenceNode else (item,):
         if type(source) is not MappingNode:
             raise ValueError("a merge key needs a mapping or a list of mappings")
-        for name, other in source.value:
-            yield from _merged_pairs(name, other)
+        if id(source) not in known:
+            own: dict[Any, tuple[Node, Node]] = {}
+            for name, other in source.value:
+                pairs = _merged_pairs(name, other, known)
+                own.update(((one.value if type(one) is ScalarNode else id(one)), (one, value)) for one, value in pairs)
+            known[id(source)] = own
+        found.update(known[id(source)])
+    return found.values()
 
 
 def _key_text(key: Node) -> str:

@@ -25,6 +25,8 @@ _GUESSES = frozenset(
 )
 _KEPT_BY_SWARM = frozenset(("", "rw", "noexec", "nosuid", "nodev"))
 """Options of a tmpfs that hold for each of Swarm's without being said."""
+_READ_AGAIN = 1 << 20
+"""Bytes that may be read again for the edits of one file; later findings of a huge document have none."""
 _LONGEST = 256 << 10
 """Bytes up to which files other than manifests are judged again with each edit."""
 
@@ -40,11 +42,17 @@ def add_edits(result: FileResult, *, stack: bool = False) -> None:
         return
     try:
         data.decode()
-        splices = _of_unit(data) if kind == "quadlet" else _of_document(data, kind)
+        editor = None if kind == "quadlet" else Editor(data, may_hold_containers if kind == "kubernetes" else None)
     except (Uneditable, UnicodeDecodeError):
         return
+    splices = _of_unit(data) if editor is None else _of_document(editor)
+    lengths = {one.index: len(one.text) for one in editor.documents()} if editor and kind == "kubernetes" else {}
+    left = _READ_AGAIN
     for finding in fixable:
         assert finding.fix is not None
+        left -= lengths.get(finding.location.document, 2 * len(data))
+        if left < 0:
+            return
         found = splices(finding, finding.fix)
         if found and (kind == "kubernetes" or _ends(result.path, data, found, finding, stack=stack)):
             finding.fix.edits = tuple(_edit(data, one) for one in found)
@@ -62,9 +70,8 @@ def _is_fixable(finding: Finding, path: str) -> bool:
     )
 
 
-def _of_document(data: bytes, kind: str) -> Callable[[Finding, Fix], list[Splice]]:
+def _of_document(editor: Editor) -> Callable[[Finding, Fix], list[Splice]]:
     """Return what gives the changes of one fix alone; none where it can't be said without touching something else."""
-    editor = Editor(data, may_hold_containers if kind == "kubernetes" else None)
 
     def splices(finding: Finding, fix: Fix) -> list[Splice]:
         index = finding.location.document

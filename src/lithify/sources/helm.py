@@ -46,7 +46,8 @@ def read_chart(folder: str, values: Sequence[str] = ()) -> Reading:
 
 def _reason(message: str) -> str:
     """Return what Helm says after `Error:`, on one line."""
-    told = " ".join(message.rpartition("Error:")[2].split()) or "no reason given"
+    told = message.rpartition("Error:")[2].partition("Use --debug flag")[0]
+    told = " ".join(told.split()) or "no reason given"
     return told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
 
 

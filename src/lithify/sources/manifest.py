@@ -72,6 +72,8 @@ _STEPS = {
     "tekton.dev/": {"steps": True, "sidecars": True},
 }
 _OTHERS = {"sidecars": True}
+_LEAST = len("{image: x},")
+"""Bytes that a container takes at least."""
 _STEP_KEYS = (("container", False), ("script", False), ("steps", True), ("sidecars", True))
 _ARGO_TEMPLATES = ("templates", "templateDefaults", "inline")
 _OF_CHARTS = frozenset(("values", "valuesObject"))
@@ -255,6 +257,8 @@ class _Manifest:
         self.document = document
         self.annotated = EXEMPTION_KEY.encode() in document.text
         self.oddities: list[Oddity] = []
+        self.left = len(document.text) // _LEAST + 100 if document.text else 1 << 30
+        """Containers that may still come: more than a text can say come of aliases that multiply."""
         self.parameters: dict[str, Node] = {}
         """Defaults of an OpenShift template's parameters."""
 
@@ -335,6 +339,10 @@ class _Manifest:
         pods = list(self._pods(node, kind, api_version))
         head, self.oddities = self.oddities, []
         for pod, route, template in pods:
+            if self.left < 0:
+                message = "its aliases multiply: more containers than the text has room for; the rest is not judged"
+                self.reading.oddities.append(Oddity("unreadable-input", message, place))
+                break
             self.oddities = []
             workload = Workload(name, "kubernetes", place)
             workload.pod = route
@@ -343,6 +351,7 @@ class _Manifest:
             self._read_pod(workload, pod, self.location(pod, place.route + route), node)
             workload.oddities = (*head, *self.oddities)
             head = []
+            self.left -= len(workload.containers)
             self.reading.workloads.append(workload)
         if head:
             workload = Workload(name, "kubernetes", place)

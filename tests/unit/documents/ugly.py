@@ -92,4 +92,6 @@ class Ugly:
     def text(self, value: Any) -> str:
         lines = self.block(value, self.random.choice([0, 0, 0, 2]))
         text = self.newline.join([*lines, *self.between(0)])
-        return self.random.choice(["", "", "\ufeff"]) + text + self.random.choice([self.newline, self.newline, ""])
+        # A literal block at the end of a file is one line end shorter without the file's.
+        end = self.random.choice([self.newline, self.newline, self.newline if "|" in text else ""])
+        return self.random.choice(["", "", "\ufeff"]) + text + end

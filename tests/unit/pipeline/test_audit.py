@@ -237,3 +237,42 @@ def test_annotations_exempt(tmp_path: Path) -> None:
     assert finding.exemption is not None
     assert (finding.exemption.reason, finding.exemption.owner) == ("writes its own code", "web")
     assert finding.exemption.origin == "annotation"
+
+
+def test_merge_keys_that_multiply_are_followed_once(tmp_path: Path) -> None:
+    """Sixty levels of twice the same: as many steps as levels, places and edits included."""
+    levels = "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}], y{n}: 1}}\n" for n in range(1, 60))
+    path = tmp_path / "pod.yaml"
+    path.write_text(
+        f"a0: &a0 {{x: 1}}\n{levels}kind: Pod\n"
+        "spec: {containers: [{name: a, image: x, securityContext: {<<: *a59}}]}\n"
+    )
+    report = audit([str(path)], edits=True)
+    assert [container.name for container in report.containers()] == ["a"]
+
+
+def test_containers_that_aliases_multiply_are_bounded(tmp_path: Path) -> None:
+    """A list that many objects share is judged as often as the text could say it, and the rest is told."""
+    listed = ", ".join("{name: c, image: x}" for _ in range(300))
+    path = tmp_path / "many.yaml"
+    path.write_text(
+        f"apiVersion: x.io/v1\nkind: X\ncontainers: &c [{listed}]\n"
+        f"pods: [{', '.join('{containers: *c}' for _ in range(300))}]\n"
+    )
+    report = audit([str(path)])
+    assert 300 <= sum(1 for _ in report.containers()) < path.stat().st_size
+    assert ["aliases multiply" in finding.message for finding in report.findings() if "unread" in finding.rule] == [
+        True
+    ]
+
+
+def test_edits_of_a_huge_document_end(tmp_path: Path) -> None:
+    """Each costs a reading of its document; what would cost too much has none."""
+    path = tmp_path / "huge.yaml"
+    listed = "".join(f"  - {{name: c{n}, image: registry.example/x:1}}\n" for n in range(2000))
+    path.write_text(f"kind: Pod\nspec:\n  containers:\n{listed}")
+    findings = [f for f in audit([str(path)], edits=True, rules=["privilege-escalation"]).findings() if f.fix]
+    edited = [bool(finding.fix and finding.fix.edits) for finding in findings]
+    assert len(findings) == 2000
+    assert edited[0]
+    assert not edited[-1]
