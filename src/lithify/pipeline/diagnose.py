@@ -201,10 +201,11 @@ def _try_generous(trials: Trials, plan: MountPlan, write_set: WriteSet, settings
         return Diagnosis(settings=generous, write_set=write_set, found=(found,), changed=(f"all places: {what}",))
     rejectable = [name for mount in plan.mounts for name in alternatives_of(mount)]
     rejectable += [name for redirect in plan.redirects for name in alternatives_of(redirect)]
-    for name in rejectable:
-        if name not in settings.rejected:
-            rejected = replace(settings, rejected=settings.rejected | {name})
-            return Diagnosis(settings=rejected, write_set=write_set, changed=(f"gives up: {name}",))
+    without = [replace(settings, rejected=settings.rejected | {name}) for name in rejectable]
+    lives = [_rehearsal(make_plan(write_set, one)) for one in without]
+    for name, one, trial in zip(rejectable, without, trials.run_each(lives, jobs), strict=True):
+        if still_works(trials, trial):
+            return Diagnosis(settings=one, write_set=write_set, changed=(f"gives up: {name}",))
     return Diagnosis(settings=settings, write_set=write_set)
 
 

@@ -139,6 +139,9 @@ class _Hardener:
             if not diagnosis.helps:
                 return plan, proof
             self.settings, self.write_set = diagnosis.settings, diagnosis.write_set
+            again = make_plan(self.write_set, self.settings)
+            if (again.mounts, again.redirects) == (plan.mounts, plan.redirects):
+                return again, proof  # what was found may have no place: its refusal is the answer
 
     def _take_away(self, plan: MountPlan, proof: Proof) -> tuple[MountPlan, Proof]:
         """Take each place away in turn; what the program can do without goes, and the rest is proved again."""
@@ -244,6 +247,7 @@ def _begin(
     trials = Trials(engine=engine, target=target, exercise=exercise, live=wishes.live, trace=wishes.trace, tell=tell)
     tell(f"learning: {target.reference} with a writable root")
     learnt = learn(trials)
+    trials.learnt = learnt.write_set
     write_set = joined(learnt.write_set, wishes.known)
     trials.beyond = frozenset(write.path for write in write_set.writes) - {w.path for w in learnt.write_set.writes}
     trials.original = learnt.trial.behaviour

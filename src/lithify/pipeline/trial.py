@@ -20,14 +20,16 @@ from lithify.engines.base import Container, Engine, Root
 from lithify.engines.process import uninterrupted
 from lithify.errors import EngineRefused, LithifyError, was_interrupted
 from lithify.model.behaviour import Answer, Behaviour, Phase
-from lithify.model.log import LogError, LogEvent
+from lithify.model.log import LogError, LogEvent, Operation
 from lithify.model.mount import MountPlan
 from lithify.model.run import Exercise, Target
 from lithify.model.verdict import Start
+from lithify.model.writes import Change, Source, WriteSet
 from lithify.observe.erofs import read_log
 from lithify.observe.processes import read_listeners, read_processes
 from lithify.observe.warnings import normalised, warning_lines
 from lithify.observe.work import cpu_seconds
+from lithify.plan.needs import changes_metadata
 from lithify.prove.compare import works
 from lithify.prove.exercise import answer_of_port, ask, drive
 
@@ -114,6 +116,8 @@ class Trials:
     """Trace system calls while learning."""
     beyond: frozenset[PurePosixPath] = frozenset()
     """Paths that are known to be written, though not in our runs."""
+    learnt: WriteSet | None = None
+    """What the original was seen to write, once it was."""
     grace: float = _GRACE
     starts: list[Start] = field(default_factory=list)
     """Every container start so far, in the order in which they ended."""
@@ -393,7 +397,11 @@ class _Course:
             programs=self.programs or frozenset(),
             answers=tuple(self.answers),
             warnings=warning_lines(log),
-            refused_writes=_once(event.raw for event, place in refused.items() if place not in known),
+            refused_writes=_once(
+                event.raw
+                for event, place in refused.items()
+                if place not in known and not has_no_effect(event, self.trials.learnt)
+            ),
             refused_places=frozenset(refused.values()),
             engine_error=engine_error,
         )
@@ -439,6 +447,19 @@ def _events(log: bytes) -> tuple[LogEvent, ...]:
     """Return what a log says of failed writes; of a line that is repeated without end only once."""
     lines = [line for line, _ in groupby(log.splitlines())]
     return tuple(event for event in read_log(lines) if event.error is not LogError.DISGUISE)
+
+
+def has_no_effect(event: LogEvent, learnt: WriteSet | None) -> bool:
+    """Tell whether a refused write would have given an entry of the image the owner and mode that it has anyway."""
+    if event.error is not LogError.EROFS or event.operation not in (Operation.CHMOD, Operation.CHOWN):
+        return False
+    if learnt is None or Source.LAYER not in learnt.observation.sources:
+        return False  # nothing else would have shown it
+    entry = learnt.image.entry(event.path) if event.path is not None and not event.relative else None
+    made = (Change.CREATED, Change.REPLACED, Change.DELETED)
+    return entry is not None and not any(
+        write.change in made or changes_metadata(write, entry) for write in learnt.writes if write.path == event.path
+    )
 
 
 def _once(lines: Iterable[str]) -> tuple[str, ...]:

@@ -1,13 +1,20 @@
-"""An interrupt ends a trial, also where what it met on its way out looks like an engine's refusal."""
+"""What ends a trial, and what of a run's log counts against it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.unit.plan.facts import P, directory, file, image, write, write_set
 
 from lithify.engines.base import Root
 from lithify.errors import EngineRefused, was_interrupted
 from lithify.model.run import Exercise, Target, TargetKind
-from lithify.pipeline.trial import Life, Trials
+from lithify.model.writes import Change, Source, Write
+from lithify.observe.erofs import read_log
+from lithify.pipeline.trial import Life, Trials, has_no_effect
+
+FACTS = image({"/opt/x": directory(files=1), "/opt/x/tool": file(mode=0o755)})
+LINE = b"chown: changing ownership of '/opt/x/tool': Read-only file system"
 
 
 class _Container:
@@ -49,3 +56,26 @@ def test_an_interrupt_is_no_refusal(interrupted: bool) -> None:
     else:
         assert trials.run(Life(root=Root.WRITABLE)).behaviour.engine_error == "it stays"
     assert engine.removed
+
+
+@pytest.mark.parametrize(
+    ("line", "writes", "expected"),
+    [
+        (LINE, [], True),
+        (LINE, [write("/opt/x/tool", Change.OPENED, uid=0, gid=0, mode=0o755)], True),
+        (LINE, [write("/opt/x/tool", Change.METADATA, uid=7, gid=0, mode=0o755)], False),
+        (LINE, [write("/opt/x/tool", Change.REPLACED, uid=0, gid=0, mode=0o755)], False),
+        (b"chown: changing ownership of '/opt/x/other': Read-only file system", [], False),  # not the image's
+        (b"chown: changing ownership of '/opt/x/tool': Permission denied", [], False),
+        (b"sh: 1: cannot create /opt/x/tool: Read-only file system", [], False),
+    ],
+)
+def test_what_would_have_changed_nothing_is_no_loss(line: bytes, writes: list[Write], expected: bool) -> None:
+    """A start script that makes root the owner of what is root's fails on a read-only root, and nothing is missing."""
+    (event,) = read_log([line])
+    assert event.path is not None
+    assert event.path.is_relative_to(P("/opt/x"))
+    learnt = write_set(*writes, facts=FACTS)
+    seen = replace(learnt, observation=replace(learnt.observation, sources=(Source.LAYER,)))
+    assert has_no_effect(event, seen) is expected
+    assert not has_no_effect(event, replace(learnt, observation=replace(learnt.observation, sources=(Source.DIFF,))))
