@@ -165,7 +165,7 @@ class _Planner:
         met = extent(needs)
         larger = larger_for(path, settings, site.nested)
         size, why_size = bound_size(classes, met, seed_bytes=seed_bytes, larger=larger, settings=settings)
-        storage = choose_storage(path, classes, staying=site.place.staying, seen=met.size, size=size, settings=settings)
+        storage = choose_storage(path, classes, staying=site.place.staying, seen=met.room, size=size, settings=settings)
         in_memory = storage.kind is StorageKind.MEMORY
         kept = storage.kind is StorageKind.VOLUME
         owner = choose_owner(path, entry, needs, demand.metadata, settings, moved=moved)

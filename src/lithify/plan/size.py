@@ -30,6 +30,8 @@ NAMES_FLOOR = {PathClass.RUNTIME: 1024, PathClass.CONFIG: 1024}
 """Inodes that a memory-backed place of a class gets at least."""
 NAMES_FLOOR_ELSEWHERE = 16384
 _NAMES_UNIT = 1024
+_PAGE = 4096
+"""Bytes that a file of a single one takes in a tmpfs, and on most disks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,11 @@ class Extent:
     entries: int = 0
     watched: bool = False
     """Something watched it grow, instead of looking at what was left."""
+
+    @property
+    def room(self) -> int:
+        """Bytes that were taken up, about: 20,000 files of one byte are 80 MiB."""
+        return max(self.size, self.entries * _PAGE)
 
 
 def extent(needs: Iterable[Need]) -> Extent:
@@ -75,11 +82,14 @@ def bound_size(
 ) -> tuple[int, str]:
     """Return the bytes that a place gets, in whole MiB, and why."""
     floor = max((FLOORS[c] for c in classes), default=FLOORS[PathClass.SCRATCH])
-    wanted = int(seen.size * settings.size_factor) + seed_bytes
+    wanted = int(seen.room * settings.size_factor) + seed_bytes
     size = _round_up(max(floor, wanted, larger or 0), MIB)
     how = "at most, as it was watched" if seen.watched else "at the end"
     seed = f" and {render_human(seed_bytes)} from the image" if seed_bytes else ""
-    why = f"{render_human(size)}: {render_human(seen.size)} were seen {how}{seed}, times {settings.size_factor:g}"
+    pages = f" in {seen.entries} entries of a page or more" if seen.room > max(seen.size, MIB) else ""
+    why = (
+        f"{render_human(size)}: {render_human(seen.size)}{pages} were seen {how}{seed}, times {settings.size_factor:g}"
+    )
     if larger is not None and larger >= max(floor, wanted):
         return size, f"{why}; a run showed that it needs more."
     if floor > wanted:

@@ -98,6 +98,16 @@ def test_size_is_what_was_seen_times_the_factor_and_no_less_than_the_floor() -> 
     assert small.inodes == 16384
 
 
+def test_very_many_small_files_take_a_page_each() -> None:
+    """In a tmpfs of 64 MiB the 16,385th file of one byte finds no room, and many programs don't look."""
+    writes = write_set(made("/srv/w/cache", size=20_000, entries=20_000))
+    mount = place(make_plan(writes), "/srv/w/cache")
+    assert mount.size is not None
+    assert mount.size >= 2 * 20_000 * 4096
+    assert mount.storage is StorageKind.SCRATCH
+    assert any("20000 entries of a page" in reason for reason in mount.reasons)
+
+
 def test_a_run_that_ran_out_of_space_makes_a_place_larger() -> None:
     """A hint about a path below a place counts for the place, and a place that large leaves memory."""
     writes = write_set(came_and_went("/tmp", "x"), memory_limit=8 << 30)
