@@ -100,6 +100,8 @@ def _general(directory: PurePosixPath, seen: list[Seen], path_class: PathClass, 
     if all(s.write.change is Change.DELETED for s in seen):
         targets = " ".join(printable(s.write.path) for s in seen[:_MOST_NAMES])
         return [f"leave out of the image what the start removes: `RUN rm -r {targets}`"]
+    if all(s.write.change is Change.OPENED for s in seen):
+        return [f"nothing was changed there: leave out of the start what opens or chowns {shown}"]
     match path_class:
         case PathClass.IDENTITY:
             return _identity(names)
@@ -110,6 +112,7 @@ def _general(directory: PurePosixPath, seen: list[Seen], path_class: PathClass, 
         case PathClass.CONFIG:
             return [
                 f"write it when the image is built, if each start writes the same: `COPY {shown or 'FILES'} {where}/`",
+                "let `harden --bake DIR` find that out and prove it",
                 "mount the finished files read-only",
                 "point the program to a rendered copy in a mount, by the option that names its configuration",
             ]

@@ -328,8 +328,10 @@ def _unsettled(page: Page, plan: MountPlan, write_set: WriteSet | None, verdict:
 
 def _open_points(plan: MountPlan, write_set: WriteSet | None, verdict: Verdict | None) -> Iterator[str]:
     for refusal in plan.refusals:
-        must = "must not be writable" if refusal.blocking else "stays read-only, and the program lives without it"
-        yield f"{refusal.path} {must}: {refusal.reason} What to do: {refusal.remedy}"
+        if refusal.blocking:
+            yield f"{refusal.path} must not be writable: {refusal.reason} What to do: {refusal.remedy}"
+        else:
+            yield f"{refusal.path} stays read-only, and the program lives without it: {refusal.reason}"
     for question in plan.questions:
         yield f"{question.text} Decide with {question.option}"
     for tolerated in plan.tolerated:
