@@ -81,6 +81,8 @@ def _question(mount: Mount, seen: list[Seen]) -> str | None:
         if reasons and reasons <= {LEFT_OVER, OWN_SETTINGS}:
             why = " and because ".join(sorted(reasons))
             return f"{where} is kept on a volume because {why}. May it go with the container?"
+        if mount.executable and not any(s.classified.certain for s in state):
+            return f"{where} is kept on a volume, and code runs from there. May it go with the container?"
         return None
     if PathClass.LOG in mount.classes and PathClass.CACHE not in mount.classes:
         return f"{where} holds logs, which end with the container. Does anybody read them later?"

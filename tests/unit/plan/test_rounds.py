@@ -165,6 +165,15 @@ def test_questions_are_asked_where_only_the_user_knows() -> None:
     ]
 
 
+def test_a_volume_from_which_code_runs_is_asked_about() -> None:
+    """What an intruder puts there outlives the container; where only a path speaks for it, we ask."""
+    compiled = write("/var/lib/x/rules.so", content="elf", executed=True)
+    (question,) = make_plan(write_set(compiled)).questions
+    assert "code runs from there" in question.text
+    assert question.option == "--state /var/lib/x=ephemeral"
+    assert not make_plan(write_set(write("/var/lib/x/rules"))).questions
+
+
 # Refusals
 
 
