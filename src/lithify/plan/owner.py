@@ -46,7 +46,8 @@ def choose_owner(
         base = _found(path, entry, metadata, writers)
         mode = base.mode if override.mode is None else override.mode
         return Ownership(uid=override.uid, gid=override.gid, mode=mode, because="as a run showed that it must be")
-    return _let_write(_found(path, entry, metadata, writers), writers)
+    sure = path in metadata or (entry is not None and entry.type is EntryType.DIRECTORY)
+    return _let_write(_found(path, entry, metadata, writers), writers, sure=sure)
 
 
 def _found(
@@ -70,9 +71,10 @@ def _found(
     return Ownership(uid=0, gid=0, mode=_PLAIN_MODE, because="the usual ones, for neither image nor writer is known")
 
 
-def _let_write(found: Ownership, writers: Counter[tuple[int, int]]) -> Ownership:
+def _let_write(found: Ownership, writers: Counter[tuple[int, int]], *, sure: bool) -> Ownership:
     shut_out = {ids: n for ids, n in writers.items() if not may_write(found, *ids)}
-    if not shut_out:
+    if not shut_out or (sure and len(shut_out) < len(writers)):
+        # One that gave up root is looked at too late: where root wrote as well, the rest could not have.
         return found
     (uid, gid), _ = min(shut_out.items(), key=lambda item: (-item[1], item[0]))
     given = Ownership(

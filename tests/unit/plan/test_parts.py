@@ -65,6 +65,12 @@ def paths(plan: MountPlan) -> list[str]:
         ),
         # the same, and only its later user was seen: who is not root can't have given the file away
         (directory(), [write("/srv/x/f", uid=0, gid=0, by="p:33")], (0, 0, 0o755)),
+        # names that are gone tell of no owner: where root made some, the image's mode says who made the rest
+        (
+            directory(),
+            [came_and_went("/srv/x", "s", writers=(Writer(program="p", uid=33), Writer(program="p", uid=0)))],
+            (0, 0, 0o755),
+        ),
         # root can
         (directory(mode=0o755, uid=5), [write("/srv/x/f", uid=33, gid=33, by="p:0")], (5, 5, 0o755)),
         # only deeper directories are written, and those have owners of their own
