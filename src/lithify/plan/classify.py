@@ -274,6 +274,8 @@ def _as_named(write: Write, where: Surroundings, image: ImageFacts, resident: Co
         if _is_kept_by_service(write, resident):
             return _hinted(PathClass.STATE, OWN_SETTINGS)
         return _hinted(PathClass.CONFIG, "it is text that the start writes, as configuration is")
+    if where.hint is PathClass.CONFIG and write.size and _is_kept_by_service(write, resident):
+        return _hinted(PathClass.STATE, OWN_SETTINGS)
     if where.hint is not None:
         return _hinted(where.hint)
     if where.standard is not None:

@@ -97,3 +97,5 @@ def test_settings_that_the_service_itself_writes_are_state(by: str, resident: se
     """A start script writes the same each time; a service writes what it was told, and reads it back."""
     seen = write("/etc/nginx/conf.d/default.conf", Change.REPLACED, by=by, content="text")
     assert classify(seen, surroundings(seen.path.parent, FACTS), FACTS, resident).path_class is expected
+    below = made("/home/app/.config", size=100, entries=3, by=by)
+    assert classify(below, surroundings(below.path, FACTS), FACTS, resident).path_class is expected
