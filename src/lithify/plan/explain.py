@@ -85,7 +85,9 @@ def what_for(needs: Iterable[Need]) -> str:
     """Return a sentence that says what a place is for, and what speaks for each."""
     because: dict[PathClass, set[str]] = {}
     unsure: set[PathClass] = set()
+    kept = False
     for need in needs:
+        kept |= need.persistent
         for seen in need.seen:
             because.setdefault(seen.path_class, set()).add(seen.classified.because)
             if not seen.classified.certain:
@@ -94,4 +96,5 @@ def what_for(needs: Iterable[Need]) -> str:
     for path_class in sorted(because):
         hedge = ", probably" if path_class in unsure else ""
         parts.append(f"{_WORDS[path_class]}{hedge} ({sorted(because[path_class])[0]})")
-    return f"It is for {', and for '.join(parts)}."
+    all_the_same = ", and kept all the same: you said so, or a check looks for it later"
+    return f"It is for {', and for '.join(parts)}{all_the_same * (kept and PathClass.STATE not in because)}."

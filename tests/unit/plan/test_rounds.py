@@ -153,6 +153,8 @@ def test_state_is_kept_until_the_user_lets_it_go_and_logs_the_other_way() -> Non
         "/var/log/x": StorageKind.VOLUME,
     }
     assert not decided.questions
+    log = next(mount for mount in decided.mounts if mount.path == P("/var/log/x"))
+    assert log.why.endswith("kept all the same: you said so, or a check looks for it later.")
 
 
 def test_questions_are_asked_where_only_the_user_knows() -> None:
