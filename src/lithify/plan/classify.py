@@ -159,7 +159,7 @@ def classify(
 ) -> Classified:
     """Return what `write` is for; `where` belongs to the directory that holds it, or to itself where it is one.
 
-    `resident` are the programs that the container keeps running.
+    `resident` is the program that the container was started with, and that runs.
     """
     return (
         _as_identity(write)

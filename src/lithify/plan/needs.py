@@ -28,6 +28,8 @@ MANY_ENTRIES = 150
 _MOST_FILES = 4
 """Single files of one directory that may be mounted; more of them are a directory in disguise."""
 _SQLITE = ("sqlite", "sqlite-wal")
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where engines look for a program when the image says nothing."""
 _SQLITE_SIDES = ("-wal", "-shm")
 """Files that SQLite needs beside a database in WAL mode. It goes on when it can't remove them, as on a mount point; it
 does not when that happens to `-journal`, which is how a database that is new, or not in WAL mode, commits (tried)."""
@@ -98,7 +100,7 @@ class _Facts:
 class _Gatherer:
     def __init__(self, write_set: WriteSet, settings: PlanSettings, ground: Ground) -> None:
         self.image = write_set.image
-        self.resident = frozenset(process.program for process in write_set.processes)
+        self.resident = _started_directly(write_set, ground)
         self.settings = settings
         self.ground = ground
         self.mounted = tuple(ground.resolve(path, follow=True) for path in write_set.mounted)
@@ -199,6 +201,19 @@ class _Gatherer:
             if above.entries == 0 and self.ground.objection(parent, written=True) is None:
                 return False  # an empty directory of the image was made for this
         return not looks_random(write.path.name)
+
+
+def _started_directly(write_set: WriteSet, ground: Ground) -> frozenset[str]:
+    """Return the program that the container is started with, where that is also what runs.
+
+    A script that ends in `exec` is looked at too late: what it wrote shows as written by the program it became.
+    """
+    command = write_set.key.command or write_set.image.command
+    if not command:
+        return frozenset()
+    search = write_set.image.environment.get("PATH", _PATH).split(":") if "/" not in command[0] else [""]
+    started = {str(ground.resolve(PurePosixPath(ROOT, place, command[0]), follow=True)) for place in search}
+    return frozenset(process.program for process in write_set.processes if process.program in started)
 
 
 def gather(write_set: WriteSet, settings: PlanSettings, ground: Ground) -> Demand:

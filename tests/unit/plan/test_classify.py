@@ -1,10 +1,23 @@
 """Evidence decides what a path is for; names only hint."""
 
 import pytest
-from tests.unit.plan.facts import DIRECTORY, SOCKET, P, came_and_went, directory, file, image, made, write
+from tests.unit.plan.facts import (
+    DIRECTORY,
+    SOCKET,
+    P,
+    came_and_went,
+    directory,
+    file,
+    image,
+    link,
+    made,
+    write,
+    write_set,
+)
 
-from lithify.model.mount import PathClass
-from lithify.model.writes import Change, Write
+from lithify.model.mount import PathClass, StorageKind
+from lithify.model.writes import Change, Process, Write
+from lithify.plan import make_plan
 from lithify.plan.classify import classify, surroundings
 
 FACTS = image(
@@ -99,3 +112,20 @@ def test_settings_that_the_service_itself_writes_are_state(by: str, resident: se
     assert classify(seen, surroundings(seen.path.parent, FACTS), FACTS, resident).path_class is expected
     below = made("/home/app/.config", size=100, entries=3, by=by)
     assert classify(below, surroundings(below.path, FACTS), FACTS, resident).path_class is expected
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (("sentinel", "/etc/s/s.conf"), StorageKind.VOLUME),
+        (("/usr/bin/sentinel",), StorageKind.VOLUME),
+        (("/start", "sentinel"), StorageKind.MEMORY),  # it may have written that before it became the service
+    ],
+)
+def test_a_script_that_becomes_the_service_is_not_the_service(command: tuple[str, ...], expected: StorageKind) -> None:
+    """What was written shortly before `exec` shows as written by the program that came after it."""
+    entries = {"/etc/s": directory(files=1), "/etc/s/s.conf": file(), "/usr/bin/sentinel": link("/usr/bin/server")}
+    writes = write("/etc/s/s.conf", Change.CHANGED, by="/usr/bin/server:0", content="text")
+    learnt = write_set(writes, facts=image(entries, command=command), processes=(Process(program="/usr/bin/server"),))
+    (mount,) = make_plan(learnt).mounts
+    assert mount.storage is expected
