@@ -41,12 +41,12 @@ def choose_owner(
     moved: bool = False,
 ) -> Ownership:
     """Return the owner and mode of the directory `path`; `moved` says that a redirect brings the writes here."""
-    writers = _writers(path, needs, moved=moved)
+    sure = path in metadata or (entry is not None and entry.type is EntryType.DIRECTORY)
+    writers = _writers(path, needs, moved=moved, sure=sure)
     if override := settings.owners.get(path):
         base = _found(path, entry, metadata, writers)
         mode = base.mode if override.mode is None else override.mode
         return Ownership(uid=override.uid, gid=override.gid, mode=mode, because="as a run showed that it must be")
-    sure = path in metadata or (entry is not None and entry.type is EntryType.DIRECTORY)
     return _let_write(_found(path, entry, metadata, writers), writers, sure=sure)
 
 
@@ -99,13 +99,18 @@ def may_write(where: Ownership, uid: int, gid: int) -> bool:
     return where.mode & 0o003 == 0o003
 
 
-def _writers(path: PurePosixPath, needs: Iterable[Need], *, moved: bool) -> Counter[tuple[int, int]]:
-    """Count who makes names in `path` itself; deeper directories have owners of their own."""
+def _writers(path: PurePosixPath, needs: Iterable[Need], *, moved: bool, sure: bool) -> Counter[tuple[int, int]]:
+    """Count who makes names in `path` itself; deeper directories have owners of their own.
+
+    `sure` says that owner and mode of the directory are known: then only who was seen counts against them.
+    """
     found: Counter[tuple[int, int]] = Counter()
     for need in needs:
         for seen in need.seen:
             write = seen.write
             if write.change not in _MAKES_NAMES or not (moved or write.directory == path or write.path == path):
                 continue
+            if sure and not write.writers:
+                continue  # whose it is now says little: root gives files away
             found.update(write.makers)
     return found

@@ -111,7 +111,7 @@ def _general(directory: PurePosixPath, seen: list[Seen], path_class: PathClass, 
             ]
         case PathClass.CONFIG:
             return [
-                f"write it when the image is built, if each start writes the same: `COPY {shown or 'FILES'} {where}/`",
+                f"write it in the image, not at the start, if that never changes: `COPY {shown or 'FILES'} {where}/`",
                 "let `harden --bake DIR` find that out and prove it",
                 "mount the finished files read-only",
                 "point the program to a rendered copy in a mount, by the option that names its configuration",

@@ -71,6 +71,8 @@ def paths(plan: MountPlan) -> list[str]:
             [came_and_went("/srv/x", "s", writers=(Writer(program="p", uid=33), Writer(program="p", uid=0)))],
             (0, 0, 0o755),
         ),
+        # nobody was seen, and root may have given it away: the image's owner stays
+        (directory(), [write("/srv/x/f", uid=33, gid=33)], (0, 0, 0o755)),
         # root can
         (directory(mode=0o755, uid=5), [write("/srv/x/f", uid=33, gid=33, by="p:0")], (5, 5, 0o755)),
         # only deeper directories are written, and those have owners of their own
