@@ -89,11 +89,11 @@ def _try_keeping(trials: Trials, plan: MountPlan, write_set: WriteSet, settings:
         replace(settings, state_decisions={**settings.state_decisions, **dict.fromkeys(paths, StateDecision.VOLUME)})
         for paths in groups
     ]
-    lives = [
-        Life(root=Root.READ_ONLY, plan=make_plan(write_set, one), recreate=True, purpose="keeping") for one in kept
-    ]
     assert trials.original is not None
-    wanted = expected(trials.original, recreate=True)
+    again = not trials.original.finished
+    wanted = expected(trials.original, again)
+    plans = [make_plan(write_set, one) for one in kept]
+    lives = [Life(root=Root.READ_ONLY, plan=plan, recreate=again, purpose="keeping") for plan in plans]
     for paths, one, trial in zip(groups, kept, trials.run_each(lives, jobs), strict=True):
         if works(wanted, trial.behaviour):
             found = tuple(f"{path}: a check misses later what was written there" for path in paths)
