@@ -213,6 +213,8 @@ def test_nginx_and_the_command_that_comes_out(lithify: Lithify, nginx_rootfs: Pa
         ask = ["runc", "exec", name, "sh", "-c", "exec 3<>/dev/tcp/127.0.0.1/80"]
         ask[3:] = ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; head -1 <&3"]
         until(lambda: b" 200 " in subprocess.run(ask, capture_output=True, timeout=30).stdout)
+        itself = ["runc", "exec", name, "sh", "-c", "getent hosts $(hostname)"]
+        assert subprocess.run(itself, capture_output=True, timeout=30).stdout.startswith(b"127.0.1.1")
         write = ["runc", "exec", name, "touch", "/usr/share/nginx/html/x"]
         refused = subprocess.run(write, capture_output=True, timeout=30)
         assert b"Read-only file system" in refused.stderr

@@ -13,7 +13,7 @@ from lithify.model.mount import MountPlan
 from lithify.model.path import is_pseudo, printable
 
 HOSTS = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-"""The /etc/hosts of a container without an address."""
+"""What stands in every /etc/hosts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,9 @@ def prepare(facts: ImageFacts, image: RootFilesystem, plan: MountPlan | None, se
         places.add_plan(plan, setting.named)
     for path in facts.volumes:
         places.add_image_volume(path)
-    hosts = _add_engine_files(places, setting.hostname, extras.hosts or HOSTS, read_only=setting.read_only)
+    # a program that asks for its own host's address ends where there is none: proftpd
+    known = extras.hosts or f"{HOSTS}127.0.1.1\t{setting.hostname}\n"
+    hosts = _add_engine_files(places, setting.hostname, known, read_only=setting.read_only)
     spec = Spec(
         root=setting.root,
         read_only=setting.read_only,
