@@ -130,9 +130,10 @@ def _compare(
     for name, (_, least) in observers.items():
         by_clock, *by_processor = (statistics.median(column) for column in zip(*ratios[name], strict=True))
         met = met and by_clock >= least
+        holds = "holds" if by_clock >= least else "MISSED"
         processor = "".join(f", {median:.3f} by processor time" for median in by_processor)
         each = " ".join(f"{ratio[0]:.2f}" for ratio in ratios[name])
-        print(f"  {name:24} {by_clock:5.3f} of that (target: >= {least}){processor}; rounds: {each}")
+        print(f"  {name:24} {by_clock:5.3f} of that (goal: at least {least}): {holds}{processor}; rounds: {each}")
     return met
 
 

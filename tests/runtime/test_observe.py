@@ -17,9 +17,10 @@ from lithify.engines.base import UpperLayer
 from lithify.engines.mounts import root_overlay
 from lithify.model.image import EntryType
 from lithify.model.path import is_pseudo
-from lithify.model.writes import Change, Source, Write
+from lithify.model.writes import Change, Source, Write, Writer
 from lithify.observe import live, trace
 from lithify.observe.image import has_shell, read_image_entries, resolve
+from lithify.observe.lineage import Lineage
 from lithify.observe.live import LiveNames
 from lithify.observe.merge import merge_writes
 from lithify.observe.overlay import read_upper_layer, read_volume
@@ -42,6 +43,14 @@ def _unavailable() -> str | None:
     if subprocess.run(["docker", "info"], capture_output=True, timeout=60).returncode:
         return "needs a running Docker"
     return None
+
+
+def _starts_are_told() -> bool:
+    try:
+        Lineage().close()
+    except OSError:
+        return False
+    return live.available(Path("/")) is None
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +206,24 @@ def test_the_layer_names_what_a_trace_sees(run: Callable[[str], Running], servic
         assert any(
             writer.program.endswith(("redis-server", "redis-check-rdb")) for writer in merged["/var/lib/redis"].writers
         )
+
+
+@pytest.mark.skipif(not _starts_are_told(), reason="the kernel does not tell of starts")
+def test_who_is_gone_at_once_is_named(run: Callable[[str], Running]) -> None:
+    """A shell's helpers live for a millisecond; they are known by program and user all the same."""
+    script = "for i in 1 2 3 4 5; do setpriv --reuid 33 --regid 34 --clear-groups touch /tmp/x$i; rm /tmp/x$i; done"
+    container = run(f"{script}; touch /tmp/done; sleep 60")
+    with LiveNames([_DOCKER_ROOT]) as names:
+        layer = container.layer
+        names.watch(layer.upper)
+        container.release()
+        _wait_for(lambda: (layer.upper / "tmp/done").exists())
+        writes, notes = names.writes(layer)
+    assert notes == ()
+    assert {str(write.path): write.writers for write in writes} == {
+        "/tmp": (Writer(program="/usr/bin/touch", uid=33, gid=34), Writer(program="/usr/bin/rm", uid=0, gid=0)),
+        "/tmp/done": (Writer(program="/usr/bin/touch", uid=0, gid=0),),
+    }
 
 
 def test_docker_diff_names_fewer(run: Callable[[str], Running]) -> None:

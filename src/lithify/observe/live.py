@@ -25,6 +25,7 @@ from lithify.model.writes import Change, Source, Write, Writer, WriterStyle
 from lithify.observe import events, kernel
 from lithify.observe.entries import SAMPLE
 from lithify.observe.events import CREATE, DELETE, ON_DIRECTORY, OVERFLOW, RENAME, Event, Place
+from lithify.observe.lineage import Life, Lineage
 from lithify.observe.merge import MAX_WRITERS, UNKNOWN_PROGRAM
 from lithify.observe.processes import read_credentials, read_program
 
@@ -33,12 +34,15 @@ _MAX_DIRECTORIES = 50_000
 _MAX_NAMES = 1000
 _MAX_AGAIN = 10_000
 _READ = 1 << 18
-_QUIET, _STREAK, _PAUSE = 0.005, 20, 0.05
-"""Seconds without an event that end a streak of them, and after how many reads in a streak each read waits how long.
+_QUIET, _STREAK = 0.005, 20
+"""Seconds without an event that end a streak of them, and after how many reads in a streak each read waits.
 
 An event is read at once, while its process can still be looked at. Where the same processes go on and on, that would
 wake this thread thousands of times a second for nothing new, and what waits together and is equal becomes one event.
 """
+_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
+"""Seconds that a read waits first, and at most, doubled from read to read: making and freeing events is what watching
+costs the program, and the longer they wait, the more of them are one."""
 _FRESH = 2.0
 """Seconds for which what was read of a process stands for it once it is gone."""
 
@@ -82,6 +86,7 @@ class LiveNames:
         self._lock = threading.Lock()
         self._descriptor = -1
         self._wake = -1
+        self._lineage: Lineage | None = None
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "LiveNames":
@@ -96,6 +101,10 @@ class LiveNames:
                 f"names can't be watched as they come and go: {events.reason_of(error)}",
                 hint="go without: the upper layer tells the rest",
             ) from error
+        try:
+            self._lineage = self._seen.people.lineage = Lineage()
+        except OSError as error:
+            self._seen.people.unnamed = f"the kernel does not tell of starts: {error.strerror}"
         self._thread = threading.Thread(target=self._listen, name="live-names", daemon=True)
         self._thread.start()
         return self
@@ -146,7 +155,7 @@ class LiveNames:
                 if _is_below(directory.path, upper)
                 for order, write in directory.writes(at / directory.path[len(upper) + 1 :], noise)
             ]
-            notes = sorted(self._notes | self._seen.notes)
+            notes = sorted(self._notes | self._seen.notes | self._seen.people.notes)
         return tuple(write for _, write in sorted(found, key=lambda item: item[0])), tuple(notes)
 
     # -- the listener -------------------------------------------------------------------------------------------------
@@ -158,21 +167,29 @@ class LiveNames:
         poll.register(self._wake, select.POLLIN)
         stop = select.poll()
         stop.register(self._wake, select.POLLIN)
-        streak = 0
+        starts = self._lineage.register(poll) if self._lineage is not None else frozenset()
+        streak, pause = 0, _PAUSE
         while True:
             asked = time.monotonic()
-            ready = poll.poll()
-            if any(descriptor == self._wake for descriptor, _ in ready):
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if self._wake in ready:
                 return
             with self._lock:
+                if self._lineage is not None and not starts.isdisjoint(ready):
+                    self._lineage.read()
+                if self._descriptor not in ready:
+                    continue
                 strangers = self._seen.strangers
                 self._drain()
                 calm = self._seen.strangers > strangers or time.monotonic() - asked > _QUIET
             streak = 0 if calm else streak + 1
             if streak in (0, _STREAK):
                 _hurry(not streak)
-            if streak >= _STREAK and stop.poll(_PAUSE * 1000):
-                return
+                pause = _PAUSE
+            if streak >= _STREAK:
+                if stop.poll(pause * 1000):
+                    return
+                pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _drain(self) -> None:
         """Take what waits; to be called with the lock held."""
@@ -233,6 +250,8 @@ class LiveNames:
         return None if packed is None else identity + packed
 
     def _close(self) -> None:
+        if self._lineage is not None:
+            self._lineage.close()
         for descriptor in (self._descriptor, self._wake, *self._mounts.values()):
             if descriptor >= 0:
                 os.close(descriptor)
@@ -350,16 +369,16 @@ class _Seen:
         self._ways: set[str] = set()
         """Every kept directory and those above it."""
         self._order = 0
-        self._people = _People()
+        self.people = _People()
 
     @property
     def strangers(self) -> int:
         """How many processes were seen for the first time."""
-        return self._people.strangers
+        return self.people.strangers
 
     def new_batch(self) -> None:
         """Have processes looked at anew: one that ran a shell a moment ago may run a server now."""
-        self._people.new_batch()
+        self.people.new_batch()
 
     def take_again(self, record: bytes) -> bool:
         """Take in an event equal to an earlier one of a name that came and went; tell whether it was one.
@@ -384,7 +403,7 @@ class _Seen:
         there = self._directory(event.old.directory) if event.old is not None else None
         if here is None and there is None:
             return
-        writer = self._people.look(event.pid)
+        writer = self.people.look(event.pid)
         if writer is None:
             return
         self._order += 1
@@ -473,7 +492,13 @@ class _People:
         self._maps: dict[int, IdMap] = {}
         self._root = os.stat("/")
         self._own = os.getpid()
+        self._own_users = os.stat("/proc/self/ns/user").st_ino
+        self._own_mounts = os.stat("/proc/self/ns/mnt").st_ino
         self.strangers = 0
+        self.lineage: Lineage | None = None
+        self.unnamed = ""
+        """Why processes that are gone at once can't be named."""
+        self.notes: set[str] = set()
 
     def new_batch(self) -> None:
         self._now.clear()
@@ -508,7 +533,23 @@ class _People:
         return writer
 
     def _recall(self, pid: int) -> Writer | None:
+        """Return who a process was that is gone."""
+        life = self.lineage.of(pid) if self.lineage is not None else None
+        if life is not None and life.mount_namespace not in (0, self._own_mounts):
+            return self._was(life)
         seen, writer = self._known.get(pid, (0.0, None))
         if time.monotonic() - seen < _FRESH:
             return writer
+        if life is not None:
+            return self._was(life)
+        if self.unnamed:
+            self.notes.add(f"some of what came and went has no process to it: {self.unnamed}")
         return Writer(program=UNKNOWN_PROGRAM)
+
+    def _was(self, life: Life) -> Writer:
+        if life.program is None:
+            return Writer(program=UNKNOWN_PROGRAM)
+        ids = IdMap() if life.user_namespace == self._own_users else self._maps.get(life.user_namespace)
+        if ids is None or life.uid is None or life.gid is None:
+            return Writer(program=life.program)
+        return Writer(program=life.program, uid=ids.uid(life.uid), gid=ids.gid(life.gid))

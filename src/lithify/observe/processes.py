@@ -28,7 +28,7 @@ _MAX_COMMAND = 8192
 _MAX_ENVIRONMENT = 1 << 17
 _MAX_PATH = 4096
 _MAX_MAPS = 8 << 20
-_DELETED = " (deleted)"
+DELETED = " (deleted)"
 _MEMORY = re.compile(r"/(memfd:.*|SYSV[0-9a-f]{8}|\[aio\]|anon_hugepage) \(deleted\)", re.DOTALL)
 """What shared memory is called in maps: it looks like a removed file of the root directory (mm/shmem.c, ipc/shm.c)."""
 _TCP_LISTEN, _UDP_UNCONNECTED, _UNIX_ACCEPTS = "0A", "07", 1 << 16
@@ -130,7 +130,7 @@ def read_program(pid: int, base: str = "/") -> str | None:
     `base` is what /proc shows as the root of the container's first process: another than `/` where it was not pivoted.
     """
     link = _link(f"/proc/{pid}/exe")
-    return None if link is None else _inside(link.removesuffix(_DELETED), base)
+    return None if link is None else _inside(link.removesuffix(DELETED), base)
 
 
 def read_credentials(pid: int) -> tuple[int, int] | None:
@@ -236,9 +236,9 @@ class _FileReader:
         for text in paths:
             if _MEMORY.fullmatch(text):
                 continue
-            path = PurePosixPath(_inside(text.removesuffix(_DELETED), self._base))
-            if self._can_be_written(path, deleted=text.endswith(_DELETED)):
-                yield _mapped_file(path, writer, deleted=text.endswith(_DELETED))
+            path = PurePosixPath(_inside(text.removesuffix(DELETED), self._base))
+            if self._can_be_written(path, deleted=text.endswith(DELETED)):
+                yield _mapped_file(path, writer, deleted=text.endswith(DELETED))
 
     def _can_be_written(self, path: PurePosixPath, *, deleted: bool) -> bool:
         mount = mount_holding(self._mounts.values(), path)
@@ -278,7 +278,7 @@ def _mapped_file(path: PurePosixPath, writer: Writer, *, deleted: bool) -> Write
 
 def _gone(write: Write) -> Write:
     """Return a write of a file that has no name any more as one of its directory."""
-    name = write.path.name.removesuffix(_DELETED)
+    name = write.path.name.removesuffix(DELETED)
     return replace(
         write,
         path=write.path.parent,

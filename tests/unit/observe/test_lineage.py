@@ -1,0 +1,143 @@
+"""What the kernel tells of processes that are gone."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.unit.observe.conftest import Overlay, needs_root, run_inside
+
+from lithify.model.writes import Writer
+from lithify.observe import kernel, lineage, live
+from lithify.observe.lineage import Lineage
+from lithify.observe.live import LiveNames
+
+pytestmark = needs_root
+_TRUE, _FALSE = (os.path.realpath(shutil.which(name) or name) for name in ("true", "false"))
+
+
+@pytest.fixture
+def seen() -> Iterator[Lineage]:
+    """Where the kernel tells of starts and of users."""
+    try:
+        found = Lineage()
+    except OSError as error:
+        pytest.skip(f"the kernel does not tell of starts: {error}")
+    try:
+        if found._changes is None:
+            pytest.skip("the process connector does not answer")
+        yield found
+    finally:
+        found.close()
+
+
+def _run(*command: str) -> int:
+    with subprocess.Popen(command) as process:
+        pass
+    return process.pid
+
+
+def test_a_program_that_is_gone_has_a_name(seen: Lineage) -> None:
+    """Nobody looked while it ran."""
+    life = seen.of(_run(_TRUE))
+    assert life is not None
+    own = os.stat("/proc/self/ns/user").st_ino, os.stat("/proc/self/ns/mnt").st_ino
+    assert (life.program, life.uid, life.gid) == (_TRUE, os.getuid(), os.getgid())
+    assert (life.user_namespace, life.mount_namespace) == own
+
+
+def test_the_last_of_several_programs_counts(seen: Lineage) -> None:
+    """As /proc would tell it: a script is its interpreter, and an exec takes the process over."""
+    life = seen.of(_run("/bin/sh", "-c", f"exec {_TRUE}"))
+    assert life is not None
+    assert life.program == _TRUE
+
+
+def test_a_fork_is_what_its_parent_is(seen: Lineage) -> None:
+    """Also where the parent started before; and a change of user is seen, which no exec shows."""
+
+    def act() -> None:
+        os.setgid(8)
+        os.setuid(7)
+
+    life = seen.of(run_inside(Path("/"), act))
+    assert life is not None
+    assert (life.program, life.uid, life.gid) == (os.path.realpath("/proc/self/exe"), 7, 8)
+
+
+def test_another_mount_namespace_is_told(seen: Lineage) -> None:
+    """By it a container's process is known from the host's."""
+    life = seen.of(_run("unshare", "--mount", _TRUE))
+    assert life is not None
+    assert life.program == _TRUE
+    assert life.mount_namespace not in (0, os.stat("/proc/self/ns/mnt").st_ino)
+
+
+def test_more_starts_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel had to drop is not known; what is known is right."""
+    monkeypatch.setattr(lineage, "_SIZE", lineage._PAGE)
+    try:
+        seen = Lineage()
+    except OSError as error:
+        pytest.skip(f"the kernel does not tell of starts: {error}")
+    try:
+        programs = {_run(program): program for program in [_TRUE, _FALSE] * 30}
+        known = {pid: life.program for pid in programs if (life := seen.of(pid)) is not None and life.program}
+        last = _run(_TRUE)
+        assert known.items() <= programs.items()
+        assert len(known) < len(programs)
+        assert getattr(seen.of(last), "program", None) == _TRUE
+    finally:
+        seen.close()
+
+
+def test_an_ordinary_user_is_refused() -> None:
+    """With an OSError, and nothing stays open."""
+    if int(Path("/proc/sys/kernel/perf_event_paranoid").read_text()) < 1:
+        pytest.skip("everybody may ask here")
+
+    def act() -> None:
+        os.setuid(65534)
+        before = os.listdir("/proc/self/fd")
+        with pytest.raises(OSError):  # noqa: PT011 - any of the kernel's reasons
+            Lineage()
+        assert len(os.listdir("/proc/self/fd")) == len(before)
+
+    run_inside(Path("/"), act)
+
+
+def test_nothing_stays_open(seen: Lineage) -> None:
+    """Buffers and the socket are given back; what was read stays."""
+    before = len(os.listdir("/proc/self/fd"))
+    with_another = Lineage()
+    pid = _run(_TRUE)
+    assert with_another.of(pid) is not None
+    with_another.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert with_another.of(pid) is not None
+
+
+def test_without_it_a_note_says_so(overlay: Overlay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an architecture whose call we don't know, as where the kernel refuses: names stay, their writers may not."""
+    reason = live.available(overlay.base)
+    if reason:
+        pytest.skip(f"names can't be watched here: {reason}")
+    monkeypatch.setattr(kernel, "_PERF_EVENT_OPEN", {})
+    overlay.old("tmp/")
+
+    def act() -> None:
+        for index in range(50):  # of so many at least one is gone when it is looked at
+            if os.fork() == 0:
+                Path(f"/tmp/{index}").touch()
+                os._exit(0)
+            os.wait()
+
+    with LiveNames([overlay.base]) as names:
+        names.watch(overlay.upper)
+        run_inside(overlay.root, act)
+    writes, notes = names.writes()
+    unknown = any(Writer(program="unknown") in write.writers for write in writes)
+    assert len(writes) == 50
+    assert unknown == any("the kernel does not tell of starts" in note for note in notes)
