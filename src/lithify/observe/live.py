@@ -43,6 +43,7 @@ wake this thread thousands of times a second for nothing new, and what waits tog
 _PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 """Seconds that a read waits first, and at most, doubled from read to read: making and freeing events is what watching
 costs the program, and the longer they wait, the more of them are one."""
+_MOST_PARENTS = 32
 _FRESH = 2.0
 """Seconds for which what was read of a process stands for it once it is gone."""
 
@@ -162,23 +163,20 @@ class LiveNames:
 
     def _listen(self) -> None:
         _hurry(True)
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLIN)
-        poll.register(self._wake, select.POLLIN)
-        stop = select.poll()
-        stop.register(self._wake, select.POLLIN)
-        starts = self._lineage.register(poll) if self._lineage is not None else frozenset()
+        pausing = select.poll()
+        pausing.register(self._wake, select.POLLIN)
+        listening = select.poll()
+        listening.register(self._wake, select.POLLIN)
+        listening.register(self._descriptor, select.POLLIN)
+        if self._lineage is not None:
+            self._lineage.register(pausing)
+            self._lineage.register(listening)
         streak, pause = 0, _PAUSE
         while True:
             asked = time.monotonic()
-            ready = {descriptor for descriptor, _ in poll.poll()}
-            if self._wake in ready:
+            if self._wake in self._wait(listening):
                 return
             with self._lock:
-                if self._lineage is not None and not starts.isdisjoint(ready):
-                    self._lineage.read()
-                if self._descriptor not in ready:
-                    continue
                 strangers = self._seen.strangers
                 self._drain()
                 calm = self._seen.strangers > strangers or time.monotonic() - asked > _QUIET
@@ -187,9 +185,24 @@ class LiveNames:
                 _hurry(not streak)
                 pause = _PAUSE
             if streak >= _STREAK:
-                if stop.poll(pause * 1000):
+                if self._wait(pausing, pause):
                     return
                 pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _wait(self, poll: "select.poll", seconds: float | None = None) -> set[int]:
+        """Return which descriptors are ready, none after so many seconds; what is recorded of starts is read meanwhile.
+
+        It would be lost where the buffers run full.
+        """
+        end = None if seconds is None else time.monotonic() + seconds
+        while True:
+            ready = {each for each, _ in poll.poll(None if end is None else max(0, end - time.monotonic()) * 1000)}
+            others = ready - self._lineage.descriptors if self._lineage is not None else ready
+            if others or not ready:
+                return others
+            if self._lineage is not None:
+                with self._lock:
+                    self._lineage.read()
 
     def _drain(self) -> None:
         """Take what waits; to be called with the lock held."""
@@ -488,12 +501,10 @@ class _People:
 
     def __init__(self) -> None:
         self._now: dict[int, Writer | None] = {}
-        self._known: dict[int, tuple[float, Writer | None]] = {}
+        self._known: dict[int, tuple[float, Writer | None, IdMap | None]] = {}
         self._maps: dict[int, IdMap] = {}
         self._root = os.stat("/")
         self._own = os.getpid()
-        self._own_users = os.stat("/proc/self/ns/user").st_ino
-        self._own_mounts = os.stat("/proc/self/ns/mnt").st_ino
         self.strangers = 0
         self.lineage: Lineage | None = None
         self.unnamed = ""
@@ -513,35 +524,40 @@ class _People:
 
     def _read(self, pid: int) -> Writer | None:
         self.strangers += pid not in self._known
+        writer = None
         try:
-            root = os.stat(f"/proc/{pid}/root")
-            namespace = os.stat(f"/proc/{pid}/ns/user").st_ino
+            ids = self._ids(pid)
         except OSError:
             return self._recall(pid)
-        writer = None
-        if not os.path.samestat(root, self._root):
+        if ids is not None:
             program, credentials = read_program(pid), read_credentials(pid)
             if program is None or credentials is None:
                 return self._recall(pid)
-            ids = self._maps.get(namespace)
-            if ids is None:
-                ids = self._maps[namespace] = IdMap.read(pid)
             writer = Writer(program=program, uid=ids.uid(credentials[0]), gid=ids.gid(credentials[1]))
         if len(self._known) > 10_000:
             self._known.clear()
-        self._known[pid] = (time.monotonic(), writer)
+        self._known[pid] = (time.monotonic(), writer, ids)
         return writer
+
+    def _ids(self, pid: int) -> IdMap | None:
+        """Return the users of the container that a process is in; None of one of the host's. OSError if it is gone."""
+        if os.path.samestat(os.stat(f"/proc/{pid}/root"), self._root):
+            return None
+        namespace = os.stat(f"/proc/{pid}/ns/user").st_ino
+        ids = self._maps.get(namespace)
+        if ids is None:
+            ids = self._maps[namespace] = IdMap.read(pid)
+        return ids
 
     def _recall(self, pid: int) -> Writer | None:
         """Return who a process was that is gone."""
         life = self.lineage.of(pid) if self.lineage is not None else None
-        if life is not None and life.mount_namespace not in (0, self._own_mounts):
+        seen, writer, _ = self._known.get(pid, (0.0, None, None))
+        fresh = time.monotonic() - seen < _FRESH
+        if life is not None and (life.since > seen or not fresh):  # it has become another since, or was never met
             return self._was(life)
-        seen, writer = self._known.get(pid, (0.0, None))
-        if time.monotonic() - seen < _FRESH:
+        if fresh:
             return writer
-        if life is not None:
-            return self._was(life)
         if self.unnamed:
             self.notes.add(f"some of what came and went has no process to it: {self.unnamed}")
         return Writer(program=UNKNOWN_PROGRAM)
@@ -549,7 +565,19 @@ class _People:
     def _was(self, life: Life) -> Writer:
         if life.program is None:
             return Writer(program=UNKNOWN_PROGRAM)
-        ids = IdMap() if life.user_namespace == self._own_users else self._maps.get(life.user_namespace)
+        ids = self._ids_around(life.parent)
         if ids is None or life.uid is None or life.gid is None:
             return Writer(program=life.program)
         return Writer(program=life.program, uid=ids.uid(life.uid), gid=ids.gid(life.gid))
+
+    def _ids_around(self, pid: int) -> IdMap | None:
+        """Return the users of the container that a process or one of its parents is in; None where none can tell."""
+        for _ in range(_MOST_PARENTS):
+            with suppress(OSError):
+                return self._ids(pid)
+            ids = self._known[pid][2] if pid in self._known else None
+            life = self.lineage.of(pid) if self.lineage is not None else None
+            if ids is not None or life is None:
+                return ids
+            pid = life.parent
+        return None

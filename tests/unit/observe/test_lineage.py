@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,11 +42,11 @@ def _run(*command: str) -> int:
 
 def test_a_program_that_is_gone_has_a_name(seen: Lineage) -> None:
     """Nobody looked while it ran."""
+    begun = time.monotonic()
     life = seen.of(_run(_TRUE))
     assert life is not None
-    own = os.stat("/proc/self/ns/user").st_ino, os.stat("/proc/self/ns/mnt").st_ino
     assert (life.program, life.uid, life.gid) == (_TRUE, os.getuid(), os.getgid())
-    assert (life.user_namespace, life.mount_namespace) == own
+    assert (life.parent, life.since > begun) == (os.getpid(), True)
 
 
 def test_the_last_of_several_programs_counts(seen: Lineage) -> None:
@@ -67,17 +68,9 @@ def test_a_fork_is_what_its_parent_is(seen: Lineage) -> None:
     assert (life.program, life.uid, life.gid) == (os.path.realpath("/proc/self/exe"), 7, 8)
 
 
-def test_another_mount_namespace_is_told(seen: Lineage) -> None:
-    """By it a container's process is known from the host's."""
-    life = seen.of(_run("unshare", "--mount", _TRUE))
-    assert life is not None
-    assert life.program == _TRUE
-    assert life.mount_namespace not in (0, os.stat("/proc/self/ns/mnt").st_ino)
-
-
 def test_more_starts_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the kernel had to drop is not known; what is known is right."""
-    monkeypatch.setattr(lineage, "_SIZE", lineage._PAGE)
+    monkeypatch.setattr(lineage, "_SIZE", 4 * lineage._PAGE)
     try:
         seen = Lineage()
     except OSError as error:
@@ -85,10 +78,10 @@ def test_more_starts_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         programs = {_run(program): program for program in [_TRUE, _FALSE] * 30}
         known = {pid: life.program for pid in programs if (life := seen.of(pid)) is not None and life.program}
-        last = _run(_TRUE)
         assert known.items() <= programs.items()
         assert len(known) < len(programs)
-        assert getattr(seen.of(last), "program", None) == _TRUE
+        # On a busy machine others fill so small a buffer, too.
+        assert any(getattr(seen.of(_run(_TRUE)), "program", None) == _TRUE for _ in range(100))
     finally:
         seen.close()
 

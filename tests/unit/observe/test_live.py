@@ -61,7 +61,10 @@ def test_what_came_and_went_is_named(overlay: Overlay, kinds: tuple[int]) -> Non
     write = writes["/tmp"]
     assert (write.change, write.names, write.evidence) == (Change.CAME_AND_WENT, ("x",), (Source.LIVE,))
     (writer,) = write.writers
-    assert (writer.program, writer.uid, writer.gid) == (os.path.realpath(sys.executable), 7, 8)
+    if writer.uid is None:  # gone before it was looked at, and with it who its users are in the container
+        assert writer.program in (os.path.realpath(sys.executable), "unknown")
+    else:
+        assert (writer.program, writer.uid, writer.gid) == (os.path.realpath(sys.executable), 7, 8)
 
 
 def test_what_stays_is_created_with_its_writer(overlay: Overlay) -> None:
