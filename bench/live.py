@@ -1,9 +1,9 @@
 """Observing a program: its throughput observed ÷ not observed, in one run, rounds interleaved.
 
-Run with `python -m bench.live`; needs root and Docker. Three loads in containers: a static C program that creates,
-writes, closes and removes files as fast as it can, with live names on, and under `strace -f` for comparison; redis
-(redis-benchmark) and nginx (wrk) while their upper layer is read every second. The median of the rounds' ratios counts,
-since the speed of a shared machine drifts.
+Run with `python -m bench.live`; needs root and Docker. Loads in containers: a static C program that creates,
+writes, closes and removes files as fast as it can, by itself and each by a process of its own, with live names on, and
+under `strace -f` for comparison; redis (redis-benchmark) and nginx (wrk) while their upper layer is read every second.
+The median of the rounds' ratios counts, since the speed of a shared machine drifts.
 """
 
 import argparse
@@ -61,12 +61,13 @@ def _container(image: str, *command: str) -> Iterator[tuple[str, int]]:
         _docker("rm", "--force", "--volumes", name)
 
 
-def _churn(pid: int, seconds: float) -> list[float]:
+def _churn(pid: int, seconds: float, *words: str) -> list[float]:
     """Run the C load beside the first process of a container, in its namespaces.
 
     Returns files a second, and files a second of processor time.
     """
     command = ["nsenter", "--target", str(pid), "--mount", "--root", "--wd", "--pid", "/churn", "/tmp", str(seconds)]
+    command += words
     # A session of its own, as a container has: schedulers share the processor out by sessions and groups.
     load = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600, start_new_session=True)
     return list(map(float, load.stdout.split()))
@@ -149,6 +150,8 @@ def churn(seconds: float, rounds: int, storage: Path) -> bool:
                 "live names": (lambda: _names(pid, storage), _LIVE_LEAST),
             }
             met = _compare("create, write, close, unlink", lambda: _churn(pid, seconds), observers, rounds)
+            title = "the same, each by a process of its own"
+            met &= _compare(title, lambda: _churn(pid, seconds, "each"), observers, rounds)
             traced = _traced_churn(pid, seconds)
             print(f"  {'strace -f':24} {traced / _churn(pid, seconds)[0]:5.3f} of that")
             return met

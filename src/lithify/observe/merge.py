@@ -84,6 +84,8 @@ def merge_writers(writers: Iterable[Writer]) -> tuple[Writer, ...]:
     """Return the different `writers` in order; of one that is known less well, only where nothing better is known."""
     distinct = _united(writers)
     known = [writer for writer in distinct if writer.program != UNKNOWN_PROGRAM]
+    with_users = {writer.program for writer in known if writer.uid is not None}
+    known = [writer for writer in known if writer.uid is not None or writer.program not in with_users]
     return tuple(known or distinct)[:MAX_WRITERS]
 
 

@@ -81,6 +81,13 @@ def test_unknown_writers_give_way() -> None:
     assert merge_writers([UNKNOWN, UNKNOWN]) == (UNKNOWN,)
 
 
+def test_a_program_without_its_user_gives_way_to_itself() -> None:
+    """Of a process that is gone the user may not be known; another program's user says nothing of it."""
+    nobody, other = Writer(program=NGINX.program), Writer(program="/bin/sh")
+    assert merge_writers([nobody, other, NGINX]) == (other, NGINX)
+    assert merge_writers([nobody, UNKNOWN]) == (nobody,)
+
+
 _paths = st.lists(st.sampled_from("abc"), min_size=1, max_size=4).map(lambda parts: P("/", *parts))
 _writes = st.lists(
     st.builds(
