@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -107,7 +107,7 @@ def _reading(pid: int) -> Iterator[None]:
 def _compare(
     title: str,
     work: Callable[[], Sequence[float]],
-    observers: dict[str, tuple[Callable[[], AbstractContextManager[object]], float]],
+    observers: Mapping[str, tuple[Callable[[], AbstractContextManager[object]], float | None]],
     rounds: int,
 ) -> bool:
     """Print the throughput of `work` alone and with each observer; tell whether their least ratios were reached.
@@ -130,11 +130,13 @@ def _compare(
     met = True
     for name, (_, least) in observers.items():
         by_clock, *by_processor = (statistics.median(column) for column in zip(*ratios[name], strict=True))
-        met = met and by_clock >= least
-        holds = "holds" if by_clock >= least else "MISSED"
+        goal = "no goal"
+        if least is not None:
+            met = met and by_clock >= least
+            goal = f"goal: at least {least}: {'holds' if by_clock >= least else 'MISSED'}"
         processor = "".join(f", {median:.3f} by processor time" for median in by_processor)
         each = " ".join(f"{ratio[0]:.2f}" for ratio in ratios[name])
-        print(f"  {name:24} {by_clock:5.3f} of that (goal: at least {least}): {holds}{processor}; rounds: {each}")
+        print(f"  {name:24} {by_clock:5.3f} of that ({goal}){processor}; rounds: {each}")
     return met
 
 
@@ -146,12 +148,13 @@ def churn(seconds: float, rounds: int, storage: Path) -> bool:
         subprocess.run(["gcc", "-O2", "-static", "-o", root / "churn", _SOURCE], check=True, timeout=120)
         with _image(root) as image, _container(image, "/churn", "/dev/shm", "86400") as (_, pid):
             subprocess.run(["kill", "-STOP", str(pid)], check=True)  # it only holds the container
-            observers: dict[str, tuple[Callable[[], AbstractContextManager[object]], float]] = {
+            observers: dict[str, tuple[Callable[[], AbstractContextManager[object]], float | None]] = {
                 "live names": (lambda: _names(pid, storage), _LIVE_LEAST),
             }
             met = _compare("create, write, close, unlink", lambda: _churn(pid, seconds), observers, rounds)
             title = "the same, each by a process of its own"
-            met &= _compare(title, lambda: _churn(pid, seconds, "each"), observers, rounds)
+            without_goal = {name: (observer, None) for name, (observer, _) in observers.items()}
+            _compare(title, lambda: _churn(pid, seconds, "each"), without_goal, rounds)
             traced = _traced_churn(pid, seconds)
             print(f"  {'strace -f':24} {traced / _churn(pid, seconds)[0]:5.3f} of that")
             return met
