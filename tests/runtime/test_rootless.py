@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import subprocess
@@ -48,15 +49,26 @@ class Person:
 
     def command(self, *words: object, before: str = "") -> list[str]:
         """Return the command that runs lithify as this user; `before` is done as root just before."""
+        start = f'{self.binds}{before}\ncd / && exec {shlex.join(self.start)} "$@"'
+        return ["unshare", "--mount", "--propagation", "private", "bash", "-ec", start, "lithify", *map(str, words)]
+
+    @property
+    def binds(self) -> str:
+        """The commands that bring what lithify needs to where this user may look."""
         parts = (
             ("python", sys.base_prefix), ("site", sysconfig.get_path("purelib")),
             ("source", str(Path(lithify.__file__).parent.parent)),
         )  # fmt: skip
-        binds = "".join(f"mount --bind {source} {self.tools}/{name}\n" for name, source in parts)
+        return "".join(f"mount --bind {source} {self.tools}/{name}\n" for name, source in parts)
+
+    @property
+    def become(self) -> list[str]:
+        return ["setpriv", "--reuid", self.name, "--regid", self.name, "--init-groups"]
+
+    @property
+    def start(self) -> list[str]:
         python = f"{self.tools}/python/bin/{Path(os.path.realpath(sys.executable)).name}"
-        become = f"setpriv --reuid {self.name} --regid {self.name} --init-groups"
-        start = f'{binds}{before}\ncd / && exec {become} {python} -m lithify.cli.main "$@"'
-        return ["unshare", "--mount", "--propagation", "private", "bash", "-ec", start, "lithify", *map(str, words)]
+        return [*self.become, python, "-m", "lithify.cli.main"]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -77,9 +89,8 @@ class Person:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def run(self, *words: object) -> subprocess.CompletedProcess[str]:
-        become = ["setpriv", "--reuid", self.name, "--regid", self.name, "--init-groups"]
         return subprocess.run(
-            [*become, *map(str, words)], capture_output=True, text=True, timeout=60, cwd="/", env=self.environment
+            [*self.become, *map(str, words)], capture_output=True, text=True, timeout=60, cwd="/", env=self.environment
         )
 
     @property
@@ -172,7 +183,7 @@ def test_a_root_filesystem_of_ones_own_is_hardened(person: Person, mine: Path, r
     assert any("user namespace" in told for told in found["verdict"]["cannot_show"])
     # the command is one for this user, started where this user is
     run = subprocess.Popen(
-        ["setpriv", "--reuid", person.name, "--regid", person.name, "--init-groups", *found["command"]],
+        [*person.become, *found["command"]],
         cwd="/", env=person.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     bundle = Path(found["command"][found["command"].index("--bundle") + 1])

@@ -1,15 +1,17 @@
 """The Protocol that every engine answers to; no decision is made here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from lithify.engines.ids import IdMap
 from lithify.model.image import ImageFacts
 from lithify.model.mount import MountPlan
 from lithify.model.run import Target
+
+Result = TypeVar("Result")
 
 
 class Root(StrEnum):
@@ -120,6 +122,14 @@ class Accompanied(Protocol):
 
     def published(self, port: int) -> tuple[str, int] | None:
         """Return where the host reaches what the project publishes as `port`; None where it publishes no such port."""
+
+
+@runtime_checkable
+class Secluded(Protocol):
+    """A container whose address may lead to it from within its own network only."""
+
+    def call_in_network(self, function: Callable[[], Result]) -> Result:
+        """Return what `function` does where the address leads to the container."""
 
 
 @runtime_checkable

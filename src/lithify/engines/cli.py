@@ -5,14 +5,15 @@ import shlex
 import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
+from lithify.engines import rootless
+from lithify.engines.base import Container, Exit, Result, Root, RunCommand, UpperLayer
 from lithify.engines.client import Client, parse_json
 from lithify.engines.container_line import line_of_container, line_of_image
 from lithify.engines.flags import EngineHost, PlanFlags, PlannedLine, helper_name
@@ -22,7 +23,7 @@ from lithify.engines.ownership import KEPT, RUN, is_abandoned, labels, new_run
 from lithify.engines.process import TIMED_OUT, uninterrupted
 from lithify.engines.runline import LineMount, RunLine, parse_run_line
 from lithify.engines.stand_in import Views, apart, bare
-from lithify.errors import EngineRefused, EngineUnreachable, LithifyError, NothingToExamine
+from lithify.errors import EngineRefused, EngineUnreachable, LithifyError, NothingToExamine, NotPermitted
 from lithify.model.image import ImageEntry, ImageFacts
 from lithify.model.mount import Mount, MountPlan
 from lithify.model.path import container_path, printable
@@ -55,6 +56,10 @@ class EngineInfo:
     system: str = "linux"
     ids: IdMap = field(default_factory=IdMap)
     """Of a daemon that gives every container the same user namespace."""
+    secluded: bool = False
+    """Its containers are reached from within their own networks only: an ordinary user's."""
+    leaves_open: tuple[str, ...] = ()
+    """What a proof in any of its containers leaves open."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +179,16 @@ class CliEngine(ABC):
                 hint="run lithify on that host",
             )
 
+    def insist_on_addresses(self) -> None:
+        """Raise unless the host reaches this host's containers by address, as several that work together need it."""
+        self.insist_on_this_host()
+        if self._info.secluded:
+            raise NotPermitted(
+                f"an ordinary user's {self.name} gives containers no address that the host reaches, which those of a "
+                "project or pod are looked after by",
+                hint=f"run lithify with sudo, or harden them one by one: lithify harden -- {self.name} run ...",
+            )
+
     def storage(self) -> Path | None:
         """Return a directory on the filesystem that holds upper layers."""
         layers = self._info.layers
@@ -278,6 +293,11 @@ class CliEngine(ABC):
     def is_local(self) -> bool:
         """Tell whether the engine's pids and paths are this host's."""
         return self._info.local
+
+    @property
+    def info(self) -> EngineInfo:
+        """What the engine says of itself."""
+        return self._info
 
     def facts(self, line: RunLine, reference: str, places: Iterable[Mount] = ()) -> ImageFacts:
         """Return an image's configuration with what `line` overrides, and an entry for each of `places` that it has."""
@@ -434,9 +454,9 @@ class CliContainer:
     def cannot_show(self) -> tuple[str, ...]:
         """What it was kept from; else it is run as its user would run it."""
         if not self.left:
-            return ()
+            return self._engine.info.leaves_open
         kept = f"it ran on a network of its own, without {', '.join(self.left)}: --join-networks lets it join"
-        return (kept,)
+        return (kept, *self._engine.info.leaves_open)
 
     def start(self) -> None:
         """Start it; EngineRefused, with the engine's words, where that fails."""
@@ -461,8 +481,15 @@ class CliContainer:
         return int(state.get("ExitCode") or 0)
 
     def address(self) -> str | None:
-        """Return an address at which the host reaches it."""
-        return self._address(self._known(), depth=2)
+        """Return an address at which the host reaches it, or who is in its network does."""
+        known = self._known()
+        alone = self._engine.info.secluded and self._pid(known) is not None
+        return self._address(known, depth=2) or ("127.0.0.1" if alone else None)
+
+    def call_in_network(self, function: Callable[[], Result]) -> Result:
+        """Return what `function` does where the container's address leads to it."""
+        pid = self.pid() if self._engine.info.secluded else None
+        return function() if pid is None else rootless.call_in_network(pid, function)
 
     def stop(self, timeout: float) -> int:
         """Ask it to end, kill it after `timeout` seconds, return the exit code."""

@@ -167,11 +167,7 @@ class ComposeEngine:
         """Make a scratch project with the member in it; with `storage` a new member in the project of that one."""
         if isinstance(storage, ComposeContainer):
             return storage.replacement()
-        if not self.base.is_local:
-            raise EngineUnreachable(
-                f"{self.name} runs its containers on another host, where their layers can't be seen from here",
-                hint="run lithify on that host",
-            )
+        self.base.insist_on_addresses()
         running = Running(self, target.reference, new_run(), purpose)
         try:
             running.make(root, plan, idle=idle)

@@ -44,7 +44,7 @@ class CliHost:
 
     def premises(self, purpose: str, claims_of: Premises | None) -> Premises:
         """Return new premises; with `claims_of` they share the claims of others that still exist."""
-        self.engine.insist_on_this_host()
+        self.engine.insist_on_addresses()
         if os.geteuid() != 0:
             raise NotPermitted(
                 "a pod's volumes are filled in the engine's own directory, which takes root",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lithify.engines import rootless
 from lithify.engines.base import UpperLayer
 from lithify.engines.cli import NOISE, CliEngine, EngineInfo, ImageView
 from lithify.engines.client import Client, parse_json
@@ -16,7 +17,7 @@ from lithify.engines.podman_flags import PodmanFlags
 from lithify.engines.rootfs import RootFilesystem
 from lithify.engines.runline import RunLine
 from lithify.engines.stand_in import PodmanViews, PodmanVolumeViews, Views
-from lithify.errors import EngineUnreachable, NotPermitted
+from lithify.errors import EngineUnreachable
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
 from lithify.model.mount import Mount
 
@@ -39,16 +40,20 @@ class PodmanEngine(CliEngine):
             raise EngineUnreachable("podman does not say what it is", hint="try `podman info`")
         host, store = info.get("host") or {}, info.get("store") or {}
         graph = PurePosixPath(str(store.get("graphRoot") or "/var/lib/containers/storage"))
-        rootless = bool((host.get("security") or {}).get("rootless"))
+        ordinary = bool((host.get("security") or {}).get("rootless"))
         system = os.uname()
         local = (host.get("kernel"), host.get("hostname")) == (system.release, system.nodename)
         local = local and not host.get("serviceIsRemote")
+        if local and ordinary:
+            rootless.join_podman(self._client.base)
         return EngineInfo(
             host=EngineHost(
                 volumes=PurePosixPath(str(store.get("volumePath") or graph / "volumes")),
                 overlay_volumes=True,
-                rootless=rootless,
+                rootless=ordinary,
             ),
+            secluded=ordinary,
+            leaves_open=(rootless.WITHIN_ITS_NETWORK,) if ordinary else (),
             local=local,
             layers=Path(graph) if local else None,
             system=str(host.get("os") or "linux"),
@@ -86,7 +91,8 @@ class PodmanEngine(CliEngine):
             return None
         points = frozenset(PurePosixPath(str(mount.get("Destination", "/"))) for mount in known.get("Mounts") or [])
         tmpfs = frozenset(map(PurePosixPath, (known.get("HostConfig") or {}).get("Tmpfs") or {}))
-        return _without_users(UpperLayer(upper=upper, lowers=lowers, noise=NOISE | points | tmpfs))
+        marks = rootless.in_user_namespace()
+        return _without_users(UpperLayer(upper=upper, lowers=lowers, noise=NOISE | points | tmpfs, user_xattr=marks))
 
     def layer_of(self, known: Mapping[str, Any], pid: int | None) -> UpperLayer | None:
         """Return the layers of a container, what Podman writes into them left out."""
@@ -103,10 +109,6 @@ def _without_users(layer: UpperLayer) -> UpperLayer:
 @contextmanager
 def _mounted(client: Client, image: str) -> Iterator[Path]:
     """Give the directory in which an image is mounted as long as the block runs."""
-    if os.geteuid() != 0:
-        raise NotPermitted(
-            "an image of Podman can be looked into by root only", hint="run lithify as root, with `podman` as root's"
-        )
     directory = client.ask("image", "mount", image).decode("utf-8", "surrogateescape").rstrip("\n")
     try:
         yield Path(directory)

@@ -4,6 +4,8 @@ What is mapped there is the user's own id (as 0) and the ranges that /etc/subuid
 1 up), by newuidmap and newgidmap of the package `uidmap`, as Podman does it. Mounts and network are the namespace's own
 as well: the containers' networks end in this process, not on the host. A child stays outside for what can't be done
 from within: to map, to see who really owns a file, and to end what an earlier process left in *its* namespace.
+
+An ordinary user's Podman has made such namespaces already. There is nothing to map: this process joins them.
 """
 
 import ctypes
@@ -15,13 +17,16 @@ import signal
 import socket
 import stat
 import struct
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 from lithify.engines import process
+from lithify.engines.base import Result
 from lithify.errors import EngineRefused, EngineUnreachable, NotPermitted
 from lithify.model.path import printable
 
@@ -29,6 +34,11 @@ NETWORK_APART = (
     "checks and exercise ran as root of a user namespace, in a network that holds the containers and nothing else"
 )
 """What a proof by an ordinary user leaves open."""
+WITHIN_ITS_NETWORK = (
+    "checks and exercise ran within the container's own network, as root of Podman's user namespace: what is published "
+    "to the outside was not tried"
+)
+"""The same where the user's own Podman has the containers."""
 
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x20000, 0x10000000, 0x40000000
 _PR_SET_DUMPABLE = 4
@@ -49,6 +59,10 @@ class Owners:
     ids: Mapping[str, tuple[int, int]]
     """Who owns each entry, by its path in the tree (`.` is its top); those of root are left out."""
 
+
+_SAY = r"""printf '%s\0' $$; env -0; echo; exec cat"""
+"""Says who it is and what its surroundings are, and stays."""
+_SAID = 4096
 
 _outside: socket.socket | None = None
 """Where the child that stayed outside listens."""
@@ -86,6 +100,59 @@ def enter() -> None:
     _libc().prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
     process.run([process.find("ip", package="iproute2"), "link", "set", "lo", "up"])
     _outside = here
+
+
+def join_podman(podman: Sequence[str]) -> None:
+    """Move this process, for good, into the user and mount namespaces of the Podman that these words call.
+
+    There it is root, and sees the layers and mounts of an ordinary user's containers; its network stays the host's.
+    Nothing is done for root. The process has to be single-threaded.
+    """
+    if os.geteuid() == 0:
+        return
+    helper = process.start((*podman, "unshare", "sh", "-c", _SAY), stdin=subprocess.PIPE)
+    try:
+        assert helper.stdout is not None
+        assert helper.stderr is not None
+        told = b""
+        while not told.endswith(b"\0\n") and (line := helper.stdout.readline()):
+            told += line
+        if not told:
+            message = helper.stderr.read(_SAID).decode("utf-8", "replace").strip()
+            raise NotPermitted(
+                f"podman gives this user no namespace: {printable(message)}",
+                hint="does `podman unshare true` work? it takes newuidmap (package uidmap); or run lithify as root",
+            )
+        pid, *variables = told.rstrip(b"\0\n").decode("utf-8", "surrogateescape").split("\0")
+        directory = os.getcwd()
+        _join(os.pidfd_open(int(pid)), _CLONE_NEWUSER | _CLONE_NEWNS, "the namespaces of podman")
+    finally:
+        process.end(helper)
+    os.chdir(directory)
+    _libc().prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+    os.environ.update(pair.partition("=")[::2] for pair in variables if "CONTAINERS_" in pair.partition("=")[0])
+
+
+def call_in_network(pid: int, function: Callable[[], Result]) -> Result:
+    """Return what `function` does in the network of process `pid`, which is one of a user namespace that we are in.
+
+    In a thread of its own: there is no way back to the host's network from there.
+    """
+    entry = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    with ThreadPoolExecutor(1, initializer=lambda: _join(entry, _CLONE_NEWNET, "the container's network")) as pool:
+        return pool.submit(function).result()
+
+
+def _join(descriptor: int, flags: int, what: str) -> None:
+    """Join the namespaces that a descriptor, which is closed, stands for."""
+    try:
+        if _libc().setns(descriptor, flags) == 0:
+            return
+        number = ctypes.get_errno()
+    finally:
+        os.close(descriptor)
+    hint = "call it before threads are started" if number == errno.EINVAL else _what_forbids(number)
+    raise NotPermitted(f"{what} can't be joined: {os.strerror(number)}", hint=hint)
 
 
 @cache

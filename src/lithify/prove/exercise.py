@@ -5,12 +5,12 @@ import os
 import shlex
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from threading import Event
 from urllib.parse import urlsplit
 
-from lithify.engines.base import Accompanied, Container, Probed
+from lithify.engines.base import Accompanied, Container, Probed, Result, Secluded
 from lithify.engines.process import TIMED_OUT, run
 from lithify.errors import EngineRefused
 from lithify.model.behaviour import Answer, Phase
@@ -35,23 +35,48 @@ def ask(
     `ports` takes ports published on the host to ports of the container. The first failure ends it: the rest would
     only wait for its own time limit. A command of the host's is killed once `cancelled` is set.
     """
-    answers = []
-    for answer in _checks(exercise, container, phase, ports, timeout, cancelled):
-        answers.append(answer)
-        if not answer.passed:
-            break
-    return tuple(answers)
+
+    def each() -> tuple[Answer, ...]:
+        answers = []
+        for answer in _checks(exercise, container, phase, ports, timeout, cancelled):
+            answers.append(answer)
+            if not answer.passed:
+                break
+        return tuple(answers)
+
+    return _where_it_is(container, each, cancelled)
 
 
 def drive(exercise: Exercise, container: Container, phase: Phase, *, cancelled: Event | None = None) -> Answer | None:
     """Run the user's exercise once; None where there is none. It is killed once `cancelled` is set."""
-    if exercise.script is None:
+    script = exercise.script
+    if script is None:
         return None
-    return _host_command("exercise", exercise.script, container, phase, exercise.timeout, cancelled)
+    return _where_it_is(
+        container,
+        lambda: _host_command("exercise", script, container, phase, exercise.timeout, cancelled),
+        cancelled,
+    )
+
+
+def _where_it_is(container: Container, function: Callable[[], Result], cancelled: Event | None = None) -> Result:
+    """Return what `function` does where the container's address leads to it; one that is interrupted is cancelled."""
+    if not isinstance(container, Secluded):
+        return function()
+    try:
+        return container.call_in_network(function)
+    except BaseException:
+        if cancelled is not None:
+            cancelled.set()
+        raise
 
 
 def answer_of_port(container: Container, port: int, *, timeout: float = 3.0) -> str:
     """Return in a few words what a TCP port says to a plain HTTP request, digits masked: for comparison only."""
+    return _where_it_is(container, lambda: _answer_of_port(container, port, timeout))
+
+
+def _answer_of_port(container: Container, port: int, timeout: float) -> str:
     address = container.address()
     if address is None:
         return "not reachable from the host"
