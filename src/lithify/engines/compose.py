@@ -331,7 +331,7 @@ class Running:
         if planned.arguments:
             command = list(line.command or facts.command)
             for index, word in planned.arguments.items():
-                command[index] = word
+                command[index : index + 1] = [word]
             scratch.services[name]["command"] = command
         scratch.plan(name, planned)
         if planned.files:

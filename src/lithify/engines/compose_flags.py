@@ -16,8 +16,10 @@ from lithify.engines.docker_flags import DockerFlags
 from lithify.engines.flags import EngineHost, PlanFlags, permissions
 from lithify.engines.podman_flags import PodmanFlags
 from lithify.engines.runline import RunLine
+from lithify.errors import EngineRefused
 from lithify.model.image import ImageFacts
 from lithify.model.mount import Mount, MountPlan, Seed
+from lithify.model.path import printable
 from lithify.model.quantity import render_engine_size
 
 
@@ -149,10 +151,15 @@ class _Collected(PlanFlags):
         if self.line.value(flag) != value:
             self.working_directory = value
 
-    def _set_argument(self, index: int, value: str) -> None:
-        command = self.line.command or self.image.command
-        if index < len(command) and command[index] != value:
-            self.arguments[index] = value
+    def _start_by(self, entrypoint: tuple[str, ...], command: tuple[str, ...], *, new_entrypoint: bool) -> None:
+        if new_entrypoint:
+            raise EngineRefused(
+                f"an argument of the entrypoint has to change: {printable(' '.join(entrypoint))}",
+                hint="change it in the file or the image, and plan again",
+            )
+        present = self.line.command or self.image.command
+        known = dict(enumerate(present))
+        self.arguments = {index: word for index, word in enumerate(command) if known.get(index) != word}
 
 
 class ComposeFlags(_Collected, DockerFlags):

@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 
 from lithify.engines.base import RunCommand
 from lithify.engines.runline import LineMount, MountKind, RunLine
+from lithify.errors import EngineRefused
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
 from lithify.model.mount import Mount, MountPlan, Redirect, Seed, StorageKind
 from lithify.model.path import printable
@@ -81,6 +82,7 @@ class PlanFlags(ABC):
                 self.add_volume(mount)
         for redirect in plan.redirects:
             self._redirect(redirect)
+        self._set_arguments(plan)
         notes = tuple(f"{note}: {_listed(paths)}" if paths else note for note, paths in self._notes.items())
         command = RunCommand(command=self.line.words, setup=tuple(self.setup), notes=notes)
         return PlannedLine(command=command, line=self.line, volumes=tuple(self.volumes))
@@ -218,9 +220,7 @@ class PlanFlags(ABC):
     def _redirect(self, redirect: Redirect) -> None:
         if redirect.variable is not None:
             self._set_variable(redirect.variable, redirect.value)
-        elif redirect.argument is not None:
-            self._set_argument(*redirect.argument)
-        else:
+        elif redirect.argument is None and not redirect.appended:
             self._set_option("workdir", str(redirect.new))
 
     def _set_variable(self, name: str, value: str) -> None:
@@ -237,11 +237,21 @@ class PlanFlags(ABC):
         if self.line.value(flag) != value:
             self.line = self.line.without(flag).adding(f"--{flag}", value)
 
-    def _set_argument(self, index: int, value: str) -> None:
-        command = list(self.line.command or self.image.command)
-        if index < len(command) and command[index] != value:
-            command[index] = value
-            self.line = self.line.with_command(command)
+    def _set_arguments(self, plan: MountPlan) -> None:
+        """Start the container as the plan has it."""
+        present = (self.image.entrypoint, self.line.command or self.image.command)
+        try:
+            wanted = plan.redirected(*present)
+        except ValueError as error:
+            raise EngineRefused(str(error), hint="plan again for what is run now") from error
+        if wanted != present:
+            self._start_by(*wanted, new_entrypoint=wanted[0] != present[0])
+
+    def _start_by(self, entrypoint: tuple[str, ...], command: tuple[str, ...], *, new_entrypoint: bool) -> None:
+        if new_entrypoint:
+            self._set_option("entrypoint", entrypoint[0])
+            command = (*entrypoint[1:], *command)
+        self.line = self.line.with_command(command)
 
 
 def helper_name(volume: str) -> str:

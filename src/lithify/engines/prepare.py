@@ -107,23 +107,21 @@ def prepare(facts: ImageFacts, image: RootFilesystem, plan: MountPlan | None, se
 
 
 def _redirected(facts: ImageFacts, plan: MountPlan | None) -> ImageFacts:
-    """Return `facts` with the variables and arguments of `plan`."""
+    """Return `facts` with the variables, arguments and working directory of `plan`."""
     if plan is None:
         return facts
-    arguments = [*facts.entrypoint, *facts.command]
-    known = list(plan.key.command)
-    # the plan counts in the command that it was made for, which may be the part after the image's entrypoint
-    offset = len(arguments) - len(known) if known and arguments[-len(known) :] == known else 0
     environment = dict(facts.environment)
+    directory = facts.working_directory
     for redirect in plan.redirects:
         if redirect.variable is not None:
             environment[redirect.variable] = redirect.value
-        if redirect.argument is not None:
-            index, text = redirect.argument
-            if not 0 <= index + offset < len(arguments):
-                raise EngineRefused(f"the plan changes argument {index} of a command that has {len(arguments)}")
-            arguments[index + offset] = text
-    return replace(facts, entrypoint=(), command=tuple(arguments), environment=environment)
+        elif redirect.argument is None and not redirect.appended:
+            directory = redirect.new
+    try:
+        entrypoint, command = plan.redirected(facts.entrypoint, facts.command)
+    except ValueError as error:
+        raise EngineRefused(str(error), hint="plan again for what is run now") from error
+    return replace(facts, entrypoint=entrypoint, command=command, environment=environment, working_directory=directory)
 
 
 def _process(facts: ImageFacts, image: RootFilesystem) -> ProcessSpec:

@@ -1,5 +1,6 @@
 """A mount plan: the places a container may write once its root filesystem is read-only."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -89,16 +90,38 @@ class Mount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redirect:
-    """A variable or option that moves a write into a planned mount."""
+    """What moves a write into a planned mount: a variable, an argument, further arguments, or the working directory."""
 
     old: PurePosixPath
     new: PurePosixPath
     variable: str | None = None
-    """The environment variable to set to `value`; None where an argument of the command moves it."""
+    """The environment variable to set to `value`; None where something else moves it."""
     value: str = ""
     argument: tuple[int, str] | None = None
-    """Index in the container's command and the new argument there."""
+    """Index in what starts the container, the entrypoint counted, and the new argument there."""
+    appended: tuple[str, ...] = ()
+    """Arguments to add at the end of the command. With none of all this, `new` becomes the working directory."""
     reason: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name it among the alternatives."""
+        if self.variable is not None:
+            return f"redirect by {self.variable}"
+        if self.argument is not None:
+            return f"redirect by argument {self.argument[0]}"
+        return f"redirect by {self.appended[0].partition('=')[0]}" if self.appended else "redirect by where it starts"
+
+    @property
+    def how(self) -> str:
+        """Say what it changes."""
+        if self.variable is not None:
+            return f"{self.variable}={self.value}"
+        if self.argument is not None:
+            return f"the argument {self.argument[1]}"
+        if self.appended:
+            return f"the further argument {' '.join(self.appended)}"
+        return f"the working directory {self.new}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +175,33 @@ class MountPlan:
     def memory_reserved(self) -> int:
         """Bytes that the memory-backed mounts may use together; mounts without a limit count as nothing."""
         return sum(m.size or 0 for m in self.mounts if m.storage is StorageKind.MEMORY)
+
+    @property
+    def appended(self) -> tuple[str, ...]:
+        """The arguments that redirects add at the end of the command."""
+        return tuple(word for redirect in self.redirects for word in redirect.appended)
+
+    def redirected(self, entrypoint: Sequence[str], command: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return what starts the container with the arguments that redirects change and add; a second time the same.
+
+        Either may be missing from what is known of it, as an image's entrypoint is to a run line. ValueError where an
+        argument does not stand where the plan saw it.
+        """
+        words, added = [*entrypoint, *command], self.appended
+        if added and tuple(words[-len(added) :]) == added:
+            del words[-len(added) :]
+        known = self.key.command
+        offset = len(words) - len(known) if known else 0
+        for redirect in self.redirects:
+            if redirect.argument is None:
+                continue
+            index, text = redirect.argument
+            at = index + offset
+            if not 0 <= at < len(words) or (known and words[at] not in (text, known[index])):
+                raise ValueError(f"the plan changes argument {index} of a command that has {len(words)} other ones")
+            words[at] = text
+        words += added
+        return tuple(words[: len(entrypoint)]), tuple(words[len(entrypoint) :])
 
     def mount_for(self, path: PurePosixPath) -> Mount | None:
         """Return the deepest mount that a write to `path` lands in."""

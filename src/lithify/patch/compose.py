@@ -162,14 +162,17 @@ class _Writer:
         self._insist_on_literal("command", present)
         if isinstance(present, list):
             for index, word in arguments.items():
-                self._set_at(("command", index), _escaped(word), f"changes argument {index + 1} of the command")
+                if index < len(present):
+                    self._set_at(("command", index), _escaped(word), f"changes argument {index + 1} of the command")
+                else:
+                    self._append("command", _escaped(word), "adds an argument to the command")
             return
         command = list(_command(self.service) or self.image.command)
         if not command or (present is None and "extends" in self.service):
             raise _Refusal("its command, of which an argument has to change, is not in this file")
         for index, word in arguments.items():
-            command[index] = word
-        self._set("command", [_escaped(word) for word in command], "changes an argument of the command")
+            command[index : index + 1] = [word]
+        self._set("command", [_escaped(word) for word in command], "changes the arguments of the command")
 
     def _insist_on_literal(self, what: str, value: object) -> None:
         """Raise _Refusal where a variable decides what stands there: that is the user's to change."""

@@ -117,7 +117,7 @@ class _Writer:
                 self._add(mount)
         for redirect in self.planned.plan.redirects:
             if redirect.variable is None:
-                what = "an argument" if redirect.argument else "the working directory"
+                what = "an argument" if redirect.argument or redirect.appended else "the working directory"
                 raise _Refusal(
                     f"{what} has to change ({printable(redirect.old)} to {printable(redirect.new)})",
                     "change it in the definition, and plan again",

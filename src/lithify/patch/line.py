@@ -103,7 +103,7 @@ def without_redirects_of_the_image(planned: Planned) -> Planned:
     """Return what is planned without arguments that stand in an image nobody looked into."""
     if planned.image is not None:
         return planned
-    kept = tuple(redirect for redirect in planned.plan.redirects if redirect.argument is None)
+    kept = tuple(r for r in planned.plan.redirects if r.argument is None and not r.appended)
     return replace(planned, plan=replace(planned.plan, redirects=kept))
 
 

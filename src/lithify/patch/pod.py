@@ -415,12 +415,17 @@ class _One:
         self.tell(route, f"adds the init container {name}, which makes {paths} ready")
 
     def redirect(self, redirects: Iterable[Redirect]) -> None:
-        """Set the variables and arguments that move writes."""
+        """Set the variables, arguments and working directory that move writes."""
         for redirect in redirects:
             if redirect.variable is not None:
                 self._set_variable(redirect.variable, _literal([redirect.value])[0])
-            if redirect.argument is not None:
+            elif redirect.argument is not None:
                 self._set_argument(*redirect.argument)
+            elif redirect.appended:
+                self._add_arguments(_literal(redirect.appended))
+            elif self.container.get("workingDir") != str(redirect.new):
+                self.draft.set((*self.route, "workingDir"), str(redirect.new))
+                self.tell((*self.route, "workingDir"), f"starts it in {printable(redirect.new)}")
 
     def _set_variable(self, name: str, value: str) -> None:
         route = (*self.route, "env")
@@ -439,7 +444,12 @@ class _One:
         """Change one argument of what is started, wherever the manifest or the image says it."""
         text = _literal([text])[0]
         command, arguments = self._started()
-        whole, known = [*command, *arguments], self.planned.plan.key.command
+        whole, known, added = (
+            [*command, *arguments],
+            self.planned.plan.key.command,
+            _literal(self.planned.plan.appended),
+        )
+        whole = whole[: -len(added)] if added and whole[-len(added) :] == added else whole
         # The plan counts in the command it was made for, which may be the part after the image's entrypoint.
         position = index + len(whole) - len(known) if known else index
         there = whole[position] if 0 <= position < len(whole) else None
@@ -460,6 +470,25 @@ class _One:
             if key == "command" and arguments and not self.container.get("args"):
                 self.draft.set((*self.route, "args"), arguments)  # a command makes the image's own arguments void
         self.tell((*self.route, key), f"passes {text}")
+
+    def _add_arguments(self, words: list[str]) -> None:
+        """Add arguments at the end of what is started, wherever the manifest or the image says it."""
+        self.container = self.draft.get(self.route)
+        command, arguments = self._started()
+        whole, route = [*command, *arguments], (*self.route, "args")
+        if any(whole[at : at + len(words)] == words for at in range(len(whole))):
+            return
+        if not whole:
+            raise Inapplicable(
+                f"{words[0]} has to be added to its arguments, and nothing says what it starts",
+                "write the command and its arguments out in the manifest, and plan again",
+            )
+        if self.container.get("args"):
+            for word in words:
+                self.draft.append(route, word)
+        else:
+            self.draft.set(route, [*arguments, *words])
+        self.tell(route, f"adds {' '.join(words)}")
 
     def _started(self) -> tuple[list[str], list[str]]:
         """Return command and arguments as they are passed: the manifest's, else the image's."""

@@ -28,7 +28,7 @@ from lithify.plan.explain import what_for, who_wrote_what
 from lithify.plan.ground import Ground, place_label
 from lithify.plan.needs import Demand, Need, Seen, gather
 from lithify.plan.owner import choose_owner
-from lithify.plan.redirect import Option, find_options, redirect_label, target
+from lithify.plan.redirect import Option, find_options, target
 from lithify.plan.refuse import refuse, refuse_barred
 from lithify.plan.seed import choose_seed, counts, explain_seed, footprint
 from lithify.plan.settings import Owner, PlanSettings, StateDecision
@@ -48,7 +48,7 @@ def make_plan(write_set: WriteSet, settings: PlanSettings | None = None) -> Moun
 def alternatives_of(choice: Mount | Redirect) -> tuple[str, ...]:
     """Return what to add to `PlanSettings.rejected` so that the next plan does something else instead of `choice`."""
     if isinstance(choice, Redirect):
-        return (redirect_label(choice.variable, choice.argument[0] if choice.argument is not None else None),)
+        return (choice.label,)
     return (place_label(choice.path, file=choice.type is EntryType.FILE),)
 
 

@@ -6,7 +6,8 @@ thing: where its directory is forbidden, hides much of what the image has there,
 the two against each other by weight.
 
 The general mechanism needs no knowledge of programs: the value of a variable, or an argument of the command line, that
-names the written path or a parent of it. The table of well-known variables is only for paths that nobody named.
+names the written path or a parent of it. The tables of well-known variables and options are only for paths that nobody
+named.
 """
 
 import re
@@ -21,6 +22,8 @@ from lithify.model.path import ROOT, is_pseudo, is_system, printable
 from lithify.model.writes import Process, WriteSet
 from lithify.plan.ground import Ground
 
+_INTERPRETED = 4
+"""Among so many first words of a process is the name of its program: `python3 -m celery`, `env python3 celery`."""
 TARGETS = PurePosixPath("/mnt")
 """Where redirected writes go: a directory that the hierarchy standard leaves to whoever runs the system."""
 
@@ -40,6 +43,8 @@ class Option:
     variable: str | None = None
     argument: tuple[int, str, str] | None = None
     """Index in the container's command, with what stands in that argument before and after the path."""
+    appended: str = ""
+    """What stands before the path in an argument that is added at the end of the command: `--pidfile=`."""
     reason: str
     certain: bool
     """False where a table says so, and not the process itself."""
@@ -49,23 +54,24 @@ class Option:
     @property
     def label(self) -> str:
         """Name it as `PlanSettings.rejected` takes it."""
-        return redirect_label(self.variable, self.argument[0] if self.argument else None)
+        return self.redirect(self.path).label
 
     def redirect(self, new: PurePosixPath) -> Redirect:
         """Return the redirect that sends the writes to `new`."""
+        name = str(new).removesuffix(self.suffix)
         argument = None
         if self.argument is not None:
             index, before, after = self.argument
-            argument = (index, f"{before}{str(new).removesuffix(self.suffix)}{after}")
-        value = str(new).removesuffix(self.suffix) if self.variable else ""
+            argument = (index, f"{before}{name}{after}")
         return Redirect(
-            old=self.path, new=new, variable=self.variable, value=value, argument=argument, reason=self.reason
+            old=self.path,
+            new=new,
+            variable=self.variable,
+            value=name if self.variable else "",
+            argument=argument,
+            appended=(f"{self.appended}{name}",) if self.appended else (),
+            reason=self.reason,
         )
-
-
-def redirect_label(variable: str | None, index: int | None) -> str:
-    """Name the alternative of a redirect."""
-    return f"redirect by {variable}" if variable is not None else f"redirect by argument {index}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +113,35 @@ KNOWN = (
 """Variables that move what their tools write below the home, by the tools' own documentation."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Argument:
+    option: str
+    """As it is written before its value."""
+    default: str
+    """The name that is written without it, in the working directory."""
+    programs: str
+    """Pattern of the names of programs that take it, after all other arguments."""
+    command: str = ""
+    """The program's own command to which it belongs."""
+
+
+ARGUMENTS = (
+    # docs.celeryq.dev, "celery beat": "Path to the schedule database. Defaults to celerybeat-schedule. The extension
+    # '.db' may be appended to the filename."
+    _Argument(option="--schedule=", default="celerybeat-schedule", programs=r"celery", command="beat"),
+    # supervisord.org/configuration.html: "Default: $CWD/supervisord.log", "$CWD/supervisord.pid"; running.html: both
+    # options, which win over the file.
+    _Argument(option="--logfile=", default="supervisord.log", programs=r"supervisord"),
+    _Argument(option="--pidfile=", default="supervisord.pid", programs=r"supervisord"),
+    # flower.readthedocs.io/en/latest/config.html: "db: a database file to use if persistent mode is enabled (by
+    # default, db=flower)"
+    _Argument(option="--db=", default="flower", programs=r"celery", command="flower"),
+    # k8s.io/apiserver, pkg/server/options/serving.go: CertDirectory "apiserver.local.config/certificates", --cert-dir
+    _Argument(option="--cert-dir=", default="apiserver.local.config/certificates", programs=r"[a-z-]*(adapter|server)"),
+)
+"""Options that move what programs write in the working directory by a name of their own."""
+
+
 def find_options(write_set: WriteSet, ground: Ground, paths: Sequence[PurePosixPath]) -> dict[PurePosixPath, Option]:
     """Return the best way to move each directory or file that `paths`, sorted by parts, lie at or below.
 
@@ -114,7 +149,8 @@ def find_options(write_set: WriteSet, ground: Ground, paths: Sequence[PurePosixP
     """
     found: dict[PurePosixPath, Option] = {}
     keys = [path.parts for path in paths]
-    for option in (*_by_argument(write_set), *_by_variable(write_set, ground), *_by_table(write_set, paths)):
+    known = (*_by_known_argument(write_set), *_by_table(write_set, paths))
+    for option in (*_by_argument(write_set), *_by_variable(write_set, ground), *known):
         resolved = _with_suffix(replace(option, path=ground.resolve(option.path, follow=True)), keys)
         if resolved.path not in found and _is_written(resolved.path, keys) and not _takes_program(resolved, ground):
             found[resolved.path] = resolved
@@ -155,7 +191,11 @@ def _takes_program(option: Option, ground: Ground) -> bool:
 def _by_argument(write_set: WriteSet) -> Iterator[Option]:
     command = write_set.key.command or write_set.image.command
     working = {process.working_directory for process in write_set.processes}
+    # a word that PATH made a path of is a program's name, also where an entrypoint stands before it
+    found = {word.rpartition("/")[2] for process in write_set.processes for word in process.arguments if "/" in word}
     for index, text in enumerate(command):
+        if index == 0 or text in found:
+            continue
         for before, value in _values(text):
             for path in _as_paths(value, working):
                 yield Option(
@@ -225,6 +265,34 @@ def _by_table(write_set: WriteSet, paths: Sequence[PurePosixPath]) -> Iterator[O
                         reason=f"{known.variable} moves what such programs keep in {known.tail}",
                         certain=False,
                     )
+
+
+def _by_known_argument(write_set: WriteSet) -> Iterator[Option]:
+    command = write_set.key.command or write_set.image.command
+    for process in write_set.processes:
+        if not _is_reached(process, command):
+            continue
+        names = [word.rpartition("/")[2] for word in process.arguments[:_INTERPRETED]]
+        for known in ARGUMENTS:
+            ours = any(re.fullmatch(known.programs, name) for name in names)
+            said = any(word.startswith(known.option.rstrip("=")) for word in process.arguments)
+            if ours and not said and (not known.command or known.command in process.arguments):
+                yield Option(
+                    path=process.working_directory / known.default,
+                    appended=known.option,
+                    reason=f"{known.option.rstrip('=')} moves what such programs write as {known.default}",
+                    certain=False,
+                )
+
+
+def _is_reached(process: Process, command: Sequence[str]) -> bool:
+    """Tell whether what is added at the end of the container's command comes to be the process's last argument.
+
+    So it is where they end alike: the process is what the command names, its interpreter put before it, or what an
+    entrypoint hands its arguments over to.
+    """
+    last = process.arguments[-1:]
+    return bool(last) and tuple(command[-1:]) in (last, (last[0].rpartition("/")[2],))
 
 
 def _name(process: Process) -> str:

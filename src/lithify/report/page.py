@@ -252,8 +252,7 @@ def _plan(page: Page, plan: MountPlan, *, whole: bool = False) -> None:
         if whole and (cost := _cost(mount)):
             page.text(cost, "      ")
     for redirect in plan.redirects:
-        how = f"{redirect.variable}={redirect.value}" if redirect.variable else f"argument {redirect.value}"
-        page.text(f"{printable(redirect.old)} moves to {printable(redirect.new)} by {printable(how)}", "  ")
+        page.text(f"{printable(redirect.old)} moves to {printable(redirect.new)} by {printable(redirect.how)}", "  ")
         page.text(printable(redirect.reason), "      ")
 
 

@@ -206,6 +206,28 @@ def test_redirects() -> None:
     assert shown(patch("docker run web:1", redirects=(argument,))).endswith("web:1 serve --state /state")
     assert shown(patch("docker run web:1 a b c d", redirects=(argument,))).endswith("web:1 a b /state d")
     assert "--workdir /tmp" in shown(patch("docker run web:1", redirects=(replace(variable, variable=None),)))
+    added = replace(variable, variable=None, appended=("--log=/tmp/x",))
+    assert shown(patch("docker run web:1", redirects=(added,))).endswith("web:1 serve --state /app/state --log=/tmp/x")
+    once = patch("docker run web:1 a b", redirects=(added,))
+    assert shown(once).endswith("web:1 a b --log=/tmp/x")
+    assert patch(shown(once), redirects=(added,)) == once
+
+
+def test_arguments_count_from_the_entrypoint() -> None:
+    """A plan counts in all that is started; a run line has the part after the image's entrypoint."""
+    image = ImageFacts(reference="web:1", entrypoint=("start.sh", "--quiet"), command=("serve", "--state", "/srv"))
+    plan = MountPlan(key=RunKey(image="x", command=(*image.entrypoint, *image.command)), container="app")
+
+    def words(index: int, text: str) -> tuple[str, ...]:
+        moved = Redirect(old=PurePosixPath("/srv"), new=PurePosixPath("/mnt"), argument=(index, text))
+        line = parse_run_line(("docker", "run", "web:1"))
+        flags = DockerFlags(line=line, image=image, host=EngineHost(volumes=PurePosixPath("/volumes")))
+        return flags.add(replace(plan, redirects=(moved,))).line.words
+
+    assert words(4, "/mnt")[-4:] == ("web:1", "serve", "--state", "/mnt")
+    assert " ".join(words(1, "--loud")).endswith("--entrypoint start.sh web:1 --loud serve --state /srv")
+    with pytest.raises(EngineRefused):
+        words(5, "/mnt")
 
 
 PATHS = st.sampled_from(

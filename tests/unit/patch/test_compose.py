@@ -136,6 +136,23 @@ def test_an_argument_is_changed_where_the_command_stands(service: str, expected:
     assert yaml.safe_load(patched.text)["services"]["web"]["command"] == expected
 
 
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        ("command: [serve, fast]", ["serve", "fast", "--log=/run/$$x"]),
+        ("command: serve fast", ["serve", "fast", "--log=/run/$$x"]),
+        ("user: '5'", ["of-the-image", "--log=/run/$$x"]),
+    ],
+)
+def test_an_argument_is_added_where_the_command_stands(service: str, expected: list[str]) -> None:
+    added = Redirect(old=PurePosixPath("/srv"), new=PurePosixPath("/run"), appended=("--log=/run/$x",))
+    image = ImageFacts(reference="x", command=("of-the-image",))
+    once = patch(f"services:\n  web:\n    image: x\n    {service}\n", redirects=(added,), image=image)
+    assert not once.refused
+    assert yaml.safe_load(once.text)["services"]["web"]["command"] == expected
+    assert patch(once.text.decode(), redirects=(added,), image=image).text == once.text
+
+
 def test_a_single_tmpfs_becomes_a_list() -> None:
     patched = patch("services: {web: {image: x, tmpfs: /run}}\n", place("/tmp"))
     assert yaml.safe_load(patched.text)["services"]["web"]["tmpfs"] == [

@@ -158,6 +158,9 @@ def test_windows_and_changed_arguments_are_refused() -> None:
     argument = Redirect(old=PurePosixPath("/a"), new=PurePosixPath("/tmp"), argument=(1, "--dir=/tmp"))
     one = replace(one, plan=replace(one.plan, redirects=(argument,)))
     assert "an argument has to change" in ecs.patch(TASK, [one]).refused[0].reason
+    added = replace(argument, argument=None, appended=("--dir=/tmp",))
+    one = replace(one, plan=replace(one.plan, redirects=(added,)))
+    assert "an argument has to change" in ecs.patch(TASK, [one]).refused[0].reason
 
 
 @given(mounts=plans.mounts, data=st.sampled_from((TASK, FARGATE, CLOUD)))

@@ -4,6 +4,7 @@ import copy
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -202,6 +203,34 @@ def manifests(draw: st.DrawFn) -> tuple[dict[str, Any], Route]:
         value["spec"]["template"]["metadata"] = {"labels": labels}
     value["spec"].update(own.get(kind, {}))
     return {"apiVersion": _APIS[kind], "kind": kind, "metadata": {"name": "x"}, **value}, route
+
+
+@pytest.mark.parametrize(
+    ("container", "started"),
+    [
+        ({"command": ["a"], "args": ["b"]}, {"args": ["b", "--log=/y"]}),
+        ({"command": ["a", "b"]}, {"args": ["--log=/y"]}),
+        ({"args": ["b"]}, {"args": ["b", "--log=/y"]}),
+        ({}, {"args": ["serve", "--log=/y"]}),
+    ],
+)
+def test_an_argument_is_added_and_a_working_directory_set(
+    container: dict[str, list[str]], started: dict[str, list[str]]
+) -> None:
+    """Wherever the manifest, or else the image, says what is started; a second time changes nothing."""
+    whole = {"name": "app", "image": "x", **container}
+    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [whole]}}
+    added = Redirect(old=PurePosixPath("/x"), new=PurePosixPath("/y"), appended=("--log=/y",))
+    moved = Redirect(old=PurePosixPath("/"), new=PurePosixPath("/y"))
+    image = ImageFacts(reference="x", entrypoint=("start.sh",), command=("serve",))
+    one = _plan("app", ("spec", "containers", 0), [], image=image)
+    one = replace(one, plan=replace(one.plan, redirects=(added, moved)))
+    once = patch(json.dumps(manifest).encode(), [one], Options())
+    assert not once.refused
+    [found] = json.loads(once.text)["spec"]["containers"]
+    wanted = {**whole, **started, "workingDir": "/y", "securityContext": {"readOnlyRootFilesystem": True}}
+    assert found == wanted
+    assert patch(once.text, [one], Options()).text == once.text
 
 
 @st.composite

@@ -7,8 +7,8 @@ import pytest
 from tests.unit.plan.facts import P, came_and_went, directory, image, link, made, write, write_set
 
 from lithify.model.mount import Mount, MountPlan, PathClass, Seed, StorageKind
-from lithify.model.writes import Change, Process, Write, Writer, WriteSet
-from lithify.plan import Owner, PlanSettings, make_plan
+from lithify.model.writes import Change, Process, Write, Writer, WriterStyle, WriteSet
+from lithify.plan import Owner, PlanSettings, alternatives_of, make_plan
 from lithify.plan.ground import Ground
 from lithify.plan.needs import looks_random
 from lithify.plan.size import FLOORS
@@ -255,6 +255,46 @@ def test_a_variable_never_takes_the_program_along() -> None:
     plan = make_plan(writes)
     assert not plan.redirects
     assert [str(refusal.path) for refusal in plan.refusals] == ["/opt/app/s.db"]
+
+
+SUPERVISORD = Process(
+    program="/usr/bin/python3.11",
+    arguments=("/usr/bin/python3", "/usr/bin/supervisord", "-n"),
+    working_directory=P("/opt/app"),
+)
+
+
+MOVED = [("--pidfile=/mnt/supervisord-pid/supervisord.pid",)]
+
+
+@pytest.mark.parametrize(
+    ("command", "process", "expected"),
+    [
+        (("supervisord", "-n"), SUPERVISORD, MOVED),
+        (("start.sh", "supervisord", "-n"), SUPERVISORD, MOVED),
+        (("start.sh",), SUPERVISORD, []),  # what it is given goes nowhere
+        (("sh", "-c", "supervisord -n"), SUPERVISORD, []),
+        (("supervisord", "-n"), replace(SUPERVISORD, working_directory=P("/")), []),
+        (("other", "-n"), replace(SUPERVISORD, arguments=("/usr/bin/other", "-n")), []),
+        (("supervisord", "-n"), replace(SUPERVISORD, arguments=("supervisord", "--pidfile=a", "-n")), []),
+    ],
+)
+def test_a_known_option_is_added_where_it_reaches_its_program(
+    command: tuple[str, ...], process: Process, expected: list[tuple[str, ...]]
+) -> None:
+    """The table of options is for names in the working directory, beside the program's own code."""
+    writes = write_set(
+        write("/opt/app/supervisord.pid", style=WriterStyle.IN_PLACE),
+        facts=image({"/opt/app": directory(files=9)}, code=("/opt/app",)),
+        processes=(process,),
+    )
+    plan = make_plan(replace(writes, key=replace(writes.key, command=command)))
+    assert [redirect.appended for redirect in plan.redirects] == expected
+    if expected:
+        assert paths(plan) == ["/mnt/supervisord-pid"]
+        [label] = alternatives_of(plan.redirects[0])
+        again = make_plan(replace(writes, key=plan.key), PlanSettings(rejected=frozenset({label})))
+        assert not again.redirects
 
 
 def test_a_known_variable_serves_only_its_own_tools() -> None:
