@@ -99,9 +99,12 @@ def _treat_as_interrupts() -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+    for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, interrupt)
+    if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
+        return  # the alarm is somebody else's, or this was done before
+    signal.signal(signal.SIGALRM, interrupt)
     tell = sys.unraisablehook
 
     def dropped(unraisable: "sys.UnraisableHookArgs") -> None:
