@@ -92,7 +92,9 @@ def test_pages_hold_every_object_once(client: Cluster, namespace: str) -> None:
     assert {one["metadata"]["name"] for page in pages for one in page} == {f"page-{number}" for number in range(7)}
 
 
-def test_a_pod_is_watched_read_and_entered(client: Cluster, namespace: str, app_image: str) -> None:
+def test_a_pod_is_watched_read_and_entered(
+    client: Cluster, namespace: str, app_image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client.create(pod("talks", app_image, "echo ready; exec sleep infinity"), namespace)
     selector = "metadata.name=talks"
     events = client.watch(POD, namespace, timeout=60, field_selector=selector)
@@ -103,9 +105,13 @@ def test_a_pod_is_watched_read_and_entered(client: Cluster, namespace: str, app_
 
     done = client.execute("talks", namespace, ["sh", "-c", "echo out; echo err >&2; exit 7"])
     assert (done.code, sorted(done.output.split())) == (7, [b"err", b"out"])
+    done = client.execute("talks", namespace, ["sh", "-c", "echo out; echo err >&2; exit 7"], apart=True)
+    assert (done.code, done.output, done.errors) == (7, b"out\n", b"err\n")
     assert client.execute("talks", namespace, ["true"]).code == 0
     assert client.execute("talks", namespace, ["no-such-program"]).code == 127
     assert client.execute("talks", namespace, ["sleep", "60"], timeout=1.0).code == 124
+    monkeypatch.setattr("lithify.engines.kubernetes._QUIET", 0.2)
+    assert client.execute("talks", namespace, ["sh", "-c", "sleep 2; echo late"]).output == b"late\n"
     many = client.execute("talks", namespace, ["head", "-c", "3000000", "/dev/zero"])
     assert (many.code, len(many.output)) == (0, 3_000_000)
     with pytest.raises(NothingToExamine):

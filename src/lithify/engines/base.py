@@ -43,6 +43,9 @@ class Exit:
 
     code: int
     output: bytes = b""
+    """What it said on both streams, as it came; on standard output only where they were wanted apart."""
+    errors: bytes = b""
+    """What it said on standard error, where that was wanted apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lithify.engines.apiserver import ApiServer, Json, Query, segment
@@ -27,6 +27,8 @@ MANAGER = "lithify"
 _PAGE = 250
 """Objects asked for at once: pods of some 10 KB, so that a page stays within a few megabytes."""
 _RESTARTS = 3
+_QUIET = 20.0
+"""Seconds without a word after which a sign of life keeps balancers on the way from cutting a connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,9 +330,11 @@ class Cluster:
         container: str = "",
         timeout: float = 30.0,
         limit: int = 1 << 24,
+        apart: bool = False,
     ) -> Exit:
-        """Run `command` in a container, both streams as they come; code 124 where it took longer, 127 where it could
-        not be started. What ran out of time goes on inside: Kubernetes has no way to end it.
+        """Run `command` in a container, both streams as they come, or `apart`, each up to `limit` bytes; code 124 where
+        it took longer, 127 where it could not be started. What ran out of time goes on inside: Kubernetes has no way to
+        end it.
         """
         import websocket
 
@@ -339,22 +343,26 @@ class Cluster:
         deadline = time.monotonic() + timeout
         socket = self.server.websocket(POD.path(namespace, pod, "exec"), query)
         output, status = bytearray(), b""
+        errors = bytearray() if apart else output
+        streams = {b"\1": output, b"\2": errors}
         try:
             while True:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    return Exit(code=124, output=bytes(output))
-                socket.settimeout(left)
-                opcode, frame = socket.recv_data_frame(True)
+                    return Exit(code=124, output=bytes(output), errors=bytes(errors if apart else b""))
+                socket.settimeout(min(left, _QUIET))
+                try:
+                    opcode, frame = socket.recv_data_frame(True)
+                except websocket.WebSocketTimeoutException:
+                    socket.ping()
+                    continue
                 if opcode == websocket.ABNF.OPCODE_CLOSE:
                     break
                 channel, data = frame.data[:1], frame.data[1:]
-                if channel in (b"\1", b"\2"):
-                    output += data[: max(limit - len(output), 0)]
+                if (stream := streams.get(channel)) is not None:
+                    stream += data[: max(limit - len(stream), 0)]
                 elif channel == b"\3":
                     status += data
-        except websocket.WebSocketTimeoutException:
-            return Exit(code=124, output=bytes(output))
         except (OSError, websocket.WebSocketException) as error:
             if not status:
                 raise EngineUnreachable(
@@ -363,7 +371,8 @@ class Cluster:
                 ) from error
         finally:
             socket.shutdown()  # `close` leaves the descriptor open where the server has said goodbye already
-        return _exit(status, bytes(output))
+        ended = _exit(status, bytes(output))
+        return replace(ended, errors=bytes(errors)) if apart else ended
 
     def allows(self, verb: str, resource: Resource, namespace: str | None = None, *, subresource: str = "") -> bool:
         """Ask the server whether we may; for a check before a long piece of work."""
