@@ -14,6 +14,8 @@ from lithify.engines.base import UpperLayer
 from lithify.errors import NotPermitted
 
 _LIMIT = 64 << 20
+_HOST = "/proc/1/root"
+"""Where a pod that shares its node's processes sees the node's own root."""
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
@@ -153,8 +155,9 @@ def mount_holding(mounts: Iterable[MountPoint], path: PurePosixPath) -> MountPoi
 def root_overlay(pid: int, noise: frozenset[PurePosixPath] = frozenset()) -> UpperLayer | None:
     """Return the layers under the root of process `pid`, as host directories.
 
-    None where its root is no overlay, has no upper layer, or has layers that this mount namespace does not show. Raises
-    NotPermitted for a process that we may not look at.
+    None where its root is no overlay, has no upper layer, or has layers that neither this mount namespace shows nor the
+    one of process 1: the host's, from a pod that shares its processes. Raises NotPermitted for a process that we may
+    not look at.
     """
     root = root_mount(read_mounts(pid))
     if root is None or root.filesystem != "overlay":
@@ -170,16 +173,17 @@ def overlay_layers(
     if upper_option is None:
         return None
     bases = (Path("/"), *homes)
-    upper = _existing((upper_option, _unquote(upper_option)), bases)
-    lowers = [_existing(spellings, bases) for spellings in _lower_spellings(mount)]
-    if upper is None or not lowers or None in lowers:
-        return None
-    return UpperLayer(
-        upper=upper,
-        lowers=tuple(lower for lower in lowers if lower is not None),
-        noise=noise,
-        user_xattr=mount.option("userxattr") is not None,
-    )
+    for view in ("", _HOST):
+        upper = _existing((upper_option, _unquote(upper_option)), bases, view)
+        lowers = [_existing(spellings, bases, view) for spellings in _lower_spellings(mount)]
+        if upper is not None and lowers and None not in lowers:
+            return UpperLayer(
+                upper=upper,
+                lowers=tuple(lower for lower in lowers if lower is not None),
+                noise=noise,
+                user_xattr=mount.option("userxattr") is not None,
+            )
+    return None
 
 
 def _homes(root: MountPoint, pid: int) -> Iterator[Path]:
@@ -234,11 +238,43 @@ def _unquote(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
 
 
-def _existing(spellings: Iterable[str], bases: Iterable[Path]) -> Path | None:
-    """Return the first directory among `bases`/`spellings`, its own short link (`l/SHORT`) resolved."""
+def _existing(spellings: Iterable[str], bases: Iterable[Path], view: str) -> Path | None:
+    """Return the first directory among `bases`/`spellings`, its own short link (`l/SHORT`) resolved.
+
+    `view` is the root that they are looked for under, a link of /proc, and stays in front: nothing else leads there.
+    """
     for base in bases:
         for spelling in spellings:
-            path = os.path.join(base, spelling)
+            path = view + os.path.join(base, spelling)
             if os.path.isdir(path):
-                return Path(os.path.realpath(path))
+                return Path(view + _within(path) if view else os.path.realpath(path))
     return None
+
+
+def host_directory(path: str) -> Path | None:
+    """Return where a directory of this host is found from here; None where it is not to be seen."""
+    return next((found for view in ("", _HOST) if (found := _existing((path,), (Path("/"),), view))), None)
+
+
+def host_view() -> str:
+    """Return what to put before paths of the host: nothing, but in a pod that shares its node's processes."""
+    try:
+        shared = os.stat("/proc/1/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino
+    except OSError:  # we may not look
+        return ""
+    return "" if shared else _HOST
+
+
+def split_view(path: Path) -> tuple[str, str]:
+    """Return the root that a directory of a layer is found under, nothing for our own, and its path below that."""
+    text = str(path)
+    return (_HOST, text.removeprefix(_HOST)) if text.startswith(f"{_HOST}/") else ("", text)
+
+
+def _within(path: str) -> str:
+    """Return where a directory under another process's root is, links resolved, as that process sees it."""
+    descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)

@@ -18,6 +18,7 @@ from types import TracebackType
 
 from lithify.engines.base import UpperLayer
 from lithify.engines.ids import IdMap
+from lithify.engines.mounts import split_view
 from lithify.errors import NotPermitted
 from lithify.model.image import EntryType
 from lithify.model.path import ROOT, is_pseudo, printable
@@ -81,6 +82,8 @@ class LiveNames:
         self._uppers: dict[str, PurePosixPath] = {}
         self._prefixes: tuple[str, ...] = ()
         self._mounts: dict[bytes, int] = {}
+        self._views: dict[bytes, str] = {}
+        """Under which root the paths of a filesystem are found, where that is not ours."""
         self._seen = _Seen(self._locate, self._key_of)
         self._joins = events.JoinRenames()
         self._notes: set[str] = set()
@@ -123,18 +126,18 @@ class LiveNames:
 
     def watch(self, upper: Path, at: PurePosixPath = ROOT) -> None:
         """Tell of the layer in `upper` too; `at` is where its container has it, another than `/` for a volume."""
-        real = os.path.realpath(upper)
+        real = _shown(upper)
         with self._lock:
             self._uppers[real] = at
             if not any(_is_below(real, prefix) for prefix in self._prefixes):
                 try:
-                    self._mark(Path(real))
+                    self._mark(upper)
                 except OSError as error:
                     self._notes.add(f"names were not watched in {printable(real)}: {events.reason_of(error)}")
 
     def count(self, upper: Path) -> int:
         """Return how many events were seen so far in the layer `upper`: it never goes down."""
-        real = os.path.realpath(upper)
+        real = _shown(upper)
         with self._lock:
             self._drain()
             return sum(d.events for d in self._seen.kept if _is_below(d.path, real))
@@ -227,7 +230,8 @@ class LiveNames:
         identity = events.filesystem_id(place)
         if identity not in self._mounts:
             self._mounts[identity] = _open_mount(place)
-        self._prefixes = (*self._prefixes, os.path.realpath(place))
+            self._views[identity] = split_view(place)[0]
+        self._prefixes = (*self._prefixes, _shown(place))
 
     def _locate(self, key: bytes) -> str | None:
         """Return the host path of a directory; None where it is gone, and nothing where it is none of ours."""
@@ -243,7 +247,7 @@ class LiveNames:
             if not any(_is_below(path, prefix) for prefix in self._prefixes):
                 return ""
             # Through a bind mount, a directory outside of it can show under a path that means another one.
-            there = os.stat(path, follow_symlinks=False)
+            there = os.stat(self._views[identity] + path, follow_symlinks=False)
             return path if os.path.samestat(there, os.fstat(descriptor)) else ""
         except OSError:
             return None
@@ -279,6 +283,12 @@ def _hurry(now: bool) -> None:
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
         else:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def _shown(place: Path) -> str:
+    """Return the path that the kernel shows for a descriptor of a directory."""
+    view, path = split_view(place)
+    return path if view else os.path.realpath(path)
 
 
 def _is_below(path: str, directory: str) -> bool:

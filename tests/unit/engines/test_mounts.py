@@ -1,6 +1,8 @@
 """Reading /proc/PID/mountinfo, and finding the layers under a root."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -103,6 +105,27 @@ def test_new_mount_interface_and_user_marks(tmp_path: Path) -> None:
     assert layers is not None
     assert layers.lowers == (a, c)
     assert layers.user_xattr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a mount namespace")
+def test_layers_that_only_the_first_process_sees_are_found_under_its_root(tmp_path: Path) -> None:
+    """As from a pod that shares its node's processes; a link on the way is the other root's, not ours."""
+    for name in ("real/u", "real/a"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "real" / "l").symlink_to("a")
+    line = overlay(f"{tmp_path}/real/u", f"{tmp_path}/real/l").decode()
+    script = f"""
+from pathlib import Path
+from lithify.engines.mounts import overlay_layers, parse_mountinfo, split_view
+layers = overlay_layers(parse_mountinfo({line.encode()!r})[0])
+for path in (layers.upper, *layers.lowers):
+    print(*split_view(path))
+"""
+    hidden = f'mount -t tmpfs none {tmp_path}/real; {sys.executable} -c "$1"'
+    first = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", 'unshare --mount sh -ec "$0" sh "$1"; true']
+    done = subprocess.run([*first, hidden, script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [f"/proc/1/root {tmp_path}/real/{name}" for name in ("u", "a")]
 
 
 def test_data_only_layers_are_left_out(tmp_path: Path) -> None:
