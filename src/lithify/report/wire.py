@@ -29,7 +29,7 @@ def parse(data: bytes, type_: type[T], *, source: str) -> T:
     """Return `data` as `type_`; InvalidInput, with `source` and the place in it, where it is none."""
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(
             f"{source}: not JSON: {error}", hint="give the output of lithify with --format json"
         ) from error
