@@ -5,7 +5,7 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,13 +68,15 @@ class Cluster:
             pytest.skip("LITHIFY_TEST_IMPORT names no command that takes an image archive to the nodes of this cluster")
         subprocess.run([*shlex.split(command), archive], check=True, timeout=600)
 
-    def import_root(self, name: str, root: Path, **config: object) -> str:
+    def import_root(self, name: str, root: Path, *, beside: Sequence[Node] = (), **config: object) -> str:
         """Make the root filesystem in the directory `root` an image of the nodes, with `config` as Docker spells it."""
         layer = pack_directory(root, self.work / "layer.tar")
         archive = self.work / "image.tar"
         try:
             write_image(archive, name, [layer], config)
             self.import_image(archive)
+            for node in beside:
+                node.import_image(archive)
         finally:
             layer.unlink()
             archive.unlink(missing_ok=True)

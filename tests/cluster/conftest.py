@@ -1,14 +1,30 @@
 """A cluster that the tests of this folder share, and images that are in it."""
 
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from tests.cluster.cluster import Cluster
 from tests.cluster.node import DAEMONS, Node, NodeUnavailable, find_programs
-from tests.runtime.conftest import base_rootfs, lean_rootfs, lithify, nginx_rootfs, static_rootfs
+from tests.runtime.conftest import (
+    base_rootfs,
+    cached,
+    debootstrap,
+    lean_rootfs,
+    lithify,
+    nginx_rootfs,
+    slim,
+    static_rootfs,
+)
+from tests.runtime.hardening import copy_linked
+
+import lithify as package
 
 __all__ = ["base_rootfs", "lean_rootfs", "lithify", "nginx_rootfs", "static_rootfs"]
 
@@ -44,3 +60,55 @@ def app_image(cluster: Cluster, lean_rootfs: Path) -> str:
 def nginx_image(cluster: Cluster, nginx_rootfs: Path) -> str:
     """Debian's nginx as an image of the cluster."""
     return cluster.import_root("docker.io/lithify-test/nginx:1", nginx_rootfs, Cmd=["nginx", "-g", "daemon off;"])
+
+
+PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+PACKAGES = "usr/local/lib/python3.11/dist-packages"
+
+
+@pytest.fixture(scope="session")
+def python_rootfs(base_rootfs: Path) -> Path:
+    """Debian's Python with what lithify depends on. Not to be written to; skipped where `base_rootfs` is."""
+
+    def build(directory: Path) -> None:
+        debootstrap(directory, "python3")
+        install(directory, PROJECT["dependencies"])
+        slim(directory)
+        shutil.rmtree(directory / "usr/lib/x86_64-linux-gnu/perl", ignore_errors=True)
+
+    return cached("python", build)
+
+
+def install(root: Path, wanted: Sequence[str]) -> None:
+    """Install distributions of PyPI for the Python of a root filesystem."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", f"--target={root / PACKAGES}", "--upgrade"]
+    options = ["--python-version=3.11", "--only-binary=:all:", "--no-compile"]
+    subprocess.run([*command, *options, *wanted], check=True, timeout=300)
+
+
+@pytest.fixture(scope="session")
+def lithify_rootfs(python_rootfs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with the lithify that is tested: what can be asked. Not to be written to."""
+    return add_lithify(python_rootfs, tmp_path_factory.mktemp("node") / "root")
+
+
+@pytest.fixture(scope="session")
+def client_rootfs(python_rootfs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """And with the Kubernetes client, as examples/node-image makes it: what can ask as well. Not to be written to."""
+
+    def build(directory: Path) -> None:
+        copy_linked(python_rootfs, directory)
+        install(directory, PROJECT["optional-dependencies"]["kubernetes"])
+
+    return add_lithify(cached("python-kubernetes", build), tmp_path_factory.mktemp("client") / "root")
+
+
+def add_lithify(base: Path, root: Path) -> Path:
+    """Put the lithify that is tested into a copy of a root filesystem with Python."""
+    copy_linked(base, root)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(package.__file__).parent, root / PACKAGES / "lithify", ignore=ignored)
+    program = root / "usr/local/bin/lithify"
+    program.write_text("#!/usr/bin/python3\nimport sys\nfrom lithify.cli.main import main\n\nsys.exit(main())\n")
+    program.chmod(0o755)
+    return root

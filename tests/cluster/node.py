@@ -27,10 +27,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 BUILD = Path(__file__).parents[2] / ".ci" / "cluster-programs"
 FOLDER = Path.home() / ".cache" / "lithify-tests" / "cluster" / "node"
 NODE = "node1"
+SECOND = "node2"
+SECOND_ONLY = {"key": "lithify-test", "value": SECOND, "effect": "NoSchedule"}
+"""The taint of a second node: pods of other tests stay away from it, whose images it does not have."""
 PAUSE = "docker.io/lithify-test/pause:1"
 DAEMONS = ("containerd", "containerd-shim-runc-v2", "ctr", "kube-apiserver", "kubelet", "kubectl", "pause")
 DEBIAN = ("etcd", "runc", "ip", "unshare", "nsenter", "setpriv", "/usr/lib/cni/bridge", "/usr/lib/cni/portmap")
@@ -87,6 +91,10 @@ class Addresses:
     def pods(self) -> str:
         return f"10.244.{self.index}.0/24"
 
+    def pod(self, number: int) -> str:
+        """An address of a pod."""
+        return f"10.244.{self.index}.{number}"
+
     @property
     def services(self) -> str:
         return f"10.96.{self.index}.0/24"
@@ -126,6 +134,31 @@ class Node:
             self.down()
             raise
 
+    def join(self) -> "Node":
+        """Start a second node of the same cluster, a kubelet and a containerd in this one's network, and return it."""
+        state = self._state()
+        assert state is not None
+        second, addresses = Node(self.folder / SECOND, self.programs), Addresses(state["index"])
+        for name in ("pki", "cni", "kubelet", "containerd", "lib", "log", "logs", "tmp"):
+            (second.folder / name).mkdir(parents=True, exist_ok=True)
+        init = second._namespaces(False, network=state["init"])
+        groups = f"lithify-node-{addresses.index}-{SECOND}"
+        try:
+            (second.folder / "node.json").write_text(json.dumps({**state, "init": init, "groups": groups}))
+            shutil.copy(self.kubeconfig, second.kubeconfig)
+            for name, text in _second_configuration(second.folder, addresses, groups).items():
+                (second.folder / name).write_text(text)
+            second._start(init, "containerd", *_first_daemons(second.folder, addresses)["containerd"])
+            _wait(lambda: second._ctr_answers(), 30, "the second containerd", second.folder)
+            second._import_pause()
+            kubelet = _other_daemons(second.folder, addresses)["kubelet"]
+            second._start(init, "kubelet", *(word.replace(NODE, SECOND) for word in kubelet))
+            _wait(lambda: second._ready(SECOND), 90, "the second node to be ready", second.folder)
+        except BaseException:
+            second.down()
+            raise
+        return second
+
     def down(self) -> None:
         """End it and remove its folder; no error where it is gone already."""
         state = self._state()
@@ -135,8 +168,12 @@ class Node:
             for process in self._processes:
                 process.wait(timeout=30)
             link = Path("/sys/class/net") / Addresses(state["index"]).link
-            _wait(lambda: not link.exists() and not _alive(state["init"]), 30, "the end of its namespaces")
-            _remove_groups(f"lithify-node-{state['index']}")
+            is_second = "groups" in state
+            gone = lambda: (is_second or not link.exists()) and not _alive(state["init"])  # noqa: E731
+            _wait(gone, 30, "the end of its namespaces")
+            _remove_groups(state.get("groups", f"lithify-node-{state['index']}"))
+            if is_second:
+                self.kubectl("delete", "node", SECOND, "--ignore-not-found")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def is_up(self) -> bool:
@@ -159,7 +196,7 @@ class Node:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def _state(self) -> dict[str, int] | None:
+    def _state(self) -> dict[str, Any] | None:
         try:
             found = json.loads((self.folder / "node.json").read_text())
         except FileNotFoundError:
@@ -167,10 +204,15 @@ class Node:
         assert isinstance(found, dict)
         return found
 
-    def _namespaces(self, outlive: bool) -> int:
-        """Start the first process of new namespaces and return its pid as the host sees it."""
+    def _namespaces(self, outlive: bool, network: int | None = None) -> int:
+        """Start the first process of new namespaces and return its pid as the host sees it.
+
+        With `network` it shares the one of that process.
+        """
+        joined = ["--net"] if network is None else []
+        there = [] if network is None else ["nsenter", "--target", str(network), "--net"]
         kept = [] if outlive else ["setpriv", "--pdeathsig", "KILL"]
-        command = [*kept, "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        command = [*there, *kept, "unshare", "--mount", *joined, "--pid", "--fork", "--kill-child", "--mount-proc"]
         outer = subprocess.Popen(
             [*command, self.programs / "pause"],
             stdin=subprocess.DEVNULL,
@@ -230,12 +272,15 @@ class Node:
         for name, command in _other_daemons(self.folder, addresses).items():
             self._start(init, name, *command)
         _wait(lambda: self._ctr_answers(), 30, "containerd", self.folder)
+        self._import_pause()
+        _wait(lambda: self._ready(NODE), 90, "the node to be ready", self.folder)
+        self.kubectl("apply", "--filename=-", stdin=json.dumps(_STORAGE))
+
+    def _import_pause(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             archive = Path(folder) / "pause.tar"
             write_image(archive, PAUSE, [_layer_of(self.programs / "pause")], {"Entrypoint": ["/pause"]})
             self.import_image(archive)
-        _wait(self._ready, 90, "the node to be ready", self.folder)
-        self.kubectl("apply", "--filename=-", stdin=json.dumps(_STORAGE))
 
     def _ctr_answers(self) -> bool:
         try:
@@ -270,10 +315,10 @@ class Node:
         assert isinstance(found, bytes)
         return found
 
-    def _ready(self) -> bool:
+    def _ready(self, name: str) -> bool:
         account = self._get("/api/v1/namespaces/default/serviceaccounts/default")
-        nodes = json.loads(self._get("/api/v1/nodes") or b"{}").get("items", [])
-        conditions = [each for node in nodes for each in node["status"].get("conditions", [])]
+        node = json.loads(self._get(f"/api/v1/nodes/{name}") or b"{}")
+        conditions = node.get("status", {}).get("conditions", [])
         return bool(account) and {"type": "Ready", "status": "True"} in [
             {"type": each["type"], "status": each["status"]} for each in conditions
         ]
@@ -416,24 +461,28 @@ def _other_daemons(folder: Path, addresses: Addresses) -> dict[str, list[str]]:
     }  # fmt: skip
 
 
-def _configuration(folder: Path, addresses: Addresses, token: str) -> dict[str, str]:
-    """Return the files that the daemons read, by name."""
-    ranges = [[{"subnet": addresses.pods}]]
+def _network(addresses: Addresses, **bounds: str) -> str:
+    """Return how pods are joined to the network; `bounds` keep two nodes of one network apart."""
+    pods = {"subnet": addresses.pods, **bounds}
     bridge = {
         "type": "bridge",
         "bridge": "cni0",
         "isGateway": True,
         "ipMasq": False,
         "hairpinMode": True,
-        "ipam": {"type": "host-local", "ranges": ranges, "routes": [{"dst": "0.0.0.0/0"}]},
+        "ipam": {"type": "host-local", "ranges": [[pods]], "routes": [{"dst": "0.0.0.0/0"}]},
     }
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
+    return json.dumps({"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge, portmap]})
+
+
+def _kubelet(folder: Path, groups: str, **more: object) -> str:
     kubelet = {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "containerRuntimeEndpoint": f"unix://{folder}/containerd.sock",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/lithify-node-{addresses.index}",
+        "cgroupRoot": f"/{groups}",
         "cgroupsPerQOS": False,
         "enforceNodeAllocatable": [],
         "failCgroupV1": False,
@@ -446,15 +495,11 @@ def _configuration(folder: Path, addresses: Addresses, token: str) -> dict[str, 
         "imageGCHighThresholdPercent": 99,
         "imageGCLowThresholdPercent": 98,
     }
-    proxy = {
-        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "kind": "KubeProxyConfiguration",
-        "clientConnection": {"kubeconfig": f"{folder}/kubeconfig"},
-        "mode": "iptables",
-        "conntrack": {"maxPerCore": 0, "min": 0},
-        "hostnameOverride": NODE,
-    }
-    containerd = f"""version = 3
+    return json.dumps({**kubelet, **more})
+
+
+def _containerd(folder: Path) -> str:
+    return f"""version = 3
 root = '{folder}/containerd/root'
 state = '{folder}/containerd/state'
 [grpc]
@@ -469,13 +514,36 @@ state = '{folder}/containerd/state'
     bin_dirs = ['/usr/lib/cni']
     conf_dir = '{folder}/cni'
 """
+
+
+def _configuration(folder: Path, addresses: Addresses, token: str) -> dict[str, str]:
+    """Return the files that the daemons read, by name."""
+    proxy = {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "clientConnection": {"kubeconfig": f"{folder}/kubeconfig"},
+        "mode": "iptables",
+        "conntrack": {"maxPerCore": 0, "min": 0},
+        "hostnameOverride": NODE,
+    }
     return {
-        "cni/10-bridge.conflist": json.dumps({"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge, portmap]}),
-        "containerd.toml": containerd,
-        "kubelet.json": json.dumps(kubelet),
+        "cni/10-bridge.conflist": _network(addresses, rangeEnd=addresses.pod(199)),
+        "containerd.toml": _containerd(folder),
+        "kubelet.json": _kubelet(folder, f"lithify-node-{addresses.index}"),
         "proxy.json": json.dumps(proxy),
         "resolv.conf": f"nameserver {addresses.host}\n",
         "tokens.csv": f"{token},admin,admin,system:masters\n",
+    }
+
+
+def _second_configuration(folder: Path, addresses: Addresses, groups: str) -> dict[str, str]:
+    """Return the same for a node beside another in one network."""
+    apart = {"port": 10350, "healthzPort": 10348, "registerWithTaints": [SECOND_ONLY]}
+    return {
+        "cni/10-bridge.conflist": _network(addresses, rangeStart=addresses.pod(200)),
+        "containerd.toml": _containerd(folder),
+        "kubelet.json": _kubelet(folder, groups, **apart),
+        "resolv.conf": f"nameserver {addresses.host}\n",
     }
 
 

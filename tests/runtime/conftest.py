@@ -69,14 +69,19 @@ _SPARE = (
 )  # fmt: skip
 
 
+def slim(directory: Path) -> None:
+    """Take away from a root filesystem what no program needs to run."""
+    for name in _SPARE:
+        shutil.rmtree(directory / name, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def lean_rootfs(base_rootfs: Path) -> Path:
     """The same without what no program needs to run: few directories, quick to copy. Not to be written to."""
 
     def build(directory: Path) -> None:
         copy_linked(base_rootfs, directory)
-        for name in _SPARE:
-            shutil.rmtree(directory / name, ignore_errors=True)
+        slim(directory)
 
     return cached("lean", build)
 
