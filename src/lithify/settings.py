@@ -31,6 +31,8 @@ class Settings:
     """The bundle engine's OCI runtime; None takes the first that is installed."""
     jobs: int = 0
     """Containers that may run at once; 0 means one per core."""
+    node_image: str | None = None
+    """An image that holds lithify, for pods on nodes of a cluster that can't be read from here."""
     color: str = "auto"
     debug: bool = False
 
@@ -92,6 +94,8 @@ def _checked(name: str, value: object, source: str) -> object:
         return value
     if name == "state":
         return Path(str(value))
+    if name == "node_image":
+        return str(value)
     if name == "debug":
         if str(value).lower() not in ("0", "1", "true", "false"):
             raise UsageError(f"{source}: {value!r} is neither true nor false", hint="write true or false")

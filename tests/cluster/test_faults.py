@@ -184,4 +184,4 @@ def test_a_host_that_is_no_node_says_so(cluster: Cluster, lithify: Lithify, file
     assert done.code == 4
     message, hint = done.error()
     assert message.startswith("this host is no node of the cluster")
-    assert hint == "run lithify on a node, as root"
+    assert hint.startswith("run lithify on a node, as root, or in a pod there")

@@ -7,12 +7,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from lithify.cli.options import (
+    add_cluster,
     add_exercise,
     add_output,
     add_target,
     environment_of,
     exercise_of,
     memory_of,
+    names_cluster,
     settings_of,
 )
 from lithify.cli.patch import (
@@ -98,14 +100,8 @@ def _add_cluster_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="prove a manifest on the cluster of the current context, in scratch namespaces that are removed again",
     )
-    group.add_argument("--kubeconfig", metavar="FILE", help="the same on the cluster of this file")
-    group.add_argument("--context", metavar="NAME", help="the same on the cluster of this context")
-    group.add_argument(
-        "-n",
-        "--namespace",
-        default="",
-        metavar="NAME",
-        help="where KIND/NAME is, or the config maps, secrets and claims that a manifest refers to and does not hold",
+    add_cluster(
+        group, "where KIND/NAME is, or the config maps, secrets and claims that a manifest refers to and does not hold"
     )
     group.add_argument(
         "--apply", action="store_true", help="change KIND/NAME in the cluster once all of it is proved; else only print"
@@ -156,7 +152,7 @@ def _group(arguments: argparse.Namespace, settings: "Settings", exercise: "Exerc
     from lithify.pipeline.groups import open_group
 
     named = arguments.target is not None and not arguments.rest
-    on_cluster = _names_cluster(arguments) or arguments.apply
+    on_cluster = names_cluster(arguments) or arguments.apply
     if on_cluster and not named:
         hint = "lithify harden deploy.yaml --cluster, or lithify harden deployment/web -n shop"
         raise UsageError("a cluster proves a manifest or a workload, and none is named", hint=hint)
@@ -248,10 +244,6 @@ def _file(arguments: argparse.Namespace) -> str:
     if arguments.target is None or not Path(arguments.target).exists():
         raise UsageError("--write and --revert change a file", hint="name a manifest or a Compose file as the target")
     return str(arguments.target)
-
-
-def _names_cluster(arguments: argparse.Namespace) -> bool:
-    return bool(arguments.cluster or arguments.kubeconfig or arguments.context or arguments.namespace)
 
 
 def _apply(group: "Group", result: "GroupHardening") -> None:

@@ -2,19 +2,38 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lithify.cli.harden import overrides_of
-from lithify.cli.options import add_exercise, add_output, add_target, exercise_of, settings_of
+from lithify.cli.options import (
+    add_cluster,
+    add_exercise,
+    add_output,
+    add_target,
+    exercise_of,
+    names_cluster,
+    settings_of,
+)
+from lithify.errors import UsageError
+
+if TYPE_CHECKING:
+    from lithify.model.writes import WriteSet
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_target(parser)
     parser.add_argument("--merge", nargs="+", type=Path, metavar="FILE", help="join write sets instead of learning one")
-    parser.add_argument("--attach", action="store_true", help="watch TARGET as it runs already: a container or a pid")
+    parser.add_argument(
+        "--attach", action="store_true", help="watch TARGET as it runs already: a container, a pid or a pod's container"
+    )
     parser.add_argument("--keep", action="store_true", help="leave the container for a look")
     parser.add_argument("--no-live", action="store_true", help="don't listen to the kernel for names that come and go")
     parser.add_argument("--trace", action="store_true", help="also trace system calls: sizes and failed writes, slower")
+    group = parser.add_argument_group("a workload KIND/NAME of a cluster, read in all its running pods")
+    group.add_argument("--cluster", action="store_true", help="on the cluster of the current context")
+    add_cluster(group, "where KIND/NAME is")
+    group.add_argument("--container", default="", metavar="NAME", help="which of its containers")
     add_exercise(parser)
     add_output(parser)
 
@@ -34,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
         from lithify.report.wire import read
 
         write_set = merge_write_sets(*(read(path, WriteSet) for path in arguments.merge))
+    elif names_cluster(arguments):
+        write_set = _learn_workload(arguments)
     else:
         write_set = learn_target(
             arguments.target,
@@ -55,3 +76,20 @@ def run(arguments: argparse.Namespace) -> int:
         },
     )
     return 0
+
+
+def _learn_workload(arguments: argparse.Namespace) -> "WriteSet":
+    from lithify.cli.console import Progress
+    from lithify.pipeline.group_options import ClusterOptions
+    from lithify.pipeline.live_workload import learn_workload, names_workload
+    from lithify.pipeline.replicas import Watch
+
+    if arguments.target is None or arguments.rest or not names_workload(arguments.target):
+        raise UsageError("no workload of the cluster is named", hint="lithify learn deployment/web -n shop")
+    watch = Watch(
+        seconds=exercise_of(arguments).seconds,
+        live=not arguments.no_live,
+        node_image=settings_of(arguments).node_image,
+    )
+    options = ClusterOptions(kubeconfig=arguments.kubeconfig, context=arguments.context, namespace=arguments.namespace)
+    return learn_workload(arguments.target, options, watch, container=arguments.container, tell=Progress())

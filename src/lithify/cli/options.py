@@ -52,6 +52,23 @@ def add_output(parser: argparse.ArgumentParser, formats: tuple[str, ...] = ("tex
     group.add_argument("--output", action="append", metavar="FILE", help="where the format goes; - is standard output")
 
 
+def add_cluster(group: "argparse._ArgumentGroup", namespace: str) -> None:
+    """Add which cluster is meant, and what is to look into its nodes; `namespace` says what --namespace is for."""
+    group.add_argument("--kubeconfig", metavar="FILE", help="the same on the cluster of this file")
+    group.add_argument("--context", metavar="NAME", help="the same on the cluster of this context")
+    group.add_argument("-n", "--namespace", default="", metavar="NAME", help=namespace)
+    group.add_argument(
+        "--node-image",
+        metavar="IMAGE",
+        help="what holds lithify, for pods on nodes that can't be read from here",
+    )
+
+
+def names_cluster(arguments: argparse.Namespace) -> bool:
+    """Tell whether any of the options about a cluster was given."""
+    return bool(arguments.cluster or arguments.kubeconfig or arguments.context or arguments.namespace)
+
+
 def settings_of(arguments: argparse.Namespace) -> Settings:
     """Return the settings that hold for these arguments."""
     return read_settings(vars(arguments), file=arguments.config)

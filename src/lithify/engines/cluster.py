@@ -31,7 +31,7 @@ from lithify.engines.copies import (
     stand_in_for_templates,
 )
 from lithify.engines.described import DescribedEngine
-from lithify.engines.kubelet import ProcessFinder, credentials, environment, identity, image_volumes, noise
+from lithify.engines.kubelet import HOPELESS, ProcessFinder, credentials, environment, identity, image_volumes, noise
 from lithify.engines.kubernetes import POD
 from lithify.engines.mounts import MountPoint, read_mounts, root_overlay
 from lithify.engines.roles import BINDINGS, ROLES
@@ -52,10 +52,6 @@ _LONGEST = 300.0
 """Seconds that a pod may take until the member runs: image pulls and init containers included."""
 _OTHERS = 60.0
 """Seconds that the workloads beside the member's get to be ready."""
-_HOPELESS = frozenset((
-    "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
-    "CreateContainerError", "RunContainerError", "ImageInspectError",
-))  # fmt: skip
 
 CANNOT_SHOW = (
     "one replica was run, on this node and in a namespace of its own: what depends on the original's traffic or data "
@@ -374,6 +370,7 @@ class MemberContainer:
 
     def _await_running(self, old: tuple[int, int] | None) -> None:
         begun, asked = time.monotonic(), 0.0
+        unseen = begun
         watch = ProcessFinder(self._run.member)
         while True:
             if self._killed:
@@ -386,6 +383,12 @@ class MemberContainer:
                     return
             if self._pod is not None and self._find(watch, old):
                 return
+            unseen = unseen if self._is_unseen() else now
+            if now - unseen > _PATIENCE:
+                raise EngineUnreachable(
+                    f"container {printable(self._run.member)} runs, and none of its processes can be seen from here",
+                    hint="run lithify on the node, as root, or in a pod there that shares its processes (hostPID)",
+                )
             if now - begun > _LONGEST:
                 why = self._run.why_no_pod() or "its pod does not come up"
                 raise EngineRefused(f"the member did not run within {_LONGEST:g} s: {printable(why[:500])}")
@@ -403,7 +406,7 @@ class MemberContainer:
         self._pod = pods[0]
         for status in _statuses(self._pod):
             waiting = (status.get("state") or {}).get("waiting") or {}
-            if waiting.get("reason") in _HOPELESS and (waited > _PATIENCE or "Pull" not in str(waiting["reason"])):
+            if waiting.get("reason") in HOPELESS and (waited > _PATIENCE or "Pull" not in str(waiting["reason"])):
                 said = str(waiting.get("message") or "")[:500]
                 raise EngineRefused(
                     f"container {printable(str(status.get('name')))} can't be started: {waiting['reason']}: "
@@ -444,6 +447,12 @@ class MemberContainer:
             self._layer = root_overlay(pid, noise(self._mounts)) or self._layer
             self._volumes = image_volumes(self._mounts)
         return True
+
+    def _is_unseen(self) -> bool:
+        """Tell whether the API server has it as running, in a start of which no process was found so far."""
+        status = self._status() or {}
+        running = (status.get("state") or {}).get("running") is not None
+        return running and identity(str(status.get("containerID"))) not in self._seen
 
     def _ended_unseen(self) -> bool:
         """Tell whether it has run and ended, too briefly for its process to be seen."""

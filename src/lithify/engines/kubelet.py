@@ -3,16 +3,22 @@
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from lithify.engines.attached import NOISE
-from lithify.engines.mounts import MountPoint
+from lithify.engines.attached import NOISE, ProcessContainer
+from lithify.engines.mounts import MountPoint, host_directory, read_mounts
 from lithify.engines.state import start_time
 from lithify.model.path import ROOT
 
 _PLACES = re.compile(rb"PATH|HOME|TMPDIR|TMP|TEMP|XDG_[A-Z_]+|[A-Z0-9_]*(DIR|CACHE|HOME)")
 """Variables of which the value is a path."""
+
+HOPELESS = frozenset((
+    "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
+    "CreateContainerError", "RunContainerError", "ImageInspectError",
+))  # fmt: skip
+"""Why a kubelet says that a container waits, where that does not pass by itself."""
 
 
 class ProcessFinder:
@@ -79,10 +85,19 @@ def image_volumes(mounts: Sequence[MountPoint]) -> dict[PurePosixPath, Path]:
     found = {}
     for mount in mounts:
         if re.search(r"/(containers|overlay-containers)/[0-9a-f]{64}/(userdata/)?volumes/", str(mount.root)):
-            path = Path(f"/{str(mount.root).lstrip('/')}")
-            if path.is_dir():
+            path = host_directory(f"/{str(mount.root).lstrip('/')}")
+            if path is not None:
                 found[mount.path] = path
     return found
+
+
+class PodContainer(ProcessContainer):
+    """A view of a container of a pod."""
+
+    def volumes(self) -> Mapping[PurePosixPath, Path]:
+        """Return the directories behind the VOLUMEs of its image."""
+        pid = self.pid()
+        return image_volumes(read_mounts(pid)) if pid is not None else {}
 
 
 def credentials(base: Path) -> tuple[int, int]:

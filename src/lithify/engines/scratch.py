@@ -16,6 +16,7 @@ from typing import Any
 
 from lithify.engines.copies import Needs, empty_claim, strip
 from lithify.engines.kubernetes import NAMESPACE, POD, Cluster, Resource
+from lithify.engines.mounts import host_view, split_view
 from lithify.engines.ownership import BOOT, RUN, boot_id, is_abandoned, labels, new_run
 from lithify.engines.quotas import quota_for
 from lithify.engines.roles import API, BINDINGS, ROLES, binding_for, role_for
@@ -114,7 +115,7 @@ class Premises:
                 raise EngineUnreachable(
                     f"this host is no node of the cluster {printable(self.cluster.name)}, so that what its containers "
                     "write can't be seen from here",
-                    hint="run lithify on a node, as root",
+                    hint="run lithify on a node, as root, or in a pod there: docs/how-to/cluster.md",
                 )
         return self._here
 
@@ -143,19 +144,33 @@ class Premises:
 
     def make(self, purpose: str) -> str:
         """Make a scratch namespace like the source and return its name."""
-        cluster = self.cluster
-        found = cluster.get(NAMESPACE, self.source) or {}
+        found = self.cluster.get(NAMESPACE, self.source) or {}
         inherited = {
             key: value
             for key, value in ((found.get("metadata") or {}).get("labels") or {}).items()
             if key not in ("kubernetes.io/metadata.name", "name") and "argocd" not in key and "helm" not in key
         }
+        name = self._make(purpose, inherited, _LIFETIME)
+        self._copy_limits(name)
+        return name
+
+    def make_privileged(self, purpose: str, lifetime: float) -> str:
+        """Make a namespace for privileged pods of our own, needed for `lifetime` seconds; return its name."""
+        standards = {f"pod-security.kubernetes.io/{mode}": "privileged" for mode in ("enforce", "audit", "warn")}
+        return self._make(purpose, standards, lifetime)
+
+    def marks(self, name: str) -> Mapping[str, str]:
+        """Return the labels that say whose a namespace of ours is, for what is made in it."""
+        return self._marks[name]
+
+    def _make(self, purpose: str, inherited: Mapping[str, str], lifetime: float) -> str:
+        cluster = self.cluster
         for _ in range(3):
             run = new_run()
             name = f"lithify-{run}-{purpose}"[:63].rstrip("-")
             own = dict(label.split("=", 1) for label in labels(run))
             marks = {key: value.replace(":", "-") for key, value in own.items()}
-            until = str(int(time.time()) + _LIFETIME)
+            until = str(int(time.time() + lifetime))
             metadata = {
                 "name": name,
                 "labels": {**inherited, **marks, UNTIL: until},
@@ -166,6 +181,7 @@ class Premises:
                 self._marks[name] = {**marks, UNTIL: until}
             try:
                 cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+                self._await_account(name)
             except Conflict:
                 with self._lock:
                     self._names.discard(name)
@@ -175,8 +191,6 @@ class Premises:
                 with suppress(LithifyError):
                     self.remove(name)
                 raise
-            self._await_account(name)
-            self._copy_limits(name)
             return name
         raise EngineRefused("no name for a scratch namespace is free", hint="try again")
 
@@ -345,7 +359,7 @@ class Premises:
         """
         name, spec = str(claim["metadata"]["name"]), claim.get("spec") or {}
         here = self.node()
-        folder = DISKS / namespace
+        folder = Path(f"{host_view()}{DISKS}") / namespace
         folder.mkdir(mode=0o700, exist_ok=True)
         path = tempfile.mkdtemp(dir=folder)
         os.chmod(path, 0o777)  # noqa: S103 - the directory above is root's alone
@@ -358,7 +372,7 @@ class Premises:
                 "persistentVolumeReclaimPolicy": "Retain",
                 "storageClassName": spec.get("storageClassName") or "",
                 "claimRef": {"apiVersion": "v1", "kind": CLAIM.kind, "namespace": namespace, "name": name},
-                "local": {"path": path},
+                "local": {"path": split_view(Path(path))[1]},
                 "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [matched]}]}},
             },
         }
@@ -373,7 +387,7 @@ class Premises:
 
     def _take_back(self, namespace: str) -> None:
         """Remove the storage that was lent to a namespace which is gone."""
-        folder = DISKS / namespace
+        folder = Path(f"{host_view()}{DISKS}") / namespace
         if not folder.exists():
             return
         with suppress(NotPermitted):

@@ -9,7 +9,6 @@ from typing import Any
 from lithify.documents.yaml import Broken, read_documents, to_python
 from lithify.engines.cluster import ClusterEngine
 from lithify.engines.copies import LEFT_OUT, Json, Place, below, containers_of
-from lithify.engines.kubernetes import Cluster
 from lithify.engines.roles import BINDINGS, ROLES
 from lithify.engines.scratch import Premises
 from lithify.errors import EngineRefused, InvalidInput, NothingToExamine, UsageError
@@ -72,11 +71,7 @@ def open_cluster(path: str, data: bytes, options: GroupOptions) -> "ClusterGroup
     _check_members(path, manifest, options.only)
     wanted = options.cluster or ClusterOptions()
     named = next((str(one["metadata"].get("namespace") or "") for one in manifest.objects if "metadata" in one), "")
-
-    def connect() -> Cluster:
-        return Cluster.connect(kubeconfig=wanted.kubeconfig, context=wanted.context)
-
-    premises = Premises(connect, wanted.namespace or named)
+    premises = Premises(wanted.connect, wanted.namespace or named)
     try:
         cluster = premises.cluster
         cluster.version()

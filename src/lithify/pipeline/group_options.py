@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lithify.engines.kubernetes import Cluster
 from lithify.model.run import Exercise
 from lithify.patch.kubernetes import Options
 from lithify.settings import Settings
@@ -17,6 +18,10 @@ class ClusterOptions:
     context: str | None = None
     namespace: str = ""
     """Whose config maps, secrets, claims, limits, ... are copied; empty for the manifest's own, else the context's."""
+
+    def connect(self) -> Cluster:
+        """Return a connection; nothing is sent yet."""
+        return Cluster.connect(kubeconfig=self.kubeconfig, context=self.context)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

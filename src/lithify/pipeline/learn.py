@@ -22,7 +22,7 @@ from lithify.observe.merge import merge_writes
 from lithify.observe.overlay import read_upper_layer
 from lithify.observe.processes import read_open_files, read_process, read_processes
 from lithify.observe.volumes import read_volume
-from lithify.pipeline.target import Overrides, choose, choose_running
+from lithify.pipeline.target import Overrides, choose, choose_in_pod, choose_running
 from lithify.pipeline.trial import Life, Trial, Trials, Watcher
 from lithify.settings import Settings
 
@@ -232,6 +232,8 @@ def learn_target(
 
     Raises NothingToExamine where there is no such target, TargetBroken where it does not work as it is.
     """
+    if attach and text is not None and (found := choose_in_pod(text)) is not None:
+        return learn_process(found[1].engine, *found, exercise.seconds, tell, live=live)
     if attach:
         engine, container, target = choose_running(text, settings)
         return learn_running(engine, container, target, exercise.seconds, tell, live=live)

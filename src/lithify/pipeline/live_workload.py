@@ -1,29 +1,30 @@
 """A workload that runs in a cluster as a group: learnt from its own pods, tried in a copy, patched where it lives."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
 
-from lithify.engines.attached import ProcessContainer
 from lithify.engines.copies import Json, strip
-from lithify.engines.kubelet import ProcessFinder
 from lithify.engines.kubernetes import POD, Cluster, Resource
-from lithify.errors import Conflict, EngineRefused, NothingToExamine, UsageError
+from lithify.engines.scratch import Premises
+from lithify.errors import Conflict, EngineUnreachable, NothingToExamine, NotPermitted, UsageError
 from lithify.model.group import MemberPlan
 from lithify.model.json_patch import json_patch
 from lithify.model.patch import Patched
 from lithify.model.path import printable
-from lithify.model.run import Target, TargetKind
+from lithify.model.pod import Role
 from lithify.model.writes import WriteSet
+from lithify.observe.merge import merge_write_sets
 from lithify.pipeline.clusters import ClusterGroup, open_cluster, read_objects
 from lithify.pipeline.group_options import ClusterOptions, GroupOptions
-from lithify.pipeline.learn import learn_process
+from lithify.pipeline.replicas import Replica, Watch, learn_replicas
 
 _TARGET = re.compile(r"[A-Za-z][A-Za-z0-9.-]*/[a-z0-9][a-z0-9.:-]*")
+_NODES = "name an image that holds lithify with --node-image, or run lithify on the node, as root"
 _DEEPEST = 8
 """Owners of owners that are followed."""
 
@@ -43,16 +44,21 @@ class Live:
     notes: tuple[str, ...]
     """Who owns and who manages it: where a person has to say what is to last."""
 
+    @property
+    def name(self) -> str:
+        """`kind/name`."""
+        return f"{self.resource.kind.lower()}/{self.found['metadata']['name']}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LiveGroup(ClusterGroup):
     """The containers of a live workload."""
 
     live: Live
-    _known: dict[str, tuple[WriteSet, ...]] = field(default_factory=dict)
+    _known: Mapping[str, tuple[WriteSet, ...]] = field(default_factory=dict)
 
     def known(self, member: str) -> tuple[WriteSet, ...]:
-        """Return what each of the member's containers on this node has written since it started."""
+        """Return what each of the member's containers that could be read has written since it started."""
         return self._known.get(member, ())
 
     def patch(self, plans: Mapping[str, MemberPlan]) -> Patched:
@@ -89,15 +95,20 @@ def open_workload(text: str, wishes: GroupOptions) -> LiveGroup:
     NothingToExamine also where there is no such workload.
     """
     options = wishes.cluster or ClusterOptions()
-    with Cluster.connect(kubeconfig=options.kubeconfig, context=options.context) as cluster:
+    with options.connect() as cluster:
         namespace = options.namespace or cluster.namespace
         live = find_workload(cluster, text, namespace)
-        name = f"{live.resource.kind.lower()}/{live.found['metadata']['name']}"
-        manifest = yaml.safe_dump(_spelt(live.found), sort_keys=False, allow_unicode=True).encode()
-        pods = [pod for pod in cluster.objects(POD, namespace) if _belongs(cluster, pod, live, namespace)]
-    group = open_cluster(name, manifest, replace(wishes, cluster=replace(options, namespace=namespace)))
+        pods = _pods(cluster, live)
+    given = replace(wishes, cluster=replace(options, namespace=namespace))
+    group = open_cluster(live.name, _spelt(live.found), given)
     try:
-        known, notes = _learn(group, pods, wishes.exercise.seconds)
+        sites = [(site, pod) for site in group.manifest.sites for pod in pods]
+        replicas = [Replica(member=site.member, container=site.container, pod=pod) for site, pod in sites]
+        seconds, image = wishes.exercise.seconds, wishes.settings.node_image
+        watch = Watch(seconds=seconds, live=seconds > 0, node_image=image)
+        known, notes = learn_replicas(group.premises, replicas, watch)
+        if not known:
+            notes.append("nothing that runs was read: what it writes is known from the copy only")
     except BaseException:
         group.premises.close()
         raise
@@ -111,6 +122,53 @@ def open_workload(text: str, wishes: GroupOptions) -> LiveGroup:
         live=replace(live, notes=(*live.notes, *notes)),
         _known=known,
     )
+
+
+def learn_workload(
+    text: str,
+    options: ClusterOptions,
+    watch: Watch,
+    *,
+    container: str = "",
+    tell: Callable[[str], None] = lambda _: None,
+) -> WriteSet:
+    """Return what one container of the workload KIND/NAME has written in all its pods that run, and writes meanwhile.
+
+    UsageError where it has several, init and sidecar containers aside, and none is named; NothingToExamine where none
+    of its pods runs, EngineUnreachable where they all do on nodes that can't be read from here.
+    """
+    with Premises(options.connect, options.namespace) as premises:
+        with suppress(NotPermitted):  # who may not list namespaces has never made one
+            for swept in premises.sweep():
+                tell(f"removed what an earlier run left: {swept}")
+        live = find_workload(premises.cluster, text, premises.source)
+        sites = read_objects(live.name, _spelt(live.found)).sites
+        names, apps = [site.container for site in sites], [site.container for site in sites if site.role is Role.APP]
+        if not sites:
+            raise NothingToExamine(f"{printable(live.name)} has no pods", hint="name a Deployment, a StatefulSet, ...")
+        if container not in names and (container or len(apps) != 1):
+            what = f"no container {printable(container)}" if container else "several containers"
+            raise UsageError(
+                f"{printable(live.name)} has {what}",
+                hint=f"name one with --container: {', '.join(map(printable, names))}",
+            )
+        name = container or apps[0]
+        replicas = [Replica(member=name, container=name, pod=pod) for pod in _pods(premises.cluster, live)]
+        tell(f"reading what {live.name} has written in {len(replicas)} pods")
+        known, notes = learn_replicas(premises, replicas, watch)
+        if not known and notes:
+            raise EngineUnreachable(f"nothing of {printable(live.name)} can be read: {notes[0]}", hint=_NODES)
+        if not known:
+            raise NothingToExamine(
+                f"no container {printable(name)} of {printable(live.name)} runs", hint="see kubectl get pods"
+            )
+    found = merge_write_sets(*known[name])
+    observation = replace(found.observation, notes=(*found.observation.notes, *notes, *live.notes))
+    return replace(found, observation=observation)
+
+
+def _pods(cluster: Cluster, live: Live) -> list[Json]:
+    return [pod for pod in cluster.objects(POD, live.namespace) if _belongs(cluster, pod, live, live.namespace)]
 
 
 def find_workload(cluster: Cluster, text: str, namespace: str) -> Live:
@@ -205,46 +263,9 @@ def _managers(metadata: Mapping[str, Any]) -> Iterator[str]:
             yield f"Flux {kind} {name} manages it: the next reconciliation takes back what is not in its source"
 
 
-def _spelt(found: Mapping[str, Any]) -> Json:
-    """Return a live object as a person would have written it."""
+def _spelt(found: Mapping[str, Any]) -> bytes:
+    """Return the manifest of a live object as a person would have written it."""
     made = strip(found)
     ordered: Json = {key: made[key] for key in ("apiVersion", "kind", "metadata") if key in made}
-    return {**ordered, **{key: value for key, value in made.items() if key not in ordered}}
-
-
-def _learn(
-    group: ClusterGroup, pods: Sequence[Mapping[str, Any]], seconds: float
-) -> tuple[dict[str, tuple[WriteSet, ...]], list[str]]:
-    """Return what every running container of `pods` on this node has written, by member, and what was not seen."""
-    node = group.premises.node()
-    here = [pod for pod in pods if (pod.get("spec") or {}).get("nodeName") == node]
-    notes = []
-    if len(here) < len(pods):
-        others = sorted({str(pod["spec"].get("nodeName")) for pod in pods if pod not in here})
-        notes.append(
-            f"{len(pods) - len(here)} of {len(pods)} pods run on other nodes ({', '.join(others)}), where what they "
-            "wrote was not read"
-        )
-    if not here:
-        notes.append("no pod of it runs on this node: what it writes is known from the copy only")
-
-    def learn_one(site_and_pod: tuple[str, str, Mapping[str, Any]]) -> tuple[str, WriteSet | None]:
-        member, container, pod = site_and_pod
-        process = ProcessFinder(container).first_process(str(pod["metadata"]["uid"]))
-        if process is None:
-            return member, None
-        name = f"{pod['metadata']['name']}/{container}"
-        target = Target(kind=TargetKind.POD, engine=group.engine, reference=name)
-        try:
-            view = ProcessContainer(process[0], name)
-            return member, learn_process(group.engine, view, target, seconds, lambda _: None, live=seconds > 0)
-        except (NothingToExamine, EngineRefused):  # it ended meanwhile
-            return member, None
-
-    wanted = [(site.member, site.container, pod) for site in group.manifest.sites for pod in here]
-    known: dict[str, tuple[WriteSet, ...]] = {}
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        for member, write_set in pool.map(learn_one, wanted):
-            if write_set is not None:
-                known[member] = (*known.get(member, ()), write_set)
-    return known, notes
+    whole = {**ordered, **{key: value for key, value in made.items() if key not in ordered}}
+    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True).encode()

@@ -1,5 +1,6 @@
 """Takes what the user pointed at to an engine and a target."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -99,6 +100,25 @@ def choose_running(text: str | None, settings: Settings) -> tuple[Engine, Contai
         if container is not None:
             return engine, container, Target(kind=TargetKind.CONTAINER, engine=name, reference=text)
     raise NothingToExamine(f"no container {printable(text)}", hint=f"looked in {', '.join(names)}")
+
+
+def choose_in_pod(text: str) -> tuple[Container, Target] | None:
+    """Return the container that `pod:UID/NAME` is on this node, whatever runtime its kubelet has; None for other text.
+
+    NothingToExamine where it does not run here.
+    """
+    prefix, _, rest = text.partition(":")
+    uid, _, name = rest.partition("/")
+    if prefix != "pod" or not re.fullmatch(r"[0-9A-Za-z-]+", uid) or not re.fullmatch(r"[0-9a-z-]+", name):
+        return None
+    from lithify.engines.kubelet import PodContainer, ProcessFinder
+
+    process = ProcessFinder(name).first_process(uid)
+    if process is None:
+        raise NothingToExamine(
+            f"no container {name} of a pod {uid} runs on this host", hint="is it this node's? run lithify as root"
+        )
+    return PodContainer(process[0], rest), Target(kind=TargetKind.POD, engine="kubelet", reference=rest)
 
 
 def make_engine(name: str, settings: Settings) -> Engine:

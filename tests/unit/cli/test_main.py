@@ -51,6 +51,7 @@ def test_every_command_has_its_own_help(command: str) -> None:
         (["harden", "--env", "NOVALUE", "."], "--env: 'NOVALUE'", "NAME=VALUE"),
         (["harden", "--state", "/x=perhaps", "."], "--state: '/x=perhaps'", "/path=volume"),
         (["harden", "--format", "json", "--format", "text", "--output", "-", "."], "2 times --format", "own --output"),
+        (["learn", "--cluster", "./dir"], "no workload of the cluster is named", "deployment/web -n shop"),
         (["harden", "x", "--", "docker", "run", "x"], "both a target (x) and a run line", "one or the other"),
         (["plan", "/nonexistent.json"], "/nonexistent.json: No such file", "name a file"),
     ],

@@ -1,0 +1,54 @@
+"""What another node answers is believed no further than a write set of a container goes."""
+
+import json
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+
+from lithify.errors import InvalidInput
+from lithify.model.image import ImageFacts
+from lithify.model.writes import Change, Observation, RunKey, Write, WriteSet
+from lithify.pipeline.replicas import Replica, read_answer
+from lithify.report.wire import render
+
+WRITTEN = WriteSet(
+    key=RunKey(image="x"),
+    container="app",
+    image=ImageFacts(reference="x"),
+    writes=(Write(path=PurePosixPath("/var/cache/app"), change=Change.CREATED),),
+    observation=Observation(seconds=1.0),
+)
+
+
+def test_an_answer_is_read_as_it_was_given() -> None:
+    assert read_answer(render(WRITTEN).encode(), "node2") == WRITTEN
+
+
+@pytest.mark.parametrize("path", ["/var/../../etc", "etc/passwd", ".."])
+def test_a_path_that_leads_out_of_a_container_is_refused(path: str) -> None:
+    write = Write(path=PurePosixPath(path), change=Change.CREATED)
+    with pytest.raises(InvalidInput, match="the answer of node node2: not an absolute path"):
+        read_answer(render(replace(WRITTEN, writes=(write,))).encode(), "node2")
+    with pytest.raises(InvalidInput, match="not an absolute path"):
+        read_answer(render(replace(WRITTEN, mounted=(PurePosixPath(path),))).encode(), "node2")
+
+
+@pytest.mark.parametrize("data", [b"", b"[" * 100_000, b"\xff", b"{}", b'{"schema": "lithify.dev/write-set/v9"}'])
+def test_an_answer_of_another_kind_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidInput, match="the answer of node"):
+        read_answer(data, "node\x1b[2J")
+
+
+def replica(**status: Any) -> Replica:
+    pod = {"metadata": {"name": "web-1", "uid": "u"}, "spec": {}, "status": {"containerStatuses": [status]}}
+    return Replica(member="app", container="app", pod=json.loads(json.dumps(pod)))
+
+
+def test_a_replica_is_what_the_api_server_says_of_its_container() -> None:
+    running = replica(name="app", state={"running": {}}, image="web:1", imageID="docker.io/web@sha256:12")
+    assert (running.runs, running.image, str(running)) == (True, "sha256:12", "web-1/app")
+    assert replica(name="app", state={"running": {}}, image="web:1", imageID="").image == "web:1"
+    assert not replica(name="other", state={"running": {}}).runs
+    assert not replica(name="app", state={"waiting": {"reason": "CrashLoopBackOff"}}).runs
