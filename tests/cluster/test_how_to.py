@@ -1,28 +1,38 @@
 """docs/how-to/cluster.md does what it says: its file, by its own commands."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.cluster.cluster import Cluster, left_behind
 
 import lithify
 
-PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "cluster.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "how-to" / "cluster.md").read_text()
 
 
-def test_every_command_of_the_page_does_what_it_says(cluster: Cluster, nginx_rootfs: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(1200)  # three proofs one after the other
+def test_every_command_of_the_page_does_what_it_says(
+    cluster: Cluster, nginx_rootfs: Path, client_rootfs: Path, tmp_path: Path
+) -> None:
     """The file is changed, runs in its namespace with a root that refuses writes, and needs nothing more then."""
     cluster.import_root("docker.io/library/nginx:1.22", nginx_rootfs)
+    cluster.import_root("registry.example/lithify:node", client_rootfs)
     (content,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     file = tmp_path / "deploy.yaml"
     file.write_text(content)
     programs = tmp_path / "bin"
     programs.mkdir()
     command = programs / "lithify"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m lithify.cli.main "$@"\n')
+    # it learns as on a machine that is no node: without the processes of one
+    python = f"{sys.executable} -m lithify.cli.main"
+    desk = f'test "$1" != learn || exec unshare --pid --fork --mount-proc {python} "$@"'
+    command.write_text(f'#!/bin/sh\n{desk}\nexec {python} "$@"\n')
     command.chmod(0o755)
     environment = {
         **os.environ,
@@ -32,11 +42,12 @@ def test_every_command_of_the_page_does_what_it_says(cluster: Cluster, nginx_roo
         "PYTHONPATH": str(Path(lithify.__file__).parent.parent),
         "LITHIFY_STATE": str(tmp_path / "state"),
     }
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     outputs = []
     try:
         for commands in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL):
             done = subprocess.run(
-                ["sh", "-euc", commands], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+                ["sh", "-euc", commands], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
             )
             assert done.returncode == 0, done.stdout + done.stderr
             outputs.append(done.stdout)
@@ -49,6 +60,9 @@ def test_every_command_of_the_page_does_what_it_says(cluster: Cluster, nginx_roo
         assert "=== deployment/web (cluster" in outputs[1]
         assert "PROVED" in outputs[1]
         assert "+++ " not in outputs[1]
+        assert "=== deploy.yaml (cluster in-cluster): PROVED" in outputs[3]
+        assert "/var/lib/nginx" in json.loads((tmp_path / "web.json").read_text())["mounted"]
     finally:
-        cluster.kubectl("delete", "namespace", "shop", "--ignore-not-found", timeout=90)
+        cluster.kubectl("delete", "namespace", "shop", "lithify", "--ignore-not-found", timeout=90)
+        cluster.kubectl("delete", "clusterrolebinding", "lithify", "--ignore-not-found")
     assert left_behind(cluster) == []
