@@ -3,8 +3,8 @@
 Run with `python -m bench.upper`; needs root. Twenty files in a directory, directories on three levels, a tenth of the
 files with content, a hundredth whiteouts. With Docker all that is made in the upper layer of a container that is never
 started. Rounds are interleaved, caches warm; the median counts. `du` and the readers run at real-time priority: else
-two processes of one session get no more of a busy machine than one, and their ratio tells of the others' work. (Docker's
-daemon does not: its ratio needs a quiet machine.) Beside the clock stands processor time ÷ that of `du` (with two
+two processes of one session get no more of a busy machine than one, and their ratio tells of the others' work. Docker's
+daemon does not, so its ratio needs a quiet machine. Beside the clock stands processor time ÷ that of `du` (with two
 processes: the time of both, shared by two).
 """
 
