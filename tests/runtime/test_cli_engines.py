@@ -25,6 +25,8 @@ from lithify.model.mount import Mount, MountPlan, Redirect, Seed, StorageKind
 from lithify.model.run import Target, TargetKind
 from lithify.model.writes import RunKey
 from lithify.observe.overlay import read_upper_layer
+from lithify.pipeline.target import choose_running
+from lithify.settings import Settings
 
 ENGINES = {"docker": DockerEngine, "podman": PodmanEngine}
 # Podman's defaults fail inside many virtual machines: no crun on hybrid cgroups, no raised limits.
@@ -426,6 +428,10 @@ def test_container_of_the_user_is_only_looked_at(engine: CliEngine, target: Targ
         container = engine.attach("lithify-test-attached")
         assert container is not None
         assert container.name == "lithify-test-attached"
+        group = Path(f"/proc/{container.pid()}/cgroup").read_text().splitlines()[0].split(":", 2)[2]
+        for reference in (f"{name}:lithify-test-attached", str(container.pid()), group):
+            assert choose_running(reference, Settings())[1].upper_layer() is not None
+            assert choose_running(reference, Settings())[1].pid() == container.pid()
         for touch in (container.start, container.kill, container.remove, container.keep):
             with pytest.raises(EngineRefused, match="yours"):
                 touch()

@@ -82,13 +82,19 @@ def choose(
 
 
 def choose_running(text: str | None, settings: Settings) -> tuple[Engine, Container, Target]:
-    """Return a container that already exists: by its name in Docker or Podman, or by the pid of one of its processes.
+    """Return a container that already exists: by its name in Docker or Podman, a pid of it, or its control group.
 
     NothingToExamine where there is none.
     """
     if text is None:
-        raise UsageError("nothing to attach to", hint="name a container, or the pid of one of its processes")
-    names = [settings.engine] if settings.engine else ["bundle"] if text.isdigit() else list(_RUN_PROGRAMS)
+        raise UsageError("nothing to attach to", hint="name a container, the pid of a process in it, or its cgroup")
+    prefix, _, rest = text.partition(":")
+    if prefix in _RUN_PROGRAMS and rest:
+        names, text = [prefix], rest
+    elif settings.engine:
+        names = [settings.engine]
+    else:
+        names = ["bundle"] if text.isdigit() or text.startswith("/") else list(_RUN_PROGRAMS)
     for name in names:
         try:
             engine = make_engine(name, settings)
