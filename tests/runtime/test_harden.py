@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 
 import jsonschema
 import pytest
-from tests.runtime.hardening import Daemon, Done, Images, Lithify, until
+from tests.runtime.conftest import cached, debootstrap
+from tests.runtime.hardening import Daemon, Done, Images, Lithify, copy_linked, until
 
 from lithify.model.hardening import Hardening
 from lithify.model.mount import MountPlan
@@ -46,6 +47,28 @@ def places(plan: MountPlan) -> dict[str, str]:
 
 def failed(verdict: Verdict) -> list[str]:
     return [f"{check.name}: {check.summary}" for check in verdict.checks if not check.passed]
+
+
+def test_files_beside_the_code_are_moved_by_a_known_option(lithify: Lithify, tmp_path: Path) -> None:
+    """A real supervisord writes its log and pid file where it stands; options added to its command move both."""
+    image = tmp_path / "image"
+    copy_linked(cached("supervisor", lambda directory: debootstrap(directory, "supervisor")), image)
+    (image / "srv/app").mkdir()
+    (image / "srv/app/worker").write_text("#!/bin/sh\nexec sleep 1000000\n")
+    (image / "srv/app/worker").chmod(0o755)
+    (image / "srv/app/supervisord.conf").write_text(
+        "[supervisord]\nnodaemon=true\nuser=root\n[program:worker]\ncommand=/srv/app/worker\n"
+        "stdout_logfile=NONE\nstderr_logfile=NONE\n"
+    )
+    command = ("--workdir", "/srv/app", "--", "supervisord", "-c", "/srv/app/supervisord.conf")
+    result = hardening(lithify.run("harden", image, *JSON, *command, timeout=300))
+    assert failed(result.verdict) == []
+    moved = {str(redirect.old): redirect.appended for redirect in result.plan.redirects}
+    assert moved == {
+        "/srv/app/supervisord.log": ("--logfile=/mnt/supervisord-log/supervisord.log",),
+        "/srv/app/supervisord.pid": ("--pidfile=/mnt/supervisord-pid/supervisord.pid",),
+    }
+    assert set(places(result.plan)) == {"/mnt/supervisord-log", "/mnt/supervisord-pid", "/tmp"}
 
 
 def test_a_job_that_ends_well_is_proved(lithify: Lithify, images: Images) -> None:
