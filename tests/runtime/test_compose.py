@@ -249,14 +249,14 @@ services:
 
 
 def test_what_a_plan_missed_a_rehearsal_finds(compose: Compose) -> None:
-    """A directory that is given away asks for no place until a run without one fails."""
-    command = f"chown 33:33 /home; {STAY}"
-    compose.write(f"services:\n  app:\n    image: lean:1\n    command: [sh, -c, {json.dumps(command)}]\n")
+    """A file that is given away asks for no place until a run without one fails."""
+    command = f"chown 33:33 /srv/volume/shipped; {STAY}"
+    compose.write(f"services:\n  app:\n    image: services:1\n    command: [sh, -c, {json.dumps(command)}]\n")
     done = compose.harden("--format", "json")
     assert done.code == 0, done.err
-    [app] = done.json()["containers"]
-    assert [found["works"] for found in app["rounds"]] == [False, True]
-    assert {mount["path"] for mount in app["plan"]["mounts"]} == {"/home"}
+    [member] = done.json()["members"]
+    assert [found["works"] for found in member["hardening"]["rounds"]] == [False, True]
+    assert {mount["path"] for mount in member["hardening"]["plan"]["mounts"]} == {"/srv/volume"}
 
 
 def test_a_service_that_never_gets_healthy(compose: Compose) -> None:
