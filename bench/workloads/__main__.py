@@ -148,7 +148,7 @@ def deployed(bench: Bench, service: Service, text: str, container: str, kind: st
             job = kind in ("Job", "CronJob")
             thing = KubernetesWorkload(service=service, file=file, container=container, cluster=bench.cluster, job=job)
             claims = text.count("volumeClaimTemplates") + text.count("PersistentVolumeClaim")
-            stack.enter_context(data_volumes(bench.cluster, claims, folder))
+            stack.enter_context(data_volumes(bench.cluster, claims))
         stack.callback(thing.remove)
         yield thing
 

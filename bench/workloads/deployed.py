@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -237,8 +238,12 @@ class Kubectl:
 
 
 @contextmanager
-def data_volumes(cluster: Kubectl, number: int, folder: Path) -> Iterator[None]:
-    """Offer `number` volumes on the node's disk to claims: directories below `folder`."""
+def data_volumes(cluster: Kubectl, number: int) -> Iterator[None]:
+    """Offer `number` volumes on the node's disk to claims: directories that anybody may write to.
+
+    They lie below /var/tmp, for a node has a /tmp of its own.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="lithify-bench-", dir="/var/tmp"))
     names = [f"lithify-bench-{uuid.uuid4().hex[:8]}" for _ in range(number)]
     for name in names:
         (folder / name).mkdir(mode=0o777)
@@ -259,6 +264,7 @@ def data_volumes(cluster: Kubectl, number: int, folder: Path) -> Iterator[None]:
         yield
     finally:
         cluster.call("delete", "persistentvolume", *names, "--wait=false")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def give_image(built: Built, engine: str, import_image: Callable[[Path], None], work: Path) -> None:
