@@ -199,8 +199,9 @@ def _made(mount: Mount, who: Doer, source: PurePosixPath) -> Iterator[str]:
     elif who.mighty:
         yield f"cp -a {own} new"
     else:
+        yield "mkdir new"
         yield "# what this user may not read is left out; a full volume is an error"
-        yield f"cp -a {own} new || echo > new/.full"
+        yield f"cp -a {own}/. new || echo > new/.full"
         yield "rm -f new/.full"
     if entry is None or (entry.uid, entry.gid) != (mount.uid, mount.gid):
         yield from _chown([("new", mount.uid, mount.gid)], who, copied=mount.seed is Seed.CONTENT)

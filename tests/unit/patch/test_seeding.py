@@ -175,6 +175,14 @@ def test_an_empty_directory_takes_no_shell(image: Path, shell: tuple[str, ...], 
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids="-".join)
+@pytest.mark.parametrize("seed", [Seed.CONTENT, Seed.SKELETON])
+def test_a_directory_that_the_image_no_longer_has_is_empty(image: Path, shell: tuple[str, ...], seed: Seed) -> None:
+    """A newer image may have dropped it, and would start without it."""
+    content = seeded(shell, image, os.geteuid(), place("/no/such", "cache", seed=seed))
+    assert list(content.iterdir()) == []
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids="-".join)
 def test_a_single_file(image: Path, shell: tuple[str, ...]) -> None:
     filled = place("/var/cache/a b/$(x)", "cache", type=EntryType.FILE, mode=0o640, uid=os.geteuid(), gid=os.getegid())
     (image.parent / "volumes/cache/new").write_text("half")

@@ -48,7 +48,7 @@ def web(patched: Patched) -> dict[str, Any]:
 
 def test_p01_what_a_mount_hides_is_put_back() -> None:
     found = spec(pod(place("/etc/app", SCRATCH, seed=Seed.CONTENT)))
-    assert "cp -a /etc/app new" in found["initContainers"][0]["command"][-1]
+    assert "cp -a /etc/app/. new" in found["initContainers"][0]["command"][-1]
     assert found["containers"][0]["volumeMounts"] == [
         {"name": "etc-app", "mountPath": "/etc/app", "subPath": "content"}
     ]
