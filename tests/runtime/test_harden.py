@@ -71,6 +71,22 @@ def test_files_beside_the_code_are_moved_by_a_known_option(lithify: Lithify, tmp
     assert set(places(result.plan)) == {"/mnt/supervisord-log", "/mnt/supervisord-pid", "/tmp"}
 
 
+def test_a_place_that_one_run_seemed_to_miss_goes_again(lithify: Lithify, images: Images, tmp_path: Path) -> None:
+    """The first planned run fails by chance, its rehearsal does not: what was written there is no more than suspect."""
+    silent = "{ mkdir -p /opt/__pycache__ && date > /opt/__pycache__/x.pyc; } 2>/dev/null"
+    image = images.make(f"{silent}; date > /run/pid; {STAY}")
+    first, check = tmp_path / "first", tmp_path / "check"
+    check.write_text(f"""#!/bin/sh
+case $1 in *planned*) [ -e {first} ] || echo "$1" > {first} ;; esac
+[ "$1" != "$(cat {first} 2>/dev/null)" ] && kill -0 "$LITHIFY_PID"
+""")
+    check.chmod(0o755)
+    result = hardening(lithify.run("harden", image, "--check", check, "--timeout", "5", *JSON, "--", "app"))
+    assert [name for each in result.rounds for name in each.changed] == ["gives /opt/__pycache__ a place"]
+    assert failed(result.verdict) == []
+    assert "/opt/__pycache__" not in places(result.plan)
+
+
 def test_a_job_that_ends_well_is_proved(lithify: Lithify, images: Images) -> None:
     """A program that does its work and ends has to end the same way; it is not waited for."""
     image = images.make("mkdir -p /run/job; date > /run/job/stamp && cat /run/job/stamp")

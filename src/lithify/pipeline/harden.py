@@ -170,7 +170,12 @@ class _Hardener:
     def _without(self, plan: MountPlan, proof: Proof, spare: list[Mount]) -> tuple[MountPlan, Proof]:
         """Drop all spare places at once; where they are only spare for each other's sake, one after the other."""
         for group in [spare] if len(spare) == 1 else [spare, *([mount] for mount in spare)]:
-            settings = replace(self.settings, dropped=self.settings.dropped | {mount.path for mount in group})
+            gone = {mount.path for mount in group}
+            # one run failed without it, by chance as is seen now
+            widened = {
+                path: why for path, why in self.settings.widened.items() if gone.isdisjoint((path, *path.parents))
+            }
+            settings = replace(self.settings, dropped=self.settings.dropped | gone, widened=widened)
             narrower = make_plan(self.write_set, settings)
             again = run_planned(self.trials, narrower, users_of(narrower, self.write_set))
             if again.holds:
