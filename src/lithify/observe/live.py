@@ -41,7 +41,7 @@ _QUIET, _STREAK = 0.005, 20
 An event is read at once, while its process can still be looked at. Where the same processes go on and on, that would
 wake this thread thousands of times a second for nothing new, and what waits together and is equal becomes one event.
 """
-_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
+_PAUSE, _LONGEST_PAUSE = 0.2, 1.0
 """Seconds that a read waits first, and at most, doubled from read to read: making and freeing events is what watching
 costs the program, and the longer they wait, the more of them are one."""
 _MOST_PARENTS = 32
