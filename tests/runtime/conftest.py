@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from bench.services.build import build, load
+from bench.services.service import read_services
 from tests.runtime.hardening import Daemon, Images, Lithify, copy_linked, daemon
 
 PROBE = Path(__file__).with_name("probe.c")
@@ -177,9 +179,33 @@ def podman_image(app_archive: Path) -> Iterator[str]:
     yield from _imported(["podman"], app_archive)
 
 
+@pytest.fixture(scope="session")
+def docker_nginx() -> str:
+    """The measure's nginx as an image of Docker; what the measure builds it keeps."""
+    return _measured("docker", "nginx")
+
+
+@pytest.fixture(scope="session")
+def podman_nginx() -> str:
+    """The measure's nginx as an image of Podman."""
+    return "localhost/" + _measured("podman", "nginx")
+
+
+def _measured(engine: str, name: str) -> str:
+    _needs(engine)
+    if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
+        pytest.skip("needs root and mmdebstrap")
+    (service,) = read_services((name,))
+    return load(build(service), engine)
+
+
+def _needs(engine: str) -> None:
+    if not shutil.which(engine) or subprocess.run([engine, "info"], capture_output=True, check=False).returncode:
+        pytest.skip(f"needs a {engine} that works")
+
+
 def _imported(program: list[str], archive: Path) -> Iterator[str]:
-    if not shutil.which(program[0]) or subprocess.run([*program, "info"], capture_output=True, check=False).returncode:
-        pytest.skip(f"needs a {program[0]} that works")
+    _needs(program[0])
     name = f"localhost/lithify-test-app:{os.getpid()}"
     changes = [word for change in APP_CONFIG for word in ("--change", change)]
     subprocess.run([*program, "import", *changes, archive, name], check=True, capture_output=True, timeout=300)

@@ -1,7 +1,6 @@
 """`lithify harden --write` on what people keep, and what they keep run for real afterwards."""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -13,15 +12,8 @@ from tests.unit.patch.programs import on_path, program
 from lithify.documents.unit import split_words
 from lithify.patch.pods import pods_of, read_objects
 
-IMAGE = "lithify-bench/nginx"
 LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
 """What Podman sets by itself can't be set by everybody."""
-
-
-def needs(engine: str, image: str) -> None:
-    inspect = [engine, "image", "inspect", image]
-    if not shutil.which(engine) or subprocess.run(inspect, capture_output=True, timeout=60).returncode:
-        pytest.skip(f"no {engine} with the image {image} (bench/services makes it)")
 
 
 def lithify(*words: str, code: int = 0) -> str:
@@ -42,14 +34,15 @@ def stays_up(engine: str, name: str) -> dict[str, object]:
     return dict(known["HostConfig"])
 
 
-def test_a_script_starts_the_same_container_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    needs("docker", IMAGE)
+def test_a_script_starts_the_same_container_read_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, docker_nginx: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     name = "lithify-test-formats"
     before = f"""\
 #!/bin/sh
 set -e
-IMAGE={IMAGE}   # the shop
+IMAGE={docker_nginx}   # the shop
 docker rm -f {name} >/dev/null 2>&1 || true
 docker run -d --name {name} \\
   -e "GREETING=${{GREETING:-good day}}" \\
@@ -69,15 +62,16 @@ docker run -d --name {name} \\
     assert path.read_text() == before
 
 
-def test_a_unit_works_as_podmans_generator_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    needs("podman", f"localhost/{IMAGE}")
+def test_a_unit_works_as_podmans_generator_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, podman_nginx: str
+) -> None:
     generator = program("quadlet")
     monkeypatch.chdir(tmp_path)
     name = "lithify-test-formats"
     path = tmp_path / "units" / "shop.container"
     path.parent.mkdir()
     path.write_text(
-        f"[Container]\n# ours\nImage=localhost/{IMAGE}\nContainerName={name}\n"
+        f"[Container]\n# ours\nImage={podman_nginx}\nContainerName={name}\n"
         f"GlobalArgs=--runtime=runc --cgroup-manager=cgroupfs\nPodmanArgs={' '.join(LIMITS)}\nEnvironment=A=%%b\n"
     )
     lithify("harden", str(path), "--tcp", "80", "--write", "--state-dir", "state")
@@ -100,8 +94,9 @@ def test_a_unit_works_as_podmans_generator_has_it(tmp_path: Path, monkeypatch: p
         subprocess.run(["podman", "rm", "--force", "--volumes", name], capture_output=True)
 
 
-def test_a_kustomization_builds_pods_that_are_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    needs("docker", IMAGE)
+def test_a_kustomization_builds_pods_that_are_proved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, docker_nginx: str
+) -> None:
     on_path(monkeypatch, "kustomize")
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "overlay"
@@ -109,7 +104,7 @@ def test_a_kustomization_builds_pods_that_are_proved(tmp_path: Path, monkeypatch
     (folder / "kustomization.yaml").write_text("resources: [pod.yaml]   # ours\nnamePrefix: shop-\n")
     (folder / "pod.yaml").write_text(
         "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers:\n"
-        f"  - {{name: web, image: {IMAGE}, imagePullPolicy: Never, ports: [{{containerPort: 80}}]}}\n"
+        f"  - {{name: web, image: {docker_nginx}, imagePullPolicy: Never, ports: [{{containerPort: 80}}]}}\n"
     )
     page = lithify("harden", "overlay", "--tcp", "80", "--write", "--state-dir", "state")
     assert "proved, alone and beside the others" in page

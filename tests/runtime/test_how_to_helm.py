@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,20 +14,14 @@ from lithify.patch.pods import pods_of, read_objects
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "helm.md"
 _BLOCK = re.compile(r"(?:^`([^`\n]+)`\n\n)?^```(\w+)(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-IMAGE = "lithify-bench/nginx"
 
 
-def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if (
-        not shutil.which("docker")
-        or subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True).returncode
-    ):
-        pytest.skip(f"no Docker with the image {IMAGE} (bench/services makes it)")
+def test_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, docker_nginx: str) -> None:
     on_path(monkeypatch, "helm", "kustomize")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LITHIFY_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("HELM_DATA_HOME", str(tmp_path / "helm"))
-    subprocess.run(["docker", "tag", IMAGE, "shop/web:1"], check=True)
+    subprocess.run(["docker", "tag", docker_nginx, "shop/web:1"], check=True)
     try:
         _follow(tmp_path)
     finally:
