@@ -17,7 +17,8 @@ from lithify.errors import EngineUnreachable
 
 _ATTENTION = 0.2
 """Seconds after which a program that can be cancelled is."""
-_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+"""What the command line takes for Ctrl-C; the alarm is one that a finalizer had dropped."""
 TIMED_OUT = 124
 """The exit code of a program that ran out of time, as timeout(1) has it."""
 

@@ -111,6 +111,16 @@ def test_an_interrupt_in_a_finalizer_is_not_lost() -> None:
     assert (done.returncode, done.stderr) == (130, "interrupted: what was started has been removed\n")
 
 
+def test_an_interrupt_in_a_finalizer_leaves_alone_what_must_not_be_interrupted() -> None:
+    script = (
+        "from lithify.engines.process import uninterrupted\nclass Last:\n    def __del__(self): press()\n"
+        "def work():\n    Last()\n    with uninterrupted():\n        time.sleep(0.5)\n"
+        "        print('whole', flush=True)\n    time.sleep(60)"
+    )
+    done = interrupted(script)
+    assert (done.returncode, done.stdout) == (130, "whole\n")
+
+
 def test_an_interrupt_after_which_something_could_not_be_removed_says_so_and_ends_with_130() -> None:
     script = "def work():\n    try: press()\n    finally: raise EngineRefused('it stays', hint='remove it')"
     done = interrupted(script)
