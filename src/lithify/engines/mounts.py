@@ -16,6 +16,8 @@ from lithify.errors import NotPermitted
 _LIMIT = 64 << 20
 _HOST = "/proc/1/root"
 """Where a pod that shares its node's processes sees the node's own root."""
+_MOST_LINKS = 40
+"""As many as the kernel follows."""
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
@@ -245,9 +247,10 @@ def _existing(spellings: Iterable[str], bases: Iterable[Path], view: str) -> Pat
     """
     for base in bases:
         for spelling in spellings:
-            path = view + os.path.join(base, spelling)
+            path = os.path.join(base, spelling)
+            path = view + _within(view, path) if view else os.path.realpath(path)
             if os.path.isdir(path):
-                return Path(view + _within(path) if view else os.path.realpath(path))
+                return Path(path)
     return None
 
 
@@ -271,10 +274,20 @@ def split_view(path: Path) -> tuple[str, str]:
     return (_HOST, text.removeprefix(_HOST)) if text.startswith(f"{_HOST}/") else ("", text)
 
 
-def _within(path: str) -> str:
-    """Return where a directory under another process's root is, links resolved, as that process sees it."""
-    descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return os.readlink(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
+def _within(view: str, path: str) -> str:
+    """Return a path under another root with its links resolved as there: the kernel would take `/...` for ours."""
+    resolved, rest, links = "", path.split("/")[::-1], 0
+    while rest and links < _MOST_LINKS:
+        part = rest.pop()
+        if part == "..":
+            resolved = resolved.rpartition("/")[0]
+        elif part not in ("", "."):
+            try:
+                link = os.readlink(f"{view}{resolved}/{part}")
+            except OSError:  # no link, or nothing at all: whoever asked sees
+                resolved = f"{resolved}/{part}"
+                continue
+            links += 1
+            resolved = "" if link.startswith("/") else resolved
+            rest += link.split("/")[::-1]
+    return path if rest else resolved or "/"

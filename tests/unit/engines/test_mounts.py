@@ -109,11 +109,12 @@ def test_new_mount_interface_and_user_marks(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root for a mount namespace")
 def test_layers_that_only_the_first_process_sees_are_found_under_its_root(tmp_path: Path) -> None:
-    """As from a pod that shares its node's processes; a link on the way is the other root's, not ours."""
+    """As from a pod that shares its node's processes; links on the way are the other root's, not ours."""
     for name in ("real/u", "real/a"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "real" / "l").symlink_to("a")
-    line = overlay(f"{tmp_path}/real/u", f"{tmp_path}/real/l").decode()
+    (tmp_path / "real" / "l").symlink_to("../real/a")
+    (tmp_path / "moved").symlink_to(tmp_path / "real")  # as a data directory that lies on another disk
+    line = overlay(f"{tmp_path}/moved/u", f"{tmp_path}/moved/l").decode()
     script = f"""
 from pathlib import Path
 from lithify.engines.mounts import overlay_layers, parse_mountinfo, split_view
