@@ -24,7 +24,7 @@ from lithify.observe import kernel
 from lithify.observe.processes import DELETED, read_credentials, read_program
 
 _PAGE = mmap.PAGESIZE
-_SIZE = 128 * _PAGE
+_SIZE = max(1 << 19, 2 * _PAGE)
 """Bytes of each processor's buffer: some 400 starts. It is read when it is half full, too."""
 _LARGEST = 1 << 13
 """Bytes that a record never reaches: the path in it has an end."""
@@ -218,7 +218,9 @@ class _Changes:
             self._let_in(_ACK, _UID, _GID)
             self._socket.bind((0, _PROC))
             self._ask(_LISTEN)
-            if _EVENT.unpack_from(self._socket.recv(4096))[3]:
+            while (told := _EVENT.unpack_from(self._socket.recv(4096)))[0] != _ACK:
+                pass  # somebody else listens as well, and was told of something just now
+            if told[3]:
                 raise PermissionError
         except (OSError, struct.error) as error:
             self._socket.close()
