@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -128,7 +129,9 @@ class BundleEngine:
         if os.geteuid() != 0:
             return None
         with self._lock, _needing_room(self._state):
-            self._run = self._run or RunDirectory(self._state)
+            if self._run is None:
+                self._run = RunDirectory(self._state)
+                weakref.finalize(self, self._run.release)  # where no container follows whose end would do so
             return self._run.path
 
     def hold(self, name: str) -> Path:

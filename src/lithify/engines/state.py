@@ -36,7 +36,9 @@ class RunDirectory:
     """The directory of one lithify process, made when first needed and gone with its last container."""
 
     def __init__(self, state: Path) -> None:
+        self._lock: int | None
         self.path, self._lock = _claim(state)
+        self._process = os.getpid()
         for name in ("runtime", "containers", "volumes"):
             (self.path / name).mkdir(mode=0o700, exist_ok=True)
 
@@ -59,10 +61,13 @@ class RunDirectory:
         return any((self.path / "containers").iterdir())
 
     def release(self) -> None:
-        """Give it up: remove it if it holds nothing, leave it to `abandoned` if it does."""
+        """Give it up: remove it if it holds nothing, leave it to `abandoned` if it does. Again does nothing."""
+        if self._lock is None or os.getpid() != self._process:
+            return
         if not self.holds_any():
             discard(self.path)
         os.close(self._lock)
+        self._lock = None
 
 
 def _claim(state: Path) -> tuple[Path, int]:
