@@ -106,6 +106,11 @@ class Write:
         return self.path if self.change is Change.CAME_AND_WENT else self.path.parent
 
     @property
+    def was_seen(self) -> bool:
+        """Tell whether somebody was seen writing it, and as which user."""
+        return any(writer.uid is not None for writer in self.writers)
+
+    @property
     def makers(self) -> tuple[tuple[int, int], ...]:
         """The (uid, gid) of who wrote it; of those who made it, where it was made, as far as that can be told.
 

@@ -110,7 +110,7 @@ def _writers(path: PurePosixPath, needs: Iterable[Need], *, moved: bool, sure: b
             write = seen.write
             if write.change not in _MAKES_NAMES or not (moved or write.directory == path or write.path == path):
                 continue
-            if sure and not write.writers:
+            if sure and not write.was_seen:
                 continue  # whose it is now says little: root gives files away
             found.update(write.makers)
     return found

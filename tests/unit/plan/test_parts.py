@@ -73,6 +73,8 @@ def paths(plan: MountPlan) -> list[str]:
         ),
         # nobody was seen, and root may have given it away: the image's owner stays
         (directory(), [write("/srv/x/f", uid=33, gid=33)], (0, 0, 0o755)),
+        # the same where a program was seen, and not as whom
+        (directory(), [write("/srv/x/f", uid=33, gid=33, writers=(Writer(program="p"),))], (0, 0, 0o755)),
         # root can
         (directory(mode=0o755, uid=5), [write("/srv/x/f", uid=33, gid=33, by="p:0")], (5, 5, 0o755)),
         # only deeper directories are written, and those have owners of their own
