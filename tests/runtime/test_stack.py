@@ -9,31 +9,32 @@ from typing import Any
 import pytest
 import yaml
 from tests.runtime.hardening import Daemon, daemon
-from tests.runtime.test_formats import IMAGE, lithify, needs
+from tests.runtime.test_formats import lithify
 
-STACK = f"""\
+STACK = """\
 version: "3.8"
 services:
   web:   # the shop
-    image: {IMAGE}
+    image: IMAGE
     tmpfs: [/scratch]
     networks: [host]
 networks:
-  host: {{external: true, name: host}}   # Swarm's own need a kernel module
+  host: {external: true, name: host}   # Swarm's own need a kernel module
 """
 
 
-def test_a_patched_stack_runs_read_only_on_a_swarm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    needs("docker", IMAGE)
+def test_a_patched_stack_runs_read_only_on_a_swarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, docker_nginx: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "stack.yml"
-    path.write_text(STACK)
-    lithify("harden", IMAGE, "--tcp", "80", "--format", "json", "--output", "web.json")
+    path.write_text(STACK.replace("IMAGE", docker_nginx))
+    lithify("harden", docker_nginx, "--tcp", "80", "--format", "json", "--output", "web.json")
     lithify("patch", "stack.yml", "--stack", "--plan", "web.json", "--container", "web", "--write", "--state-dir", "s")
     with daemon(Path(tempfile.mkdtemp(prefix="lithify-swarm-", dir="/var/tmp"))) as own:
         if own is None:
             pytest.skip("needs root and dockerd")
-        save = subprocess.run(["docker", "save", IMAGE], capture_output=True, check=True, timeout=120)
+        save = subprocess.run(["docker", "save", docker_nginx], capture_output=True, check=True, timeout=120)
         subprocess.run(["docker", "--host", own.host, "load"], input=save.stdout, check=True, timeout=120)
         own.call("swarm", "init", "--advertise-addr", "127.0.0.1", "--listen-addr", "127.0.0.1:2377")
         try:
