@@ -110,6 +110,8 @@ class _Compose:
         """What was read for its own services, or for those that others extend."""
         self.told: set[str] = set()
         """Files whose services are told; none is told twice."""
+        self.known: dict[tuple[_File, Route], Fields] = {}
+        """Services with what they extend: each is put together once, however many extend it."""
 
     def read(self, data: bytes) -> Reading:
         reading, path = self.reading, self.reading.path
@@ -240,17 +242,20 @@ class _Compose:
         """Return what a service says, with what it extends below it."""
         if type(place.node) is not MappingNode:
             return {}
+        key = file, place.route
+        if key in self.known:
+            return self.known[key]
         found = entries(place.node, explicit_first=True)
-        own: Fields = {key: [place.child(node, key)] for key, node in found.items()}
+        own: Fields = {name: [place.child(node, name)] for name, node in found.items()}
         if len(found) != len(place.node.value):
-            for key in duplicates(place.node):
-                message = f"key {key!r} stands here more than once"
-                self.reading.oddities.append(Oddity("duplicate-key", message, place.location(key)))
+            for name in duplicates(place.node):
+                message = f"key {name!r} stands here more than once"
+                self.reading.oddities.append(Oddity("duplicate-key", message, place.location(name)))
+        self.known[key] = own  # to who extends itself this adds nothing
         extends = found.get("extends")
-        if extends is None or depth > 20:
-            return own
-        base = self._extended(file, extends, place, depth)
-        return _join(base, own)
+        if extends is not None and depth <= 20:
+            self.known[key] = _join(self._extended(file, extends, place, depth), own)
+        return self.known[key]
 
     def _extended(self, file: _File, extends: Node, place: _Place, depth: int) -> Fields:
         asked = entries(extends) if type(extends) is MappingNode else {"service": extends}
@@ -273,19 +278,28 @@ class _Compose:
 
 
 def _join(base: Fields, own: Fields) -> Fields:
-    """Return two services as one: lists are joined, the rest replaced; `!reset` and `!override` end what was below."""
+    """Return two services as one: lists are joined, the rest replaced; `!reset` and `!override` end what was below.
+
+    What stands on both sides comes in once: it would double at each level of services that share what they extend.
+    """
     joined = dict(base)
     for key, places in own.items():
         tag = places[-1].node.tag
         if tag == "!reset":
             joined.pop(key, None)
         elif key in _LISTS and tag != "!override":
-            joined[key] = joined.get(key, []) + places
+            joined[key] = _less(joined.get(key, []), places) + places
         elif key == "deploy" and tag != "!override":
-            joined[key] = places + joined.get(key, [])  # asked in this order, limit by limit
+            joined[key] = places + _less(joined.get(key, []), places)  # asked in this order, limit by limit
         else:
             joined[key] = places
     return {key: places for key, places in joined.items() if places[-1].node.tag != "!reset"}
+
+
+def _less(below: list[_Place], places: list[_Place]) -> list[_Place]:
+    """Return what stands below without what is said again."""
+    again = set(places)
+    return [place for place in below if place not in again]
 
 
 def _first(folder: str, names: tuple[str, ...]) -> str:

@@ -84,6 +84,18 @@ def test_extends_in_a_circle_ends(tmp_path: Path) -> None:
     assert flags(reading) == {"a": True, "b": True}
 
 
+def test_extends_through_many_documents_takes_each_service_once(tmp_path: Path) -> None:
+    """Each document of a file has each service, and each extends what stands in all of them: no more work for that."""
+    chain = "".join(
+        f"  s{n}: {{extends: {{file: base.yaml, service: s{n + 1}}}, tmpfs: [/t{n}], deploy: {{replicas: 1}}}}\n"
+        for n in range(18)
+    )
+    (tmp_path / "base.yaml").write_text("---\n".join(f"services:\n{chain}  s18: {{image: x}}\n" for _ in range(3)))
+    reading = read(tmp_path, "services:\n  web: {extends: {file: base.yaml, service: s0}, read_only: true}\n")
+    assert flags(reading) == {"web": True}
+    assert len(services(reading)["web"].mounts) == 18
+
+
 def test_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment beats `.env`, and both beat a default."""
     monkeypatch.setenv("FROM_ENVIRONMENT", "true")
