@@ -17,7 +17,7 @@ from lithify.documents.yaml import (
 from lithify.model.location import Location, Route
 from lithify.model.workload import Container, ObjectName, Oddity, Volume, VolumeMount, Workload
 from lithify.sources.base import Reading, normal_path
-from lithify.sources.manifest import capability_names, noun, read_exemptions, text_of, words
+from lithify.sources.manifest import MULTIPLIED, capability_names, noun, read_exemptions, room, text_of, words
 
 _MIB = 1 << 20
 
@@ -35,21 +35,30 @@ def read_task_definitions(path: str, data: bytes) -> Reading:
             )
             continue
         documents.append(document)
-        for node, route, capital in _definitions(document.root):
-            task = _Task(path, document, capital=capital)
+        left = room(document)
+        for node, route, capital in _definitions(document.root, set()):
+            task = _Task(path, document, left, capital=capital)
             if capital:
                 task.parameters = _defaults(document.root)
             reading.workloads.append(task.read(node, route))
+            left = task.left
+            if left < 0:
+                reading.oddities.append(Oddity("unreadable-input", MULTIPLIED, task.location(route)))
+                break
     if b"lithify:" in data:
         read_exemptions(reading, documents, data)
     return reading
 
 
-def _definitions(root: Node) -> Iterator[tuple[Node, Route, bool]]:
-    """Yield the task definitions of a document, their routes, and whether keys start with a capital letter."""
-    if type(root) is SequenceNode:
+def _definitions(root: Node, seen: set[int]) -> Iterator[tuple[Node, Route, bool]]:
+    """Yield the task definitions of a document, their routes, and whether keys start with a capital letter.
+
+    Each list is looked at once: `seen` has the ids of those that were.
+    """
+    if type(root) is SequenceNode and id(root) not in seen:
+        seen.add(id(root))
         for index, item in enumerate(root.value):
-            yield from ((node, (index, *route), capital) for node, route, capital in _definitions(item))
+            yield from ((node, (index, *route), capital) for node, route, capital in _definitions(item, seen))
     if type(root) is not MappingNode:
         return
     found = entries(root)
@@ -86,11 +95,15 @@ def _branches(node: Node) -> list[tuple[Node, Route]]:
 class _Task:
     parameters: Mapping[str, Node] = MappingProxyType({})
 
-    def __init__(self, path: str, document: Document, *, capital: bool) -> None:
+    def __init__(self, path: str, document: Document, left: int, *, capital: bool) -> None:
         self.path = path
         self.document = document
         self.capital = capital
         self.oddities: list[Oddity] = []
+        self.left = left
+        """Steps to containers that may still come: more than a text can say come of aliases that multiply."""
+        self.flags: dict[int, bool | None] = {}
+        """What flags are that CloudFormation computes, by the id of their node."""
 
     def key(self, name: str) -> str:
         """Return a field's name as this file writes it."""
@@ -138,6 +151,9 @@ class _Task:
 
     def _chosen(self, node: Node, route: Route) -> Iterator[tuple[Node, Route]]:
         """Yield the containers below a list with their routes; of a condition those of each branch."""
+        self.left -= 1
+        if self.left < 0:
+            return
         branches = _branches(node) if self.capital else []
         if branches:
             for branch, keys in branches:
@@ -206,8 +222,10 @@ class _Task:
         """Return what a flag is that CloudFormation computes: a parameter's default, what all branches agree on."""
         branches = _branches(node)
         if branches:
-            values = {self._computed(branch) for branch, _ in branches}
-            return values.pop() if len(values) == 1 else None
+            if id(node) not in self.flags:
+                values = {self._computed(branch) for branch, _ in branches}
+                self.flags[id(node)] = values.pop() if len(values) == 1 else None
+            return self.flags[id(node)]
         name = node.value if type(node) is ScalarNode and node.tag == "!Ref" else ""
         if type(node) is MappingNode:
             name = text_of(entries(node).get("Ref"))

@@ -78,6 +78,7 @@ _STEP_KEYS = (("container", False), ("script", False), ("steps", True), ("sideca
 _ARGO_TEMPLATES = ("templates", "templateDefaults", "inline")
 _OF_CHARTS = frozenset(("values", "valuesObject"))
 """Where custom resources keep values for charts: what looks like a container there is what a template makes of it."""
+MULTIPLIED = "its aliases multiply: more containers than the text has room for; the rest is not judged"
 _POLICY = "a policy: what looks like containers there are patterns, not what runs"
 _WITHOUT_CONTAINERS = {
     "kubevirt.io/": "a KubeVirt machine has no container root filesystem of its own: its disk is the machine's",
@@ -249,6 +250,11 @@ def quantity(node: Node | None) -> int | None:
         return None
 
 
+def room(document: Document) -> int:
+    """Return how many containers a document's text can say without aliases that multiply."""
+    return len(document.text) // _LEAST + 100 if document.text else 1 << 30
+
+
 class _Manifest:
     """Reads the objects of one document."""
 
@@ -257,7 +263,7 @@ class _Manifest:
         self.document = document
         self.annotated = EXEMPTION_KEY.encode() in document.text
         self.oddities: list[Oddity] = []
-        self.left = len(document.text) // _LEAST + 100 if document.text else 1 << 30
+        self.left = room(document)
         """Containers that may still come: more than a text can say come of aliases that multiply."""
         self.parameters: dict[str, Node] = {}
         """Defaults of an OpenShift template's parameters."""
@@ -340,8 +346,7 @@ class _Manifest:
         head, self.oddities = self.oddities, []
         for pod, route, template in pods:
             if self.left < 0:
-                message = "its aliases multiply: more containers than the text has room for; the rest is not judged"
-                self.reading.oddities.append(Oddity("unreadable-input", message, place))
+                self.reading.oddities.append(Oddity("unreadable-input", MULTIPLIED, place))
                 break
             self.oddities = []
             workload = Workload(name, "kubernetes", place)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from lithify.model.workload import Container
 from lithify.sources.base import Reading
 from lithify.sources.ecs import read_task_definitions
@@ -120,3 +122,34 @@ Resources:
     assert container.security.read_only_root is True
     assert container.workload.name.name == "Task"
     assert "Windows" in container.workload.not_applicable
+
+
+TASK = "Resources:\n  Task:\n    Type: AWS::ECS::TaskDefinition\n    Properties:\n      ContainerDefinitions: "
+
+
+def doubled(first: str, listed: str, levels: int) -> str:
+    """Return lines in which each names the one before it twice."""
+    lines = [f"a{n}: &a{n} {listed % ((f'*a{n - 1}',) * 2)}\n" for n in range(1, levels + 1)]
+    return f"a0: &a0 {first}\n{''.join(lines)}"
+
+
+@pytest.mark.parametrize("listed", ["[%s, %s]", "!If [c, %s, %s]"])
+def test_of_aliases_that_multiply_as_many_containers_are_read_as_the_text_has_room_for(listed: str) -> None:
+    text = doubled("[{Name: a, Image: x}]", listed, 40) + f"{TASK}*a40\n"
+    reading = read_task_definitions("stack.yaml", text.encode())
+    assert 10 < len(containers(reading)) < len(text) // 4
+    assert ["its aliases multiply" in oddity.message for oddity in reading.oddities] == [True]
+    lists = doubled("[]", "[%s, %s]", 40) + "a: {containerDefinitions: *a40}\n"
+    assert not containers(read_task_definitions("task.yaml", lists.encode()))
+
+
+def test_a_flag_of_conditions_that_multiply_is_computed_once() -> None:
+    text = doubled("true", "!If [c, %s, %s]", 40) + f"{TASK}[{{Image: x, ReadonlyRootFilesystem: *a40}}]\n"
+    (container,) = containers(read_task_definitions("stack.yaml", text.encode()))
+    assert container.security.read_only_root is True
+
+
+def test_lists_of_task_definitions_that_multiply_are_read_once() -> None:
+    text = "- &a0 [{containerDefinitions: [{image: x}]}]\n"
+    text += "".join(f"- &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+    assert len(containers(read_task_definitions("tasks.yaml", text.encode()))) == 1
