@@ -118,7 +118,7 @@ class Writer:
             return
         for key in gone:
             last = len(edit.removed) == len(node.value) and not edit.set
-            yield self._removal(node, known[str(key)][0], only=last)
+            yield self._removal(node, known[str(key)][0], gone, only=last)
         for key, value in edit.set.items():
             if key in known:
                 yield from self._replacement(*known[str(key)], value, flow=node.flow_style)
@@ -187,7 +187,8 @@ class Writer:
         yield Piece(colon + len(properties), end, f" {head}" if head else "")
         yield self._lines(end, rest, column, _VALUE, literal=head == "|")
 
-    def _removal(self, node: Node, name: Node, *, only: bool) -> Piece:
+    def _removal(self, node: Node, name: Node, gone: Collection[Key], *, only: bool) -> Piece:
+        """Return what takes an entry away; `gone` are the keys of all that go."""
         index = next(index for index, (key, _) in enumerate(node.value) if key is name)
         begin, end = self._at(name.start_mark), self._end(node.value[index][1], self._at(name.end_mark))
         if only:
@@ -199,15 +200,16 @@ class Writer:
                 return Piece(first, comma.end() if comma else last, "")
             colon = len(self.text[:first].rstrip())
             return Piece(colon, last, " {}") if self.text[colon - 1 : colon] == ":" else Piece(first, last, "{}")
-        following = node.value[index + 1][0] if index + 1 < len(node.value) else None
+        stays = next((key for key, _ in node.value[index + 1 :] if key.value not in gone), None)
         line = self.text.rfind("\n", 0, begin) + 1
         if not node.flow_style and not self.text[line:begin].strip("\ufeff \t"):
-            if line and self._next_line(end) == len(self.text) and not self.text.endswith("\n"):
+            ends = self._next_line(end) == len(self.text) and not self.text.endswith("\n")
+            if line and ends and not (index and node.value[index - 1][0].value in gone):
                 line -= 1 + self.text.endswith("\r\n", 0, line)  # what ends the line before would end the file
                 return Piece(line, len(self.text), "")
             return Piece(line, self._next_line(end), "")
-        if following is not None:
-            return Piece(begin, self._at(following.start_mark), "")
+        if stays is not None:
+            return Piece(begin, self._at(node.value[index + 1][0].start_mark), "")
         if not node.flow_style:
             raise Uneditable(Obstacle.TYPE, f"{name.value} can't be taken away")
         return Piece(self._end(node.value[index - 1][1], self._at(node.value[index - 1][0].end_mark)), end, "")

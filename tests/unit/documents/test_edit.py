@@ -124,6 +124,21 @@ CASES: dict[str, tuple[str, list[tuple[Any, ...]], str]] = {
         "a:\n- y: 2\n",
     ),
     "the last entry of a flow mapping": ("a: {b: 1, c: 2}\n", [("remove", ("a", "c"))], "a: {b: 1}\n"),
+    "the last two entries of a file without a last line end": (
+        "a: 1\nb: 2\nc: 3",
+        [("remove", ("b",)), ("remove", ("c",))],
+        "a: 1\n",
+    ),
+    "the last two entries of a flow mapping": (
+        "a: {b: 1, c: 2, d: 3}\n",
+        [("remove", ("a", "c")), ("remove", ("a", "d"))],
+        "a: {b: 1}\n",
+    ),
+    "the last two entries of a JSON object": (
+        '{\n  "b": 1,\n  "c": 2,\n  "d": 3\n}\n',
+        [("remove", ("c",)), ("remove", ("d",))],
+        '{\n  "b": 1\n}\n',
+    ),
     "the only entry gives way to others": (
         "a: {b: 1}\nc:\n  d: 1",
         [("set", ("a", "e"), 2), ("remove", ("a", "b")), ("remove", ("c", "d")), ("set", ("c", "e"), [3])],
