@@ -49,7 +49,7 @@ class Draft:
                 raise Uneditable(Obstacle.TEMPLATE, "the document is a Go template") from error
             raise Uneditable(Obstacle.UNREADABLE, f"kubectl refuses what stands here: {error}") from error
         self._edits: dict[int, Edit] = {}
-        self._reached: dict[Route, tuple[Node | None, Any, Route]] = {}
+        self._reached: dict[tuple[Route, bool], tuple[Node | None, Any, Route]] = {}
         """What `_reach` found, as long as no entry has changed since."""
         self._shifts: dict[int, int] = {}
         """For lists of the data, by id, how many items were put before those that the text has."""
@@ -119,7 +119,7 @@ class Draft:
         """Give the entry of a mapping at `route` the key `name` and leave its value."""
         node, held, at = self._reach(route[:-1], make=False)
         key = str(route[-1])
-        if node is None or _child(node, key) is None:
+        if node is None or _child(node, key) is None or key not in held:
             raise Uneditable(Obstacle.MISSING, f"there is no {_shown(route)}", route)
         if _child(node, name) is not None:
             raise Uneditable(Obstacle.DUPLICATE, f"{name} stands there already", route)
@@ -187,10 +187,10 @@ class Draft:
 
     def _reach(self, route: Route, *, make: bool) -> tuple[Node | None, Any, Route]:
         """Return the node and the data at `route`; no node for what is new. Missing mappings are made if `make`."""
-        known = self._reached.get(route)
+        known = self._reached.get((route, make))
         if known is None:
             known = self._walk(route, make=make)
-            self._reached[route] = known
+            self._reached[route, make] = known
         return known
 
     def _walk(self, route: Route, *, make: bool) -> tuple[Node | None, Any, Route]:

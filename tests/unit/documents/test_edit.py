@@ -224,6 +224,19 @@ def test_what_would_change_something_else_is_refused(case: str) -> None:
     assert refusal(before, operation) is obstacle
 
 
+@pytest.mark.parametrize("gone", [("remove", ("a", "b")), ("rename", ("a", "b"), "d")])
+def test_what_is_no_longer_there_has_no_name_to_change(gone: tuple[Any, ...]) -> None:
+    assert refusal("a: {b: 1, c: 2}\n", gone, ("rename", ("a", "b"), "e")) is Obstacle.MISSING
+
+
+def test_an_empty_mapping_that_was_looked_at_can_still_be_filled() -> None:
+    editor = Editor(b"a: {}\n")
+    with pytest.raises(Uneditable):
+        editor.draft(0).rename(("a", "b"), "c")
+    editor.draft(0).set(("a", "b"), 1)
+    assert editor.apply() == b"a:\n  b: 1\n"
+
+
 def test_utf_16_is_refused() -> None:
     with pytest.raises(Uneditable, match="UTF-16"):
         Editor("a: 1".encode("utf-16"))
