@@ -1,10 +1,13 @@
 """What runs containers, read from any source: workloads, their containers, security contexts and mounts."""
 
+import re
+
 from lithify.model.location import Location, Route
 
 CONTAINER_LISTS = ("initContainers", "containers", "ephemeralContainers")
 FLAG = "readOnlyRootFilesystem"
 """What Kubernetes calls it, in a container's securityContext."""
+_DAY = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 
 
 def may_hold_containers(text: bytes) -> bool:
@@ -262,8 +265,7 @@ class Exemption:
     @property
     def dated(self) -> bool:
         """False where what should be its last day is no date."""
-        day = self.until
-        return not day or (len(day) == 10 and day[4] == day[7] == "-" and day.replace("-", "").isdecimal())
+        return not self.until or re.fullmatch(_DAY, self.until) is not None
 
     def holds(self, today: str) -> bool:
         """Tell whether it still holds on `today` (YYYY-MM-DD); one with an end that nobody can tell does not."""
