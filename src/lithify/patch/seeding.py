@@ -84,7 +84,7 @@ class Doer:
 def doer(container: Mapping[str, Any], pod: Mapping[str, Any], image: ImageFacts | None, *, copier: bool) -> Doer:
     """Return as whom an init container fills places for `container`; a copier brings a user of its own."""
     levels = [level for each in (container, pod) if isinstance(level := each.get("securityContext"), dict)]
-    said = [level[key] for key in ("runAsUser",) for level in levels if isinstance(level.get(key), int)]
+    said = [level["runAsUser"] for level in levels if isinstance(level.get("runAsUser"), int)]
     user = said[0] if said else None if copier or image is None else image.uid
     rooted = not any(level.get("runAsNonRoot") is True for level in levels)
     mighty = None if user is None and rooted else user == 0
@@ -201,8 +201,8 @@ def _made(mount: Mount, who: Doer, source: PurePosixPath) -> Iterator[str]:
     else:
         yield "mkdir new"
         yield "# what this user may not read is left out; a full volume is an error"
-        yield f"cp -a {own}/. new || echo > new/.full"
-        yield "rm -f new/.full"
+        yield f"cp -a {own}/. new || echo > full"
+        yield "rm -f full"
     if entry is None or (entry.uid, entry.gid) != (mount.uid, mount.gid):
         yield from _chown([("new", mount.uid, mount.gid)], who, copied=mount.seed is Seed.CONTENT)
     if entry is None or entry.mode != mount.mode:

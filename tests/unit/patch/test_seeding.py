@@ -116,6 +116,18 @@ def test_content_comes_back_with_owner_and_mode(image: Path, shell: tuple[str, .
 
 @pytest.mark.parametrize("shell", SHELLS, ids="-".join)
 @pytest.mark.parametrize("uid", ROOT_OR_NOBODY)
+def test_a_closed_directory_is_copied_with_all_its_names(image: Path, shell: tuple[str, ...], uid: int) -> None:
+    cache = image / "var/cache"
+    (cache / ".full").write_text("to the brim")
+    os.chmod(cache, 0o555)
+    content = seeded(shell, image, uid, place("/var/cache", "cache", mode=0o555, uid=uid, gid=uid))
+    assert (content / ".full").read_text() == "to the brim"
+    assert content.stat().st_mode & 0o7777 == 0o555
+    assert {path.name for path in content.parent.iterdir()} == {"content"}
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids="-".join)
+@pytest.mark.parametrize("uid", ROOT_OR_NOBODY)
 @pytest.mark.parametrize("named", [True, False])
 def test_a_skeleton_has_directories_and_no_files(image: Path, shell: tuple[str, ...], uid: int, named: bool) -> None:
     """The same comes out where the directories are known, and named, and where they are looked for."""
