@@ -15,6 +15,18 @@ ROLES = ("Role", "ClusterRole")
 _GROUP = "system:serviceaccounts:"
 
 
+def flaw(found: Mapping[str, Any]) -> str:
+    """Return what keeps a role or binding of a file from being one; nothing where it can be given to accounts."""
+    metadata = found.get("metadata")
+    if not isinstance(metadata, dict) or not metadata.get("name"):
+        return "it has no metadata.name"
+    for key in ("rules", "subjects"):
+        listed = found.get(key)
+        if listed is not None and not (isinstance(listed, list) and all(isinstance(one, dict) for one in listed)):
+            return f"its {key} are no list of mappings"
+    return "it has no roleRef" if found.get("subjects") and not isinstance(found.get("roleRef"), dict) else ""
+
+
 def binding_for(binding: Mapping[str, Any], accounts: frozenset[str], home: str, namespace: str) -> Json | None:
     """Return the RoleBinding that gives the copies of `accounts` what `binding` gives those of namespace `home`.
 

@@ -9,7 +9,7 @@ from typing import Any
 from lithify.documents.yaml import Broken, read_documents, to_python
 from lithify.engines.cluster import ClusterEngine
 from lithify.engines.copies import LEFT_OUT, Json, Place, below, containers_of
-from lithify.engines.roles import BINDINGS, ROLES
+from lithify.engines.roles import BINDINGS, ROLES, flaw
 from lithify.engines.scratch import Premises
 from lithify.errors import EngineRefused, InvalidInput, NothingToExamine, UsageError
 from lithify.model.group import MemberPlan
@@ -70,7 +70,8 @@ def open_cluster(path: str, data: bytes, options: GroupOptions) -> "ClusterGroup
         )
     _check_members(path, manifest, options.only)
     wanted = options.cluster or ClusterOptions()
-    named = next((str(one["metadata"].get("namespace") or "") for one in manifest.objects if "metadata" in one), "")
+    first: Json = next((one["metadata"] for one in manifest.objects if isinstance(one.get("metadata"), dict)), {})
+    named = str(first.get("namespace") or "")
     premises = Premises(wanted.connect, wanted.namespace or named)
     try:
         cluster = premises.cluster
@@ -258,6 +259,7 @@ def read_objects(path: str, data: bytes) -> Manifest:
         except ValueError as error:
             raise InvalidInput(f"{printable(path)}: {error}", hint="make it a manifest that kubectl reads") from error
         for route, found in _apart(value):
+            _check_role(path, found)
             by_route[document.index, route] = len(objects)
             objects.append(found)
     reading = read_manifest(path, data)
@@ -290,6 +292,18 @@ def read_objects(path: str, data: bytes) -> Manifest:
         for site in sites
     ]
     return Manifest(objects=tuple(objects), places=tuple(places), sites=tuple(unique))
+
+
+def _check_role(path: str, found: Json) -> None:
+    """Raise InvalidInput for a role or a binding that is none: a copy's accounts could not be given it."""
+    problem = flaw(found) if found.get("kind") in (*ROLES, *BINDINGS) else ""
+    if problem:
+        metadata = found.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        called = f"{found['kind']} {name}" if name else f"a {found['kind']}"
+        raise InvalidInput(
+            f"{printable(path)}: {printable(called)}: {problem}", hint="make it a manifest that kubectl reads"
+        )
 
 
 def _apart(value: Any, route: Route = ()) -> Iterator[tuple[Route, Json]]:
