@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
+from threading import Event
 from typing import Protocol, TypeVar, runtime_checkable
 
 from lithify.engines.ids import IdMap
+from lithify.errors import EngineRefused
 from lithify.model.image import ImageFacts
 from lithify.model.mount import MountPlan
 from lithify.model.run import Target
@@ -127,12 +129,22 @@ class Accompanied(Protocol):
         """Return where the host reaches what the project publishes as `port`; None where it publishes no such port."""
 
 
+class Ended(EngineRefused):
+    """A container ended before it could be asked: its address, if it has one, leads to something else by now."""
+
+    def __init__(self) -> None:
+        super().__init__("it ended meanwhile", hint="see its log for why")
+
+
 @runtime_checkable
 class Secluded(Protocol):
     """A container whose address may lead to it from within its own network only."""
 
-    def call_in_network(self, function: Callable[[], Result]) -> Result:
-        """Return what `function` does where the address leads to the container."""
+    def call_in_network(self, function: Callable[[], Result], cancelled: Event | None = None) -> Result:
+        """Return what `function` does where the address leads to the container; Ended where there is no such place.
+
+        An interrupt sets `cancelled`, and does not wait for `function`.
+        """
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from threading import Event
 from typing import Any
 
 from lithify.engines import rootless
@@ -486,10 +487,10 @@ class CliContainer:
         alone = self._engine.info.secluded and self._pid(known) is not None
         return self._address(known, depth=2) or ("127.0.0.1" if alone else None)
 
-    def call_in_network(self, function: Callable[[], Result]) -> Result:
-        """Return what `function` does where the container's address leads to it."""
+    def call_in_network(self, function: Callable[[], Result], cancelled: Event | None = None) -> Result:
+        """Return what `function` does where the container's address leads to it; Ended where it ends just now."""
         pid = self.pid() if self._engine.info.secluded else None
-        return function() if pid is None else rootless.call_in_network(pid, function)
+        return function() if pid is None else rootless.call_in_network(pid, function, cancelled)
 
     def stop(self, timeout: float) -> int:
         """Ask it to end, kill it after `timeout` seconds, return the exit code."""

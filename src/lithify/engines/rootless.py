@@ -23,10 +23,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Event
 from typing import Any, NoReturn
 
 from lithify.engines import process
-from lithify.engines.base import Result
+from lithify.engines.base import Ended, Result
 from lithify.errors import EngineRefused, EngineUnreachable, NotPermitted
 from lithify.model.path import printable
 
@@ -133,14 +134,31 @@ def join_podman(podman: Sequence[str]) -> None:
     os.environ.update(pair.partition("=")[::2] for pair in variables if "CONTAINERS_" in pair.partition("=")[0])
 
 
-def call_in_network(pid: int, function: Callable[[], Result]) -> Result:
+def call_in_network(pid: int, function: Callable[[], Result], cancelled: Event | None = None) -> Result:
     """Return what `function` does in the network of process `pid`, which is one of a user namespace that we are in.
 
-    In a thread of its own: there is no way back to the host's network from there.
+    In a thread of its own: there is no way back to the host's network from there. An interrupt of the thread that waits
+    sets `cancelled` and goes on at once. Ended where there is no such process any more, NotPermitted where its network
+    can't be joined: `function` is not called then.
     """
-    entry = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    with ThreadPoolExecutor(1, initializer=lambda: _join(entry, _CLONE_NEWNET, "the container's network")) as pool:
-        return pool.submit(function).result()
+    try:
+        entry = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise Ended from error
+
+    def there() -> Result:
+        _join(entry, _CLONE_NEWNET, "the container's network")
+        return function()
+
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(there).result()
+    except BaseException as error:
+        if cancelled is not None and not isinstance(error, Exception):
+            cancelled.set()
+        raise
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _join(descriptor: int, flags: int, what: str) -> None:

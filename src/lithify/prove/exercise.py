@@ -10,7 +10,7 @@ from dataclasses import replace
 from threading import Event
 from urllib.parse import urlsplit
 
-from lithify.engines.base import Accompanied, Container, Probed, Result, Secluded
+from lithify.engines.base import Accompanied, Container, Ended, Probed, Result, Secluded
 from lithify.engines.process import TIMED_OUT, run
 from lithify.errors import EngineRefused
 from lithify.model.behaviour import Answer, Phase
@@ -35,6 +35,7 @@ def ask(
     `ports` takes ports published on the host to ports of the container. The first failure ends it: the rest would
     only wait for its own time limit. A command of the host's is killed once `cancelled` is set.
     """
+    cancelled = cancelled or Event()
 
     def each() -> tuple[Answer, ...]:
         answers = []
@@ -44,7 +45,10 @@ def ask(
                 break
         return tuple(answers)
 
-    return _where_it_is(container, each, cancelled)
+    try:
+        return _where_it_is(container, each, cancelled)
+    except Ended as ended:
+        return tuple(Answer(name=name, phase=phase, passed=False, detail=str(ended)) for name in _names(exercise)[:1])
 
 
 def drive(exercise: Exercise, container: Container, phase: Phase, *, cancelled: Event | None = None) -> Answer | None:
@@ -52,28 +56,28 @@ def drive(exercise: Exercise, container: Container, phase: Phase, *, cancelled: 
     script = exercise.script
     if script is None:
         return None
-    return _where_it_is(
-        container,
-        lambda: _host_command("exercise", script, container, phase, exercise.timeout, cancelled),
-        cancelled,
-    )
+    cancelled = cancelled or Event()
+    try:
+        return _where_it_is(
+            container,
+            lambda: _host_command("exercise", script, container, phase, exercise.timeout, cancelled),
+            cancelled,
+        )
+    except Ended as ended:
+        return Answer(name="exercise", phase=phase, passed=False, detail=str(ended))
 
 
 def _where_it_is(container: Container, function: Callable[[], Result], cancelled: Event | None = None) -> Result:
     """Return what `function` does where the container's address leads to it; one that is interrupted is cancelled."""
-    if not isinstance(container, Secluded):
-        return function()
-    try:
-        return container.call_in_network(function)
-    except BaseException:
-        if cancelled is not None:
-            cancelled.set()
-        raise
+    return container.call_in_network(function, cancelled) if isinstance(container, Secluded) else function()
 
 
 def answer_of_port(container: Container, port: int, *, timeout: float = 3.0) -> str:
     """Return in a few words what a TCP port says to a plain HTTP request, digits masked: for comparison only."""
-    return _where_it_is(container, lambda: _answer_of_port(container, port, timeout))
+    try:
+        return _where_it_is(container, lambda: _answer_of_port(container, port, timeout))
+    except Ended:
+        return "not reachable from the host"
 
 
 def _answer_of_port(container: Container, port: int, timeout: float) -> str:
@@ -113,6 +117,17 @@ def _checks(
         yield _inside(exercise.check_inside, container, phase, timeout)
     for probe in exercise.probes:
         yield _probe(probe, container, phase)
+
+
+def _names(exercise: Exercise) -> list[str]:
+    """Return what the answers to `_checks` are called."""
+    named = {"tcp": exercise.tcp, "http": exercise.http, "check": exercise.check}
+    inside = ["check-inside"] if exercise.check_inside else []
+    return [
+        *(name for name, value in named.items() if value is not None),
+        *inside,
+        *(f"{probe.name}-probe" for probe in exercise.probes),
+    ]
 
 
 def _tcp(port: int, container: Container, phase: Phase, ports: Mapping[int, int], timeout: float) -> Answer:

@@ -2,13 +2,14 @@
 
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any, cast
 
 import pytest
 
-from lithify.engines.base import Container, Exit
+from lithify.engines.base import Container, Ended, Exit
 from lithify.model.behaviour import Answer, Phase
 from lithify.model.run import Exercise
 from lithify.prove.exercise import answer_of_port, ask, drive
@@ -113,3 +114,22 @@ def test_the_first_failure_ends_the_asking(port: int, tmp_path: Path) -> None:
 def test_what_a_port_says_is_masked_for_comparison(port: int) -> None:
     assert answer_of_port(CONTAINER, port) == "HTTP/#.# ### Service Unavailable"
     assert answer_of_port(CONTAINER, 1).startswith("does not accept")
+
+
+class GoneContainer(FakeContainer):
+    """Ends between the question for its process and the way into its network."""
+
+    def call_in_network(self, function: Callable[[], Any], cancelled: Event | None = None) -> Any:
+        raise Ended
+
+
+def test_a_program_that_just_ended_fails_its_checks_and_nothing_else_is_asked(port: int, tmp_path: Path) -> None:
+    gone, ran = cast(Container, GoneContainer()), tmp_path / "ran"
+    asked = Exercise(http=f"http://localhost:{port}/good", check=f"touch {ran}", script=f"touch {ran}")
+    (answer,) = ask(asked, gone, Phase.STARTED, {}, timeout=5.0)
+    assert (answer.name, answer.passed, answer.detail) == ("http", False, "it ended meanwhile")
+    done = drive(asked, gone, Phase.EXERCISED)
+    assert done is not None
+    assert (done.name, done.passed, ran.exists()) == ("exercise", False, False)
+    assert answer_of_port(gone, port) == "not reachable from the host"
+    assert ask(Exercise(), gone, Phase.STARTED, {}, timeout=5.0) == ()
