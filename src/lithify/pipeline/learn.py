@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
 from lithify.engines.base import Container, Engine, Root, UpperLayer
@@ -256,11 +257,21 @@ def learn_running(
 
 
 def learn_process(
-    engine: str, container: Container, target: Target, seconds: float, tell: Callable[[str], None], *, live: bool
+    engine: str,
+    container: Container,
+    target: Target,
+    seconds: float,
+    tell: Callable[[str], None],
+    *,
+    live: bool,
+    cancelled: Event | None = None,
 ) -> WriteSet:
-    """Return the same of a container of which only a process is known; `engine` names what runs it."""
+    """Return the same of a container of which only a process is known; `engine` names what runs it.
+
+    Once `cancelled` is set it is watched no longer.
+    """
     image = _image_of_process(container.pid(), target)
-    return _watch(engine, image, container, target, seconds, tell, storage=None, live=live)
+    return _watch(engine, image, container, target, seconds, tell, storage=None, live=live, cancelled=cancelled)
 
 
 def _watch(
@@ -273,6 +284,7 @@ def _watch(
     *,
     storage: Path | None,
     live: bool,
+    cancelled: Event | None = None,
 ) -> WriteSet:
     begun = time.monotonic()
     pid = container.pid()
@@ -283,7 +295,7 @@ def _watch(
             learner.started(container, pid)
             if seconds:
                 tell(f"watching {container.name} for {seconds:g} s")
-                time.sleep(seconds)
+                (cancelled or Event()).wait(seconds)
             learner.running(container, pid)
         learner.stopped(container)
     finally:

@@ -4,9 +4,11 @@ Those whose processes are in reach are read here, the others by lithify in a pod
 """
 
 import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from threading import Event
 
 from lithify import __version__
 from lithify.engines.copies import Json
@@ -96,21 +98,36 @@ def learn_replicas(
         elsewhere = []
     # The readers go first, also after a failure: with their pods end the questions that threads still wait for.
     readers = Readers(premises, watch.node_image or "", __version__, watch.seconds)
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool, readers:
+    cancelled = Event()
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool, readers, _cancelling(cancelled, pool):
         if elsewhere:
             readers.open(nodes, rounds=-(-len(running) // _AT_ONCE))
 
         def learn(replica: Replica) -> WriteSet | None:
             pid = here.get(id(replica))
-            found = _learn_here(engine, replica, pid, watch) if pid else _ask(readers, replica, watch)
+            found = _learn_here(engine, replica, pid, watch, cancelled) if pid else _ask(readers, replica, watch)
             return _as_of(replica, engine, found) if found else None
 
         wanted = [*(one for one in running if id(one) in here), *elsewhere]
         known: dict[str, tuple[WriteSet, ...]] = {}
-        for replica, found in zip(wanted, pool.map(learn, wanted), strict=True):
-            if found is not None:
+        learning = [pool.submit(learn, one) for one in wanted]
+        for one in as_completed(learning):
+            one.result()  # a failure is heard of when it happens, not when those before it are done
+        for replica, done in zip(wanted, learning, strict=True):
+            if (found := done.result()) is not None:
                 known[replica.member] = (*known.get(replica.member, ()), found)
     return known, notes
+
+
+@contextmanager
+def _cancelling(cancelled: Event, pool: ThreadPoolExecutor) -> Iterator[None]:
+    """Set `cancelled`, and begin nothing more, where the block fails or is interrupted."""
+    try:
+        yield
+    except BaseException:
+        cancelled.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
 
 
 def _pid(replica: Replica) -> int:
@@ -119,11 +136,11 @@ def _pid(replica: Replica) -> int:
     return found[0] if found else 0
 
 
-def _learn_here(engine: str, replica: Replica, pid: int, watch: Watch) -> WriteSet | None:
+def _learn_here(engine: str, replica: Replica, pid: int, watch: Watch, cancelled: Event) -> WriteSet | None:
     target = Target(kind=TargetKind.POD, engine=engine, reference=str(replica))
     try:
         view = PodContainer(pid, str(replica))
-        return learn_process(engine, view, target, watch.seconds, lambda _: None, live=watch.live)
+        return learn_process(engine, view, target, watch.seconds, lambda _: None, live=watch.live, cancelled=cancelled)
     except (NothingToExamine, EngineRefused):  # it ended meanwhile
         return None
 
