@@ -156,8 +156,11 @@ def read_answer(data: bytes, node: str) -> WriteSet:
     """Return the write set that lithify on a node answered with; InvalidInput where it is none of a container's."""
     source = f"the answer of node {printable(node)}"
     found = parse(data, WriteSet, source=source)
-    written = (write.path for write in found.writes)
-    for path in (*written, *found.image.entries, *found.image.code_roots, *found.mounted):
+    image = found.image
+    paths = [write.path for write in found.writes]
+    paths += (*image.entries, *image.code_roots, *image.volumes, image.working_directory, *found.mounted)
+    paths += (process.working_directory for process in found.processes)
+    for path in paths:
         try:
             container_path(str(path))
         except ValueError as error:

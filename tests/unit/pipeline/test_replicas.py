@@ -11,7 +11,7 @@ import pytest
 
 from lithify.errors import EngineRefused, InvalidInput
 from lithify.model.image import ImageFacts
-from lithify.model.writes import Change, Observation, RunKey, Write, WriteSet
+from lithify.model.writes import Change, Observation, Process, RunKey, Write, WriteSet
 from lithify.pipeline import replicas
 from lithify.pipeline.replicas import Replica, Watch, learn_replicas, read_answer
 from lithify.report.wire import render
@@ -36,6 +36,14 @@ def test_a_path_that_leads_out_of_a_container_is_refused(path: str) -> None:
         read_answer(render(replace(WRITTEN, writes=(write,))).encode(), "node2")
     with pytest.raises(InvalidInput, match="not an absolute path"):
         read_answer(render(replace(WRITTEN, mounted=(PurePosixPath(path),))).encode(), "node2")
+    process = Process(program="/bin/app", working_directory=PurePosixPath(path))
+    for answer in (
+        replace(WRITTEN, image=replace(WRITTEN.image, volumes=(PurePosixPath(path),))),
+        replace(WRITTEN, image=replace(WRITTEN.image, working_directory=PurePosixPath(path))),
+        replace(WRITTEN, processes=(process,)),
+    ):
+        with pytest.raises(InvalidInput, match="not an absolute path"):
+            read_answer(render(answer).encode(), "node2")
 
 
 @pytest.mark.parametrize("data", [b"", b"[" * 100_000, b"\xff", b"{}", b'{"schema": "lithify.dev/write-set/v9"}'])
