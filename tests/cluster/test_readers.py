@@ -214,7 +214,8 @@ def test_missing_rights_are_named_before_anything_is_made(
     assert done.code == 4
     message, hint = done.error()
     assert "may not do what reading on other nodes needs" in message
-    namespaces, pods = "create namespaces, delete namespaces", "create pods, list pods, delete pods, create pods/exec"
+    namespaces = "create namespaces, delete namespaces, get namespaces, get serviceaccounts"
+    pods = "create pods, list pods, delete pods, create pods/exec"
     assert hint == f"missing: the right to {namespaces}, {pods}, in every namespace"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from lithify.engines.kubelet import HOPELESS
 from lithify.engines.kubernetes import NAMESPACE, POD
-from lithify.engines.scratch import Json, Premises
+from lithify.engines.scratch import ACCOUNT, Json, Premises
 from lithify.errors import EngineRefused, LithifyError, NotPermitted
 from lithify.model.path import printable
 
@@ -100,6 +100,8 @@ class Readers:
         wanted = (
             ("create", NAMESPACE, ""),
             ("delete", NAMESPACE, ""),
+            ("get", NAMESPACE, ""),
+            ("get", ACCOUNT, ""),
             ("create", POD, ""),
             ("list", POD, ""),
             ("delete", POD, ""),

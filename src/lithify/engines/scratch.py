@@ -126,6 +126,8 @@ class Premises:
             ("delete", NAMESPACE, "", ""),
             ("list", NODE, "", ""),
             *(("create", kind, "lithify-scratch", "") for kind in kinds),
+            ("get", NAMESPACE, "", ""),
+            ("get", ACCOUNT, "lithify-scratch", ""),
             ("list", POD, "lithify-scratch", ""),
             ("create", POD, "lithify-scratch", ""),
             ("delete", POD, "lithify-scratch", ""),

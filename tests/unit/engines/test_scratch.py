@@ -1,0 +1,46 @@
+"""Scratch namespaces against a fake API server; tests/cluster makes them on a real one."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fake_apiserver import FakeApiServer, Script, serving, write_config
+
+from lithify.engines.kubernetes import Cluster
+from lithify.engines.readers import Readers
+from lithify.engines.scratch import Premises
+from lithify.errors import NotPermitted
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[Callable[[Script], tuple[Premises, FakeApiServer]]]:
+    with ExitStack() as stack:
+
+        def start(script: Script) -> tuple[Premises, FakeApiServer]:
+            server = stack.enter_context(serving(script))
+            config = str(write_config(tmp_path / "config", server.address))
+            return stack.enter_context(Premises(lambda: Cluster.connect(kubeconfig=config))), server
+
+        yield start
+
+
+def all_but(*missing: tuple[str, str]) -> Script:
+    """Return a server on which everything but these verbs on these resources is allowed."""
+
+    def answer(_method: str, _path: str, _query: dict[str, str], body: Any) -> tuple[int, Any]:
+        asked = body["spec"]["resourceAttributes"]
+        return 201, {"status": {"allowed": (asked["verb"], asked["resource"]) not in missing}}
+
+    return answer
+
+
+def test_rights_to_see_a_namespace_come_and_go_are_asked_for_first(fake: Any) -> None:
+    premises, _ = fake(all_but(("get", "namespaces"), ("get", "serviceaccounts")))
+    with pytest.raises(NotPermitted) as met:
+        premises.check_rights([])
+    assert met.value.hint.startswith("missing: the right to get namespaces, get serviceaccounts,")
+    with pytest.raises(NotPermitted) as met:
+        Readers(premises, "image", "1", 0.0).open(["node"])
+    assert met.value.hint.startswith("missing: the right to get namespaces, get serviceaccounts,")
