@@ -329,8 +329,12 @@ class Premises:
             return
         for quota in quotas:
             made = quota_for(quota, pods, workloads)
-            self._put(namespace, made, QUOTA)
-            self._await_quota(made, namespace)
+            try:
+                self._put(namespace, made, QUOTA)
+                self._await_quota(made, namespace)
+            except NotPermitted as error:  # Kubernetes' own roles `admin` and `edit` may read them only
+                name = printable(str(made["metadata"]["name"]))
+                notes.append(f"quota {name} of namespace {printable(self.source)} was not copied: {error.hint}")
 
     def _await_quota(self, made: Json, namespace: str) -> None:
         """Wait until a quota is counted: everything is refused before."""

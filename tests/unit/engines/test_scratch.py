@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fake_apiserver import FakeApiServer, Script, serving, write_config
+from tests.fake_apiserver import FakeApiServer, Script, refused, serving, write_config
 
 from lithify.engines.kubernetes import Cluster
 from lithify.engines.readers import Readers
@@ -44,3 +44,19 @@ def test_rights_to_see_a_namespace_come_and_go_are_asked_for_first(fake: Any) ->
     with pytest.raises(NotPermitted) as met:
         Readers(premises, "image", "1", 0.0).open(["node"])
     assert met.value.hint.startswith("missing: the right to get namespaces, get serviceaccounts,")
+
+
+def test_quotas_that_may_be_read_and_not_made_are_noted(fake: Any) -> None:
+    def answer(method: str, path: str, _query: dict[str, str], _body: Any) -> tuple[int, Any]:
+        if method == "POST":
+            return refused(403, "no")
+        if path == "/api/v1":
+            return 200, {"resources": [{"name": "resourcequotas", "kind": "ResourceQuota", "namespaced": True}]}
+        quota = {"metadata": {"name": "small"}, "spec": {"hard": {"pods": "2"}}}
+        return 200, {"metadata": {}, "items": [quota] if path.endswith("/resourcequotas") else []}
+
+    premises, _ = fake(answer)
+    notes: list[str] = []
+    premises.copy_quotas("lithify-1-original", [], notes)
+    assert len(notes) == 1
+    assert notes[0].startswith("quota small of namespace shop was not copied: ")
