@@ -5,7 +5,9 @@ another machine can't be judged from here: its namespaces are left until the tim
 """
 
 import os
+import re
 import shutil
+import stat
 import tempfile
 import threading
 import time
@@ -31,6 +33,8 @@ KEPT = "dev.lithify.kept"
 SOURCE = "dev.lithify.of"
 OF = "dev.lithify.namespace"
 """On a volume: the scratch namespace that it was lent to."""
+_OURS = re.compile(r"lithify-[a-z0-9-]+")
+"""What our scratch namespaces are called."""
 _LIFETIME = 6 * 3600
 _GONE = 90.0
 _ACCOUNT = 30.0
@@ -227,6 +231,8 @@ class Premises:
         with suppress(NotPermitted):
             for found in list(self.cluster.objects(VOLUME, label_selector=OF)):
                 lent_to = str(found["metadata"]["labels"][OF])
+                if not _OURS.fullmatch(lent_to):  # anybody who may make volumes can write anything there
+                    continue
                 kept = lent_to in self._names or self.cluster.get(NAMESPACE, lent_to) is not None
                 if not kept and self._is_left(found["metadata"]["labels"]):
                     self._take_back(lent_to)
@@ -366,7 +372,7 @@ class Premises:
         name, spec = str(claim["metadata"]["name"]), claim.get("spec") or {}
         here = self.node()
         folder = Path(f"{host_view()}{DISKS}") / namespace
-        folder.mkdir(mode=0o700, exist_ok=True)
+        _make_private(folder)
         path = tempfile.mkdtemp(dir=folder)
         os.chmod(path, 0o777)  # noqa: S103 - the directory above is root's alone
         matched = {"key": _HOST_NAME, "operator": "In", "values": [self._labels.get(_HOST_NAME, here)]}
@@ -436,6 +442,18 @@ class Premises:
                     )
                 time.sleep(0.1)
             self._take_back(name)
+
+
+def _make_private(folder: Path) -> None:
+    """Make a directory that only we may enter, or find the one that we made; others may make things beside it."""
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError as error:
+        found = os.lstat(folder)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise EngineRefused(
+                f"{printable(str(folder))} is there already, and is not ours", hint="remove it: lithify did not make it"
+            ) from error
 
 
 def _portable(found: Mapping[str, Any]) -> Json:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from tests.fake_apiserver import FakeApiServer, Script, refused, serving, write_config
 
+from lithify.engines import scratch
 from lithify.engines.kubernetes import Cluster
 from lithify.engines.readers import Readers
-from lithify.engines.scratch import Premises
-from lithify.errors import NotPermitted
+from lithify.engines.scratch import OF, UNTIL, Premises
+from lithify.errors import EngineRefused, NotPermitted
 
 
 @pytest.fixture
@@ -60,3 +61,42 @@ def test_quotas_that_may_be_read_and_not_made_are_noted(fake: Any) -> None:
     premises.copy_quotas("lithify-1-original", [], notes)
     assert len(notes) == 1
     assert notes[0].startswith("quota small of namespace shop was not copied: ")
+
+
+def test_a_volume_names_no_directory_but_of_a_scratch_namespace(
+    fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(method: str, path: str, _query: dict[str, str], _body: Any) -> tuple[int, Any]:
+        if method == "DELETE":
+            return 200, {}
+        if not path.endswith("/persistentvolumes"):
+            return (200, {"metadata": {}, "items": []}) if path.endswith("/namespaces") else refused(404, "gone")
+        named = ("lithify-12ab-original", "someone.elses", "../etc")
+        volumes = [{"metadata": {"name": f"v{n}", "labels": {OF: name, UNTIL: "1"}}} for n, name in enumerate(named)]
+        return 200, {"metadata": {}, "items": volumes}
+
+    disks = tmp_path / "disks"
+    monkeypatch.setattr(scratch, "DISKS", disks)
+    monkeypatch.setattr(scratch, "host_view", str)
+    for folder in ("disks/lithify-12ab-original", "disks/someone.elses", "etc"):
+        (tmp_path / folder).mkdir(parents=True)
+    premises, _ = fake(answer)
+    premises.sweep()
+    assert sorted(one.name for one in disks.iterdir()) == ["someone.elses"]
+    assert (tmp_path / "etc").is_dir()
+
+
+def test_storage_is_not_lent_where_somebody_has_laid_a_link(
+    fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "DISKS", tmp_path)
+    monkeypatch.setattr(scratch, "host_view", str)
+    monkeypatch.setattr(Premises, "node", lambda _: "node")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "lithify-1-original").symlink_to(elsewhere)
+    premises, server = fake(lambda *_: refused(500, "not to be asked"))
+    with pytest.raises(EngineRefused, match="is there already, and is not ours"):
+        premises.lend("lithify-1-original", {"metadata": {"name": "data"}}, [])
+    assert not list(elsewhere.iterdir())
+    assert server.asked == []
