@@ -7,7 +7,7 @@ of its numbered directories are the container's, and says so as the mount that i
 import os
 import shutil
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from lithify.engines.base import UpperLayer
 from lithify.engines.mounts import MountPoint, overlay_layers
@@ -29,7 +29,7 @@ def snapshot_layers(
     if program is None:
         return None
     for socket in dict.fromkeys((*sockets, *filter(None, [os.environ.get("CONTAINERD_ADDRESS")]), *_SOCKETS)):
-        if Path(socket).is_socket():
+        if os.access(socket, os.R_OK | os.W_OK):
             words = ("--address", socket, "--namespace", namespace, "--timeout", "10s", "--connect-timeout", "5s")
             result = run((program, *words, "snapshots", "--snapshotter", snapshotter, "mounts", "/", key), timeout=30.0)
             mount = _parse_mount(result.stdout.decode("utf-8", "surrogateescape")) if result.code == 0 else None
