@@ -8,6 +8,7 @@ first was deleted. What the container writes is read on its node, so lithify has
 import http.client
 import os
 import signal
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -52,6 +53,8 @@ _LONGEST = 300.0
 """Seconds that a pod may take until the member runs: image pulls and init containers included."""
 _OTHERS = 60.0
 """Seconds that the workloads beside the member's get to be ready."""
+_HOOK_LIMIT = 1 << 16
+"""Bytes that are read of what a hook answers."""
 
 CANNOT_SHOW = (
     "one replica was run, on this node and in a namespace of its own: what depends on the original's traffic or data "
@@ -600,7 +603,7 @@ class MemberContainer:
         """Do what the kubelet does before it asks a container to end; it goes on where that fails, and so do we."""
         container = self._described()
         hook = (container.get("lifecycle") or {}).get("preStop") or {}
-        with suppress(EngineUnreachable, NothingToExamine, OSError, http.client.HTTPException):
+        with suppress(EngineUnreachable, NothingToExamine, OSError, ValueError, http.client.HTTPException):
             if hook.get("exec"):
                 self.execute(hook["exec"].get("command") or (), timeout=timeout)
             elif hook.get("sleep"):
@@ -699,12 +702,20 @@ def _call(get: Mapping[str, Any], container: Mapping[str, Any], address: str, ti
     """Make the HTTP request of a hook, as the kubelet does."""
     named = {port.get("name"): port["containerPort"] for port in container.get("ports") or ()}
     secure = str(get.get("scheme") or "").upper() == "HTTPS"
-    make = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    port = get["port"]
-    with closing(make(str(get.get("host") or address), int(named.get(port, port)), timeout=timeout)) as connection:
+    host, port = str(get.get("host") or address), get["port"]
+    number = int(named.get(port, port))
+    connection: http.client.HTTPConnection
+    if secure:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE  # the kubelet looks at no certificate either
+        connection = http.client.HTTPSConnection(host, number, timeout=timeout, context=context)
+    else:
+        connection = http.client.HTTPConnection(host, number, timeout=timeout)
+    with closing(connection):
         given = {str(one["name"]): str(one["value"]) for one in get.get("httpHeaders") or ()}
         connection.request("GET", str(get.get("path") or "/"), headers=given)
-        connection.getresponse().read()
+        connection.getresponse().read(_HOOK_LIMIT)
 
 
 def _event_time(event: Mapping[str, Any]) -> str:
