@@ -12,6 +12,7 @@ from typing import Any
 
 from lithify.engines.kubelet import HOPELESS
 from lithify.engines.kubernetes import NAMESPACE, POD
+from lithify.engines.process import TIMED_OUT
 from lithify.engines.scratch import ACCOUNT, Json, Premises
 from lithify.errors import EngineRefused, LithifyError, NotPermitted
 from lithify.model.path import printable
@@ -76,6 +77,11 @@ class Readers:
         done = self._premises.cluster.execute(
             self._pods[node], self._namespace, ["lithify", *words], timeout=timeout, limit=_LIMIT + 1, apart=True
         )
+        if done.code == TIMED_OUT:
+            raise EngineRefused(
+                f"lithify on node {printable(node)} did not answer within {timeout:g} s",
+                hint="is that node overloaded? or run lithify there",
+            )
         if len(done.output) > _LIMIT:
             raise EngineRefused(
                 f"lithify on node {printable(node)} answered with more than {_LIMIT >> 20} MiB",

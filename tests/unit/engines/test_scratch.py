@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tests.fake_apiserver import FakeApiServer, Script, refused, serving, write_config
 
 from lithify.engines import scratch
+from lithify.engines.base import Exit
 from lithify.engines.kubernetes import Cluster
 from lithify.engines.readers import Readers
 from lithify.engines.scratch import OF, UNTIL, Premises
@@ -100,3 +102,11 @@ def test_storage_is_not_lent_where_somebody_has_laid_a_link(
         premises.lend("lithify-1-original", {"metadata": {"name": "data"}}, [])
     assert not list(elsewhere.iterdir())
     assert server.asked == []
+
+
+def test_a_node_that_does_not_answer_in_time_is_told_as_that() -> None:
+    cluster = SimpleNamespace(execute=lambda *_, **__: Exit(code=124, output=b""))
+    readers = Readers(cast(Any, SimpleNamespace(cluster=cluster)), "image", "1", 30.0)
+    readers._pods["node2"] = "reader-1"
+    with pytest.raises(EngineRefused, match="node node2 did not answer within 330 s"):
+        readers.ask("node2", ["learn"])
