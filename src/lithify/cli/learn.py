@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lithify.cli.harden import overrides_of
 from lithify.cli.options import (
+    DEFAULT_TIMEOUT,
     add_cluster,
     add_exercise,
     add_output,
@@ -18,6 +19,11 @@ from lithify.errors import UsageError
 
 if TYPE_CHECKING:
     from lithify.model.writes import WriteSet
+
+
+_OF_CLUSTERS = ("container", "node_image")
+_OF_TARGETS = ("engine", "runtime", "state", "user", "env", "workdir", "entrypoint", "memory", "join_networks")
+_OF_RUNS = ("merge", "attach", "keep", "trace", "check", "check_inside", "http", "tcp", "exercise", "jobs")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lithify.report.wire import render
 
     pairs(arguments)
+    _refuse_options_of_others(arguments)
     if arguments.merge:
         from lithify.model.writes import WriteSet
         from lithify.observe.merge import merge_write_sets
@@ -76,6 +83,28 @@ def run(arguments: argparse.Namespace) -> int:
         },
     )
     return 0
+
+
+def _refuse_options_of_others(arguments: argparse.Namespace) -> None:
+    """Raise UsageError where an option speaks of something else than what is learnt from."""
+    if not names_cluster(arguments):
+        for name in _OF_CLUSTERS:
+            if getattr(arguments, name):
+                raise UsageError(
+                    f"--{name.replace('_', '-')} speaks of a cluster, there is no --cluster",
+                    hint="leave it out, or name a cluster by --cluster, --kubeconfig, --context or --namespace",
+                )
+        return
+    values = {name: getattr(arguments, name) for name in (*_OF_RUNS, *_OF_TARGETS)}
+    given = [name for name, value in values.items() if not (value is None or value is False or value == [])]
+    if arguments.timeout != DEFAULT_TIMEOUT:
+        given.append("timeout")
+    if given:
+        option = {"state": "state-dir"}.get(given[0], given[0].replace("_", "-"))
+        raise UsageError(
+            f"--{option} does not go with a workload of a cluster, whose pods are read as they run",
+            hint="leave it out, or the options that name the cluster",
+        )
 
 
 def _learn_workload(arguments: argparse.Namespace) -> "WriteSet":

@@ -9,6 +9,8 @@ from lithify.model.quantity import parse_engine_size
 from lithify.model.run import Exercise
 from lithify.settings import ENGINES, RUNTIMES, Settings, read_settings
 
+DEFAULT_TIMEOUT = "60s"
+
 
 def add_target(parser: argparse.ArgumentParser) -> None:
     """Add TARGET and what says how to run it."""
@@ -41,7 +43,8 @@ def add_exercise(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--tcp", type=int, metavar="PORT", help="a port that must accept connections")
     group.add_argument("--exercise", metavar="SCRIPT", help="host command that uses the program as its users do")
     group.add_argument("--for", dest="seconds", default="0", metavar="TIME", help="go on watching for 30s, 5m, ...")
-    group.add_argument("--timeout", default="60s", metavar="TIME", help="limit of each check and exercise (60s)")
+    limit = f"limit of each check and exercise ({DEFAULT_TIMEOUT})"
+    group.add_argument("--timeout", default=DEFAULT_TIMEOUT, metavar="TIME", help=limit)
     group.add_argument("--jobs", type=int, metavar="N", help="containers that may run at once (default: one a core)")
 
 
