@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from tests.fake_apiserver import FakeApiServer, Script, refused, serving, write_config
+from tests.fake_apiserver import FakeApiServer, Reply, Script, refused, serving, write_config
 
 from lithify.engines import scratch
 from lithify.engines.base import Exit
@@ -32,7 +32,7 @@ def fake(tmp_path: Path) -> Iterator[Callable[[Script], tuple[Premises, FakeApiS
 def all_but(*missing: tuple[str, str]) -> Script:
     """Return a server on which everything but these verbs on these resources is allowed."""
 
-    def answer(_method: str, _path: str, _query: dict[str, str], body: Any) -> tuple[int, Any]:
+    def answer(_method: str, _path: str, _query: dict[str, str], body: Any) -> Reply:
         asked = body["spec"]["resourceAttributes"]
         return 201, {"status": {"allowed": (asked["verb"], asked["resource"]) not in missing}}
 
@@ -50,7 +50,7 @@ def test_rights_to_see_a_namespace_come_and_go_are_asked_for_first(fake: Any) ->
 
 
 def test_quotas_that_may_be_read_and_not_made_are_noted(fake: Any) -> None:
-    def answer(method: str, path: str, _query: dict[str, str], _body: Any) -> tuple[int, Any]:
+    def answer(method: str, path: str, _query: dict[str, str], _body: Any) -> Reply:
         if method == "POST":
             return refused(403, "no")
         if path == "/api/v1":
@@ -68,7 +68,7 @@ def test_quotas_that_may_be_read_and_not_made_are_noted(fake: Any) -> None:
 def test_a_volume_names_no_directory_but_of_a_scratch_namespace(
     fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer(method: str, path: str, _query: dict[str, str], _body: Any) -> tuple[int, Any]:
+    def answer(method: str, path: str, _query: dict[str, str], _body: Any) -> Reply:
         if method == "DELETE":
             return 200, {}
         if not path.endswith("/persistentvolumes"):
