@@ -5,6 +5,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -30,6 +31,15 @@ def test_a_network_that_cant_be_joined_is_told_as_such(monkeypatch: pytest.Monke
         rootless.call_in_network(os.getpid(), lambda: pytest.fail("it was asked"))
 
 
+@pytest.fixture
+def heeding_interrupts() -> Iterator[None]:
+    """A script that puts the tests in the background has them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding_interrupts")
 def test_an_interrupt_ends_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rootless, "_join", lambda descriptor, *_: os.close(descriptor))
     cancelled, ended = threading.Event(), threading.Event()
