@@ -98,6 +98,17 @@ class Lithify:
         }  # fmt: skip
 
 
+APP = """#!/bin/sh
+echo $$ >/run/app.pid
+mkdir -p /var/cache/app/session; rmdir /var/cache/app/session
+echo started >>/var/log/app.log
+chown 33:33 /var/lib/app/status
+trap 'exit 0' TERM
+httpd -f -p 80 -h /srv & wait
+"""
+"""A program that dies on a read-only root in each of the ways that a layer tells: needs busybox's httpd."""
+
+
 def _take_terminal() -> None:
     """Be in the foreground, as an interactive shell has it: Ctrl-C is the kernel's, and is not ignored.
 

@@ -9,15 +9,8 @@ from collections.abc import Iterator
 import pytest
 from tests.runtime.conftest import cached, debootstrap
 from tests.runtime.debian13 import NAME, PACKAGES, Machine, machine
+from tests.runtime.hardening import APP
 
-APP = """#!/bin/sh
-echo $$ >/run/app.pid
-mkdir -p /var/cache/app/session; rmdir /var/cache/app/session
-echo started >>/var/log/app.log
-chown 33:33 /var/lib/app/status
-trap 'exit 0' TERM
-httpd -f -p 80 -h /srv & wait
-"""
 IMAGE = f"""
 set -e
 mkdir -p /image/bin /image/etc /image/run /image/srv /image/tmp /image/var/cache/app /image/var/lib/app /image/var/log

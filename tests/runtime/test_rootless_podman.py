@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from tests.runtime.hardening import Done
+from tests.runtime.hardening import APP, Done
 from tests.runtime.test_rootless import Person, person
 
 __all__ = ["person"]
@@ -30,14 +30,6 @@ netns = "none"
 """
 """What it needs in many virtual machines: its defaults fail on hybrid cgroups, where limits can't be raised, and where
 /dev/net/tun is root's alone."""
-APP = """#!/bin/sh
-echo $$ >/run/app.pid
-mkdir -p /var/cache/app/session; rmdir /var/cache/app/session
-echo started >>/var/log/app.log
-chown 33:33 /var/lib/app/status
-trap 'exit 0' TERM
-httpd -f -p 80 -h /srv & wait
-"""
 WRITTEN = {"/run/app.pid", "/var/cache/app", "/var/log/app.log", "/var/lib/app/status"}
 
 
