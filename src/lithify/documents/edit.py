@@ -9,7 +9,7 @@ import itertools
 import json
 import marshal
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
 from lithify.documents.emit import render_block
@@ -261,11 +261,19 @@ class Draft:
 class Editor:
     """A file, and what is to be changed in its documents."""
 
-    def __init__(self, data: bytes, wanted: Callable[[bytes], bool] | None = None) -> None:
+    def __init__(
+        self, data: bytes, wanted: Callable[[bytes], bool] | None = None, only: Container[int] | None = None
+    ) -> None:
+        """Read the documents whose text is `wanted`, and keep those with an index in `only`, and what shares text with
+        them; all without these."""
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             raise Uneditable(Obstacle.UNREADABLE, "the file is UTF-16; save it as UTF-8")
         self.data = data
-        self._documents = {document.index: document for document in read_documents(data, wanted)}
+        self._documents: dict[int, Document | Broken] = {}
+        for _, group in itertools.groupby(read_documents(data, wanted), lambda one: one.text):
+            read = {one.index: one for one in group}
+            if only is None or any(index in only for index in read):
+                self._documents |= read
         self._by_start: dict[int, list[Document]] = {}
         for document in self._documents.values():
             if isinstance(document, Document):

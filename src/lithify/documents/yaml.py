@@ -70,12 +70,22 @@ class Broken:
 class Document:
     """One document of a file: its root node, and the line it starts at."""
 
-    __slots__ = ("end", "first_line", "index", "pad", "root", "start", "text")
+    __slots__ = ("end", "first_line", "index", "left_out", "pad", "root", "start", "text")
 
-    def __init__(self, index: int, root: Node, chunk: "Chunk") -> None:
+    def __init__(self, index: int, root: Node, chunk: "Chunk", left_out: int = 0) -> None:
         self.index = index
         self.root = root
+        self.left_out = left_out
+        """Of a long list that comes in several documents, the items that came in those before; null stands for each."""
         self.first_line, self.text, self.start, self.end, self.pad = chunk
+
+    @property
+    def part_line(self) -> int:
+        """The line, from 1, from which it differs from the document before."""
+        if not self.left_out:
+            return self.first_line + 1
+        items = child(self.root, "items")
+        return self.find(items[0].value[self.left_out], ())[0] if items is not None else 0
 
     def find(self, anchor: object, tail: Route) -> tuple[int, int]:
         """Return line and column, from 1, of what `tail` leads to below the node `anchor`.
@@ -107,10 +117,13 @@ Chunk = tuple[int, bytes, int, int, int]
 it stands for (from, to), and how many characters the parser's text has before them."""
 
 
-def read_documents(data: bytes, wanted: Callable[[bytes], bool] | None = None) -> Iterator[Document | Broken]:
+def read_documents(
+    data: bytes, wanted: Callable[[bytes], bool] | None = None, most: int = 0
+) -> Iterator[Document | Broken]:
     """Yield the documents of a YAML or JSON file, empty ones left out, each on its own whether it can be read or not.
 
-    Where `wanted` says no to a document's text, it is counted and not parsed.
+    Where `wanted` says no to a document's text, it is counted and not parsed. A `List` of more than `most` bytes comes
+    as several documents of one index, each with kind, version and the next of its items.
     """
     data = as_utf8(data)
     chunks = _json_chunks(data) if _looks_like_json(data) else None
@@ -122,6 +135,15 @@ def read_documents(data: bytes, wanted: Callable[[bytes], bool] | None = None) -
                 index += 1
             continue
         try:
+            if 0 < most < len(text) and b"items" in text:
+                from lithify.documents.lists import compose_parts
+
+                parts = compose_parts(text if text.endswith(b"\n") else text + b"\n", most)
+                for root, left_out in parts or ():
+                    yield Document(index, root, chunk, left_out)
+                if parts is not None:
+                    index += 1
+                    continue
             for root in _compose(text):
                 yield Document(index, root, chunk)
                 index += 1
@@ -460,40 +482,64 @@ class _EventParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser)
 def _compose_events(text: bytes) -> Iterator[Node]:
     """Compose from parser events, without recursion and with a limit on depth: the careful way, and the only one
     where PyYAML has no C part."""
+    builder = Builder()
+    for event in read_events(text):
+        if type(event) is yaml.DocumentEndEvent:
+            yield builder.made.pop()
+            builder = Builder()
+        else:
+            builder.take(event)
+
+
+def read_events(text: bytes) -> Iterator[Any]:
+    """Yield the events of YAML text."""
     parser: Any = _EventParser(text) if _Parser is None else _Parser(text)
-    anchors: dict[str, Node] = {}
-    stack: list[list[Node]] = [[]]
-    nodes: list[Node] = []
     while parser.check_event():
-        event = parser.get_event()
-        kind = type(event)
+        yield parser.get_event()
+
+
+class Builder:
+    """Makes nodes of events."""
+
+    def __init__(self) -> None:
+        self.made: list[Node] = []
+        """What is whole, or begun."""
+        self._anchors: dict[str, Node] = {}
+        self._stack = [self.made]
+        self._nodes: list[Node] = []
+
+    @property
+    def depth(self) -> int:
+        """How many of the nodes are not whole yet."""
+        return len(self._nodes)
+
+    def take(self, event: Any) -> None:
+        """Take one more event; Refused for an alias of nothing, TooDeep beyond `MAX_DEPTH`."""
+        stack, kind = self._stack, type(event)
         if kind is yaml.AliasEvent:
-            if event.anchor not in anchors:
+            if event.anchor not in self._anchors:
                 raise Refused(None, None, f"unknown anchor {event.anchor!r} referenced", event.start_mark)
-            stack[-1].append(anchors[event.anchor])
+            stack[-1].append(self._anchors[event.anchor])
         elif kind is yaml.ScalarEvent:
             node: Node = ScalarNode(_tag(event), event.value, event.start_mark, event.end_mark, style=event.style)
             stack[-1].append(node)
             if event.anchor:
-                anchors[event.anchor] = node
+                self._anchors[event.anchor] = node
         elif kind in (yaml.SequenceStartEvent, yaml.MappingStartEvent):
             make = SequenceNode if kind is yaml.SequenceStartEvent else MappingNode
             node = make(_tag(event), [], event.start_mark, None, flow_style=event.flow_style)
             stack[-1].append(node)
             if event.anchor:
-                anchors[event.anchor] = node
-            nodes.append(node)
+                self._anchors[event.anchor] = node
+            self._nodes.append(node)
             stack.append(node.value)
             if len(stack) > MAX_DEPTH:
                 raise TooDeep(f"nested deeper than {MAX_DEPTH} levels")
         elif kind in (yaml.SequenceEndEvent, yaml.MappingEndEvent):
-            values, node = stack.pop(), nodes.pop()
+            values, node = stack.pop(), self._nodes.pop()
             node.end_mark = event.end_mark
             if type(node) is MappingNode:
                 node.value = list(zip(values[::2], values[1::2], strict=True))
-        elif kind is yaml.DocumentEndEvent:
-            yield stack[0].pop()
-            anchors.clear()
 
 
 def _tag(event: Any) -> Any:

@@ -230,12 +230,14 @@ class Skipped:
 
 
 class FileResult:
-    """All that came of one input."""
+    """All that came of one input, or of a part of a large one."""
 
-    __slots__ = ("containers", "documents", "findings", "numbers", "path", "skipped", "text")
+    __slots__ = ("containers", "continued", "documents", "findings", "numbers", "path", "skipped", "text")
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.continued = False
+        """True for what comes after the first part of an input that is too large to be judged at once."""
         self.findings: list[Finding] = []
         self.containers: list[ContainerVerdict] = []
         self.skipped: list[Skipped] = []
@@ -255,6 +257,7 @@ class LazyResult(FileResult):
     def __init__(self, path: str, text: str, numbers: Numbers, load: Callable[[FileResult], None]) -> None:
         # What is not set here is set by `load` when it is first asked for.
         self.path = path
+        self.continued = False
         self.text = text
         self.numbers = numbers
         self._load = load
@@ -356,9 +359,9 @@ class Summary:
         self.by_severity = dict.fromkeys(reversed(Severity), 0)
 
     def add(self, result: FileResult) -> None:
-        """Count one more input."""
+        """Count one more input, or what is left of the one before."""
         containers, writable, read_only, exempted, skipped, severities = result.numbers or numbers(result)
-        self.files += 1
+        self.files += not result.continued
         self.containers += containers
         self.writable += writable
         self.read_only += read_only

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import lithify
 from lithify.model.collection import no_collection
@@ -19,8 +19,10 @@ from lithify.model.text import as_utf8
 from lithify.model.workload import Exemption
 from lithify.pipeline.extensions import Extension, foreign_sources
 from lithify.pipeline.judge import ALL, Judge, depends_on_more, pack, unpack
+from lithify.pipeline.spool import Spool
+from lithify.pipeline.spread import Results, spread
 from lithify.sources.base import Reading, left_out, read_bytes, unreadable
-from lithify.sources.files import Input, find_inputs, kind_of, read_source, read_stdin
+from lithify.sources.files import Input, find_inputs, kind_of, read_parts, read_stdin
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:
@@ -28,11 +30,10 @@ if TYPE_CHECKING:
 
 PARALLEL_FROM = 300
 """Inputs from which on a second process pays for its start."""
+READ_AGAIN = 1 << 20
+"""Bytes that may be read again for the edits of one input; later findings of a huge one have none."""
 CACHED_FROM = 20
 """Inputs from which on the cache pays for being read."""
-
-Record = tuple[bytes, bytes]
-"""The key of a result in the cache (nothing where it may not be kept), and the result as `pack` writes it."""
 
 
 def audit(
@@ -76,16 +77,18 @@ def audit(
             ),
         )
     with no_collection():  # there are hundreds of thousands of nodes
-        records = _examine(inputs, examiner, workers)
+        kept = _examine(inputs, examiner, workers)
         if examiner.cache is not None:
-            examiner.cache.save(records)
+            examiner.cache.save(kept)
 
     def results() -> Iterator[FileResult]:
-        for (_, path), (_, blob) in zip(inputs, records(), strict=True):
-            result = unpack(path, blob, baseline)
-            if edits:
-                add_edits(result, stack=stack)
-            yield result
+        for (_, path), parts in zip(inputs, kept, strict=True):
+            left = READ_AGAIN if edits else 0
+            for number, part in enumerate(parts):
+                result = unpack(path, part, baseline)
+                result.continued = number > 0
+                left = add_edits(result, left, stack=stack) if left > 0 else 0
+                yield result
 
     if edits:
         from lithify.pipeline.edits import EDITED_UP_TO, add_edits
@@ -100,47 +103,18 @@ def audit(
     )
 
 
-def _examine(inputs: list[Input], examiner: Examiner, workers: int | None) -> Callable[[], Iterator[Record]]:
-    """Return what yields the record of each input: first those that the cache knows, then the others, on all cores."""
-    known = _known(inputs, examiner)
-    others = [entry for entry, record in zip(inputs, known, strict=True) if record is None] if known else inputs
+def _examine(inputs: list[Input], examiner: Examiner, workers: int | None) -> Results:
+    """Return what came of each input, from the cache or examined, on all cores where there are many."""
     threads = sys.modules.get("threading")
-    if len(others) < PARALLEL_FROM or (threads is not None and threads.active_count() > 1):  # fork copies one thread
-        kept = [examiner.examine(entry) for entry in others]
-        examined: Callable[[], Iterator[Record]] = lambda: iter(kept)  # noqa: E731
-    else:
-        from lithify.pipeline.spread import spread
-
-        count = min(workers or len(os.sched_getaffinity(0)), 64)
-        examined = spread(others, examiner.examine, count, _died)
-    if not known:
-        return examined
-
-    def records() -> Iterator[Record]:
-        fresh = examined()
-        for key in known:
-            yield next(fresh) if key is None else (key, examiner.recall(key))
-
-    return records
+    alone = len(inputs) < PARALLEL_FROM or (threads is not None and threads.active_count() > 1)
+    count = 1 if alone else min(workers or len(os.sched_getaffinity(0)), 64)  # fork copies one thread
+    elsewhere = examiner.cache.results if examiner.cache is not None else None
+    return spread(inputs, examiner.examine, count, _died, elsewhere)
 
 
-def _known(inputs: list[Input], examiner: Examiner) -> list[bytes | None]:
-    """Return for each input the key under which the cache has its result; nothing where it is not worth asking."""
-    if examiner.cache is None or examiner.cache.empty:
-        return []
-    known: list[bytes | None] = []
-    missed = 0
-    for entry in inputs:
-        key = examiner.key(entry)
-        known.append(key)
-        missed += key is None
-        if missed > PARALLEL_FROM and missed > len(known) // 4:
-            return []  # another tree: all cores read it faster than this one asks
-    return known
-
-
-def _died(entry: Input) -> Record:
-    return b"", pack(Judge("").judge(unreadable(entry[1], "reading it ended the process that did")))
+def _died(entry: Input, spool: Spool) -> bytes:
+    spool.keep(pack(Judge("").judge(unreadable(entry[1], "reading it ended the process that did"))))
+    return b""
 
 
 def _part(path: str, parts: int) -> int:
@@ -164,45 +138,42 @@ class Examiner:
         self.sources: list[Extension] = []
         self.cache: Cache | None = None
 
-    def key(self, entry: Input) -> bytes | None:
-        """Return the key of an input whose result is in the cache; None for all others."""
-        data = read_bytes(entry[1]) if entry[0] == "file" else ""
-        if isinstance(data, str) or self.cache is None:
-            return None
-        data = as_utf8(data)
-        key = self.cache.key(kind_of(entry[1], data), data)
-        return key if self.cache.get(key) is not None else None
-
     def examines(self, path: str) -> bool:
         """Tell whether a file is an input of its own."""
         if self._files is None:
             self._files = {os.path.abspath(path) for kind, path in self._inputs if kind == "file"}
         return os.path.abspath(path) in self._files
 
-    def recall(self, key: bytes) -> bytes:
-        """Return a result that `key` found."""
-        known = self.cache.get(key) if self.cache is not None else None
-        assert known is not None
-        return known
-
-    def examine(self, entry: Input) -> Record:
-        """Return the result of one input, and the key it may be cached under; no key where it may not."""
+    def examine(self, entry: Input, spool: Spool) -> bytes:
+        """Keep the result of one input; return the key it may be cached under, and nothing where it may not."""
         kind, path = entry
         if kind == "chart" or kind == "kustomization":
-            return b"", self._result(self._rendered(kind, path))
+            self._keep(self._rendered(kind, path), spool)
+            return b""
         if kind == "patch":
             reason = "a patch of the kustomization beside it: name its folder, and it is built"
-            return b"", self._result(left_out(path, reason))
+            self._keep(left_out(path, reason), spool)
+            return b""
         data = read_stdin() if kind == "stdin" else read_bytes(path) if kind == "file" else "no permission to list it"
         if isinstance(data, str):
-            return b"", self._result(unreadable(path, data))
+            self._keep(unreadable(path, data), spool)
+            return b""
         data = as_utf8(data)
-        key = b"" if self.cache is None or kind == "stdin" else self.cache.key(kind_of(path, data), data)
-        reading = self._foreign(path, data)
-        if reading is not None:
-            return b"", self._result(reading)
-        reading = read_source(path, data, stack=self.stack, elsewhere=self.examines)
-        return b"" if depends_on_more(reading) else key, self._result(reading)
+        key = b""
+        if self.cache is not None and kind != "stdin":
+            key = self.cache.key(kind_of(path, data), data)
+            found = self.cache.find(key)
+            if found is not None:
+                spool.refer(*found)
+                return key
+        foreign = self._foreign(path, data)
+        if foreign is not None:
+            self._keep(foreign, spool)
+            return b""
+        for reading in read_parts(path, data, stack=self.stack, elsewhere=self.examines):
+            key = b"" if depends_on_more(reading) else key
+            self._keep(reading, spool)
+        return key
 
     def _foreign(self, path: str, data: bytes) -> Reading | None:
         """Return what a source of others makes of a file; None where none of them wants it."""
@@ -224,8 +195,7 @@ class Examiner:
 
         return read_kustomization(path)
 
-    def _result(self, reading: Reading) -> bytes:
-        packed = pack(self.judge.judge(reading))
+    def _keep(self, reading: Reading, spool: Spool) -> None:
+        spool.keep(pack(self.judge.judge(reading)))
         for workload in reading.workloads:
             workload.containers = ()  # ends the only cycle, so that counting references frees all of it
-        return packed

@@ -8,7 +8,7 @@ import lithify
 from lithify.model.finding import ContainerVerdict, FileResult, Finding, Report, Skipped
 from lithify.model.workload import Exemption
 from lithify.pipeline.judge import ALL, Judge, pack, unpack
-from lithify.pipeline.spread import Spool
+from lithify.pipeline.spool import Spool
 from lithify.sources.base import Reading
 
 
@@ -98,13 +98,15 @@ class _Kept:
         groups.clear()
 
     def add_result(self, result: FileResult) -> None:
-        self._spool.add(len(self._paths), (b"", pack(result)))
+        self._spool.keep(pack(result))
+        self._spool.end(len(self._paths), b"")
         self._paths.append(result.path)
         self.examined += result.documents > 0
 
     def results(self, baseline: Mapping[str, Exemption] | None) -> Iterator[FileResult]:
-        for path, (_, blob) in zip(self._paths, self._spool.records(), strict=True):
-            yield unpack(path, blob, baseline)
+        for which, path in enumerate(self._paths):
+            parts, begin, size = self._spool.stretch(which)
+            yield from (unpack(path, part, baseline) for part in parts.parts(begin, size))
 
 
 class _Group:

@@ -1,26 +1,26 @@
 """Keeps the results of files by their content, so that a second run over unchanged files is little more than reading.
 
-One file per set of options: a header, an index, and the results, which are mapped, not read. It is replaced as a
-whole, and whatever is wrong with it only costs time.
+One file per set of options: the results in the order of their inputs, and an index behind them. A run over the same
+files finds each where the last one ended, so that neither index nor results are looked through. The file is replaced as
+a whole, and whatever is wrong with it only costs time.
 """
 
 import hashlib
-import mmap
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from array import array
+from bisect import bisect_left
 
 import lithify
+from lithify.pipeline.spool import KEY, Parts
+from lithify.pipeline.spread import Results
 
-_MAGIC = b"lithify-audit-4\n"
+_MAGIC = b"lithify-audit-5\n"
 _KEPT = 16
-_KEY = 16
-_ENTRY = struct.Struct("=16sQI")
-_COUNT = struct.Struct("=Q")
-
-Records = Callable[[], Iterator[tuple[bytes, bytes]]]
-"""What yields the keys and results of a run, as often as it is called."""
+_ENTRY = struct.Struct("=16sQQ")
+_FOOT = struct.Struct("=Q16s")
+_PIECE = 1 << 20
 
 
 class Cache:
@@ -32,65 +32,59 @@ class Cache:
         self._salt = hashlib.blake2b(salt.encode(), digest_size=16).digest()
         self._folder = folder
         self._path = os.path.join(folder, f"audit-{self._salt.hex()[:16]}")
-        self._data = _map(self._path)
-        self._places: dict[bytes, tuple[int, int]] = {}
-        self._blobs = len(_MAGIC) + _COUNT.size
-        if self._data is not None:
-            begin = self._blobs
-            self._blobs += _COUNT.unpack_from(self._data, len(_MAGIC))[0] * _ENTRY.size
-            index = _ENTRY.iter_unpack(self._data[begin : self._blobs])
-            self._places = {key: (offset, length) for key, offset, length in index}
+        self._entries = b""
+        self._sorted = array("I")
+        self._next = 0
+        self.results = self._open()
+        """The file with the results."""
 
     def key(self, kind: str, data: bytes) -> bytes:
         """Return the key of a file of some kind with this content."""
-        return hashlib.blake2b(data, digest_size=_KEY, salt=self._salt, person=kind.encode()[:16]).digest()
+        return hashlib.blake2b(data, digest_size=KEY, salt=self._salt, person=kind.encode()[:16]).digest()
 
-    def get(self, key: bytes) -> bytes | None:
-        """Return the result that is kept under `key`, or None."""
-        place = self._places.get(key)
-        if place is None or self._data is None:
-            return None
-        offset, length = place
-        blob = self._data[self._blobs + offset : self._blobs + offset + length]
-        return blob if len(blob) == length else None
+    def find(self, key: bytes) -> tuple[int, int] | None:
+        """Return where the parts of the result that `key` is of begin, and how many bytes they are, or None."""
+        entry = self._next
+        if self._key(entry) != key:
+            place = bisect_left(self._sorted, key, key=self._key)
+            if place == len(self._sorted) or self._key(self._sorted[place]) != key:
+                return None
+            entry = self._sorted[place]
+        self._next = max(self._next, entry + 1)  # an earlier one is of a file that there is twice, or that has moved
+        _, begin, size = _ENTRY.unpack_from(self._entries, entry * _ENTRY.size)
+        return begin, size
 
-    @property
-    def empty(self) -> bool:
-        """True where nothing is kept."""
-        return not self._places
-
-    def save(self, records: Records) -> None:
-        """Keep the records of a run that have a key; where all of them are kept already, nothing is written."""
-        entries: dict[bytes, tuple[int, int]] = {}
-        size = 0
-        fresh = False
-        for key, blob in records():
-            if key and key not in entries:
-                entries[key] = (size, len(blob))
-                size += len(blob)
-                fresh = fresh or key not in self._places
-        if not fresh:
+    def save(self, results: Results) -> None:
+        """Keep the results of a run that have a key; where all of them are kept already, nothing is written."""
+        if not results.fresh:
             return
         try:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)
-            self._write(entries, records)
+            self._write(results)
             self._forget()
         except OSError:
             return  # no room or no right: the next run reads everything again
 
-    def _write(self, entries: dict[bytes, tuple[int, int]], records: Records) -> None:
+    def _key(self, entry: int) -> bytes:
+        return self._entries[entry * _ENTRY.size : entry * _ENTRY.size + KEY]
+
+    def _write(self, results: Results) -> None:
         temporary = f"{self._path}.{os.getpid()}"
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             with open(descriptor, "wb") as file:
-                file.write(_MAGIC + _COUNT.pack(len(entries)))
-                for key, place in entries.items():
-                    file.write(_ENTRY.pack(key, *place))
-                written: set[bytes] = set()
-                for key, blob in records():
-                    if key and key not in written:
-                        written.add(key)
-                        file.write(blob)
+                entries = bytearray()
+                end = 0
+                for key, source, begin, size in results.stretches():
+                    if key:
+                        entries += _ENTRY.pack(key, end, size)
+                        end += size
+                        for start in range(begin, begin + size, _PIECE):
+                            file.write(source.read(start, min(_PIECE, begin + size - start)))
+                self._entries = bytes(entries)
+                file.write(entries)
+                file.write(array("I", sorted(range(len(entries) // _ENTRY.size), key=self._key)))
+                file.write(_FOOT.pack(len(entries) // _ENTRY.size, _MAGIC))
                 file.flush()
                 os.fsync(file.fileno())  # a power cut must not leave a file of zeros under the final name
             os.replace(temporary, self._path)
@@ -106,26 +100,25 @@ class Cache:
         for entry in sorted(ours, key=lambda entry: entry.stat().st_mtime_ns)[:-_KEPT]:
             os.unlink(entry.path)
 
-
-def _map(path: str) -> mmap.mmap | None:
-    """Return the file at `path` if it is ours and whole."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        status = os.fstat(descriptor)
-        # marshal is not made for data of others: a cache that somebody else could have written is not read.
-        if status.st_uid != os.geteuid() or status.st_mode & 0o022 or status.st_size < len(_MAGIC) + _COUNT.size:
+    def _open(self) -> Parts | None:
+        """Return the file of the last run, and take its index, if it is ours and whole."""
+        try:
+            parts = Parts(os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
+            status = os.fstat(parts.descriptor)
+            # marshal is not made for data of others: a cache that somebody else could have written is not read.
+            if status.st_uid != os.geteuid() or status.st_mode & 0o022 or status.st_size < _FOOT.size:
+                return None
+            count, magic = _FOOT.unpack(os.pread(parts.descriptor, _FOOT.size, status.st_size - _FOOT.size))
+            index = count * (_ENTRY.size + self._sorted.itemsize)
+            begin = status.st_size - _FOOT.size - index
+            if magic != _MAGIC or begin < 0:
+                return None
+            read = os.pread(parts.descriptor, index, begin)
+        except OSError:
             return None
-        data = mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError):
-        return None
-    finally:
-        os.close(descriptor)
-    count = _COUNT.unpack_from(data, len(_MAGIC))[0]
-    end = len(_MAGIC) + _COUNT.size + count * _ENTRY.size
-    return data if data[: len(_MAGIC)] == _MAGIC and end <= len(data) else None
+        self._entries = read[: count * _ENTRY.size]
+        self._sorted.frombytes(read[count * _ENTRY.size :])
+        return parts
 
 
 def _fingerprint() -> str:

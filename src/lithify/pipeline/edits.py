@@ -25,37 +25,45 @@ _GUESSES = frozenset(
 )
 _KEPT_BY_SWARM = frozenset(("", "rw", "noexec", "nosuid", "nodev"))
 """Options of a tmpfs that hold for each of Swarm's without being said."""
-_READ_AGAIN = 1 << 20
-"""Bytes that may be read again for the edits of one file; later findings of a huge document have none."""
+_LONGEST_OBJECT = 1 << 20
+"""Bytes up to which a document is taken apart for edits."""
 _LONGEST = 256 << 10
 """Bytes up to which files other than manifests are judged again with each edit."""
 
 
-def add_edits(result: FileResult, *, stack: bool = False) -> None:
-    """Note, with each fix that can be said so, the text to be changed; `stack` reads Compose files as Swarm does."""
+def add_edits(result: FileResult, left: int, *, stack: bool = False) -> int:
+    """Note, with each fix that can be said so, the text to be changed; `stack` reads Compose files as Swarm does.
+
+    `left` bytes may be read again for it; what then is left for further parts of the same input is returned.
+    """
     fixable = [finding for finding in result.findings if _is_fixable(finding, result.path)]
     if not fixable:
-        return
+        return left
     data = read_bytes(result.path)
     kind = "" if isinstance(data, str) else kind_of(result.path, data)
     if isinstance(data, str) or (kind != "kubernetes" and len(data) > _LONGEST):
-        return
+        return 0
     try:
         data.decode()
-        editor = None if kind == "quadlet" else Editor(data, may_hold_containers if kind == "kubernetes" else None)
+        touched = {finding.location.document for finding in fixable}
+        editor = None if kind == "quadlet" else Editor(data, _worth_it if kind == "kubernetes" else None, touched)
     except (Uneditable, UnicodeDecodeError):
-        return
+        return 0
     splices = _of_unit(data) if editor is None else _of_document(editor)
     lengths = {one.index: len(one.text) for one in editor.documents()} if editor and kind == "kubernetes" else {}
-    left = _READ_AGAIN
     for finding in fixable:
         assert finding.fix is not None
         left -= lengths.get(finding.location.document, 2 * len(data))
         if left < 0:
-            return
+            break
         found = splices(finding, finding.fix)
         if found and (kind == "kubernetes" or _ends(result.path, data, found, finding, stack=stack)):
             finding.fix.edits = tuple(_edit(data, one) for one in found)
+    return left
+
+
+def _worth_it(text: bytes) -> bool:
+    return len(text) <= _LONGEST_OBJECT and may_hold_containers(text)
 
 
 def _is_fixable(finding: Finding, path: str) -> bool:

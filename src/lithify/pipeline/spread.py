@@ -6,142 +6,115 @@
 import os
 import signal
 import struct
-import tempfile
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-Entry = TypeVar("Entry")
-Record = tuple[bytes, bytes]
+from lithify.pipeline.spool import Parts, Spool
 
-_FLUSH = 1 << 20
+Entry = TypeVar("Entry")
+Work = Callable[[Entry, Spool], bytes]
+"""Keeps the parts of an input's result, and returns the key of the whole."""
+
 _TOKEN = struct.Struct("=I")
 _TOKENS = 16_000
 """That many numbers fit into a pipe before anybody reads."""
 
 
-class Spool:
-    """Records in an unnamed file, and where each of them is: input, offset, bytes of the key, bytes of the result."""
+class Results:
+    """What came of the inputs, in their order, as often as it is iterated."""
 
-    def __init__(self) -> None:
-        self.descriptor, path = tempfile.mkstemp(prefix="lithify-")
-        os.unlink(path)
-        self.index = array("Q")
-        self._pending: list[bytes] = []
-        self._length = 0
-        self._size = 0
+    def __init__(self, spools: Iterable[Spool], count: int) -> None:
+        self._spools: list[Spool] = []
+        self._places = array("i", (-1, 0)) * count
+        for spool in spools:
+            self.take(spool)
 
-    def __del__(self) -> None:
-        os.close(self.descriptor)  # the report reads it as often as it is iterated: its end is ours
+    def take(self, spool: Spool) -> None:
+        """Add the results that a spool has."""
+        for which in range(len(spool)):
+            number = spool.number(which)
+            self._places[2 * number] = len(self._spools)
+            self._places[2 * number + 1] = which
+        self._spools.append(spool)
 
-    def add(self, number: int, record: Record) -> None:
-        """Keep the record of one input."""
-        key, blob = record
-        self.index.extend((number, self._size, len(key), len(blob)))
-        self._pending += (key, blob)
-        self._size += len(key) + len(blob)
-        self._length += len(key) + len(blob)
-        if self._length > _FLUSH:
-            self.flush()
+    def missing(self) -> list[int]:
+        """Return the numbers of the inputs that nobody has brought to an end."""
+        return [number for number in range(len(self._places) // 2) if self._places[2 * number] < 0]
 
-    def records(self) -> Iterator[Record]:
-        """Yield what was added, in that order, as often as it is called."""
-        self.flush()
-        for start in range(0, len(self.index), 4):
-            yield _read(self, *self.index[start + 1 : start + 4])
+    def __iter__(self) -> Iterator[Iterator[bytes]]:
+        """Yield the parts of each result."""
+        for spool, which in self._each():
+            parts, begin, size = spool.stretch(which)
+            yield parts.parts(begin, size)
 
-    def flush(self) -> None:
-        _write(self.descriptor, b"".join(self._pending))
-        self._pending.clear()
-        self._length = 0
+    def stretches(self) -> Iterator[tuple[bytes, Parts, int, int]]:
+        """Yield the key of each result, the file that has it, where it begins and how many bytes it has."""
+        return ((spool.key(which), *spool.stretch(which)) for spool, which in self._each())
 
-    def finish(self) -> None:
-        """Write everything, the index and its length at the end: for the parent to find."""
-        self.flush()
-        index = self.index.tobytes()
-        _write(self.descriptor, index + struct.pack("=Q", len(index)))
+    @property
+    def fresh(self) -> bool:
+        """True where one may be kept for another run and is not yet."""
+        return any(spool.is_fresh(which) for spool in self._spools for which in range(len(spool)))
 
-    def take_index(self) -> bool:
-        """Read the index that a child has left; False where it left none."""
-        size = os.fstat(self.descriptor).st_size
-        if size < 8:
-            return False
-        (length,) = struct.unpack("=Q", os.pread(self.descriptor, 8, size - 8))
-        self.index = array("Q")
-        self.index.frombytes(os.pread(self.descriptor, length, size - 8 - length))
-        return True
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    def _each(self) -> Iterator[tuple[Spool, int]]:
+        places = iter(self._places)
+        return ((self._spools[spool], which) for spool, which in zip(places, places, strict=True))
 
 
 def spread(
     inputs: Sequence[Entry],
-    work: Callable[[Entry], Record],
+    work: Work[Entry],
     count: int,
-    died: Callable[[Entry], Record],
-) -> Callable[[], Iterator[Record]]:
-    """Put `work` to every input on `count` processes; return what yields the records in the order of the inputs.
+    died: Work[Entry],
+    elsewhere: Parts | None = None,
+) -> Results:
+    """Put `work` to every input on `count` processes; results may say that `elsewhere` has their parts already.
 
-    An input whose process dies is tried once more, alone in a process of its own; if that dies too, its record is what
+    An input whose process dies is tried once more, alone in a process of its own; if that dies too, its result is what
     `died` says.
     """
+    spools = [Spool(elsewhere) for _ in range(max(count, 1))]
+    if count < 2:
+        for number, entry in enumerate(inputs):
+            spools[0].end(number, work(entry, spools[0]))
+        return Results(spools, len(inputs))
     size = max(8, -(-len(inputs) // _TOKENS))
     reader, writer = os.pipe()
     for token in range(-(-len(inputs) // size)):
         os.write(writer, _TOKEN.pack(token))
     os.close(writer)
-    spools = [Spool() for _ in range(max(count, 1))]
     children: list[int] = []
     try:
-        children += [_fork(spool, reader, inputs, work, size) for spool in spools[1:]]
+        children += [_fork(spool, lambda own: _work(own, reader, inputs, work, size)) for spool in spools[1:]]
         _work(spools[0], reader, inputs, work, size)
-        spools[0].flush()
         whole = [_ended_well(children.pop()) for _ in spools[1:]][::-1]
     finally:
         os.close(reader)
         for child in children:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-    spools[1:] = [spool for spool, well in zip(spools[1:], whole, strict=True) if well and spool.take_index()]
-    places = _places(spools, len(inputs))
-    for number, (spool, *_) in enumerate(places):
-        if spool < 0:
-            spools.append(_alone(inputs[number], work, died))
-            places[number] = (len(spools) - 1, 0, spools[-1].index[2], spools[-1].index[3])
-    return lambda: (_read(spools[spool], *place) for spool, *place in places)
+    kept = [spool for spool, well in zip(spools[1:], whole, strict=True) if well and spool.take_index()]
+    results = Results([spools[0], *kept], len(inputs))
+    for number in results.missing():
+        results.take(_alone(number, inputs[number], work, died))
+    return results
 
 
-def _places(spools: list[Spool], count: int) -> list[tuple[int, int, int, int]]:
-    places = [(-1, 0, 0, 0)] * count
-    for which, spool in enumerate(spools):
-        numbers = iter(spool.index)
-        for number, offset, key, blob in zip(numbers, numbers, numbers, numbers, strict=True):
-            places[number] = (which, offset, key, blob)
-    return places
-
-
-def _read(spool: Spool, offset: int, key: int, blob: int) -> Record:
-    data = os.pread(spool.descriptor, key + blob, offset)
-    return data[:key], data[key:]
-
-
-def _work(spool: Spool, reader: int, inputs: Sequence[Entry], work: Callable[[Entry], Record], size: int) -> None:
+def _work(spool: Spool, reader: int, inputs: Sequence[Entry], work: Work[Entry], size: int) -> None:
     while token := os.read(reader, _TOKEN.size):
         start = _TOKEN.unpack(token)[0] * size
         for number in range(start, min(start + size, len(inputs))):
-            spool.add(number, work(inputs[number]))
+            spool.end(number, work(inputs[number], spool))
 
 
-def _fork(spool: Spool, reader: int, inputs: Sequence[Entry], work: Callable[[Entry], Record], size: int) -> int:
+def _fork(spool: Spool, work: Callable[[Spool], None]) -> int:
+    spool.open()
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            _work(spool, reader, inputs, work, size)
+            work(spool)
             spool.finish()
             code = 0
         finally:
@@ -153,20 +126,11 @@ def _ended_well(child: int) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def _alone(entry: Entry, work: Callable[[Entry], Record], died: Callable[[Entry], Record]) -> Spool:
+def _alone(number: int, entry: Entry, work: Work[Entry], died: Work[Entry]) -> Spool:
     spool = Spool()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            spool.add(0, work(entry))
-            spool.finish()
-            code = 0
-        finally:
-            os._exit(code)
+    child = _fork(spool, lambda own: own.end(number, work(entry, own)))
     if _ended_well(child) and spool.take_index():
         return spool
     spool = Spool()
-    spool.add(0, died(entry))
-    spool.flush()
+    spool.end(number, died(entry, spool))
     return spool

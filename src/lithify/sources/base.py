@@ -62,11 +62,15 @@ def parse_exemption(rule: str, text: str, *, origin: str, line: int = 0) -> Exem
     )
 
 
-def read_comments(text: str) -> Iterator[CommentExemption]:
-    """Yield the exemptions that comments in `text` give.
+def read_comments(data: bytes) -> list[CommentExemption]:
+    """Return the exemptions that comments in a file give.
 
     A comment after something speaks of what begins on its line; one on a line of its own of what begins next.
     """
+    return list(_read_comments(data.decode("utf-8", "replace"))) if b"lithify:" in data else []
+
+
+def _read_comments(text: str) -> Iterator[CommentExemption]:
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         match = _COMMENT.search(line)

@@ -24,7 +24,7 @@ from lithify.model.finding import Skipped
 from lithify.model.location import Location, Route
 from lithify.model.quantity import parse_engine_size
 from lithify.model.workload import Container, Exemption, ObjectName, Oddity, Volume, VolumeMount, Workload
-from lithify.sources.base import EXEMPTION_KEY, Reading, normal_path, nowhere, parse_exemption
+from lithify.sources.base import EXEMPTION_KEY, Reading, normal_path, nowhere, parse_exemption, read_comments
 from lithify.sources.interpolate import interpolate, read_variables
 from lithify.sources.manifest import capability_names, noun, read_exemptions
 
@@ -137,8 +137,8 @@ class _Compose:
         elif any(_is_first_format(document.root) for document in roots) and os.path.basename(path) in _DEFAULTS:
             reason = "Compose's first format, services without `services:`: no Compose of today reads it"
             reading.skipped.append(Skipped(Location(path, line=1, column=1), reason))
-        if files and b"lithify:" in data:
-            read_exemptions(reading, whole, data)
+        if files:
+            read_exemptions(reading, whole, read_comments(data))
         return reading
 
     def _overrides(self, path: str) -> bool:

@@ -16,7 +16,7 @@ from lithify.documents.yaml import (
 )
 from lithify.model.location import Location, Route
 from lithify.model.workload import Container, ObjectName, Oddity, Volume, VolumeMount, Workload
-from lithify.sources.base import Reading, normal_path
+from lithify.sources.base import Reading, normal_path, read_comments
 from lithify.sources.manifest import MULTIPLIED, capability_names, noun, read_exemptions, room, text_of, words
 
 _MIB = 1 << 20
@@ -45,8 +45,7 @@ def read_task_definitions(path: str, data: bytes) -> Reading:
             if left < 0:
                 reading.oddities.append(Oddity("unreadable-input", MULTIPLIED, task.location(route)))
                 break
-    if b"lithify:" in data:
-        read_exemptions(reading, documents, data)
+    read_exemptions(reading, documents, read_comments(data))
     return reading
 
 

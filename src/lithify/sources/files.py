@@ -18,6 +18,9 @@ _EXTENSIONS = (".yaml", ".yml", ".json", ".container")
 _LEFT_OUT = frozenset((".git", ".hg", ".svn", "node_modules", ".venv", "__pycache__", ".terraform", ".tox"))
 _NO_MANIFESTS = frozenset(("package-lock.json", "package.json", "tsconfig.json", "composer.lock", "pnpm-lock.yaml"))
 
+PART = 128 << 10
+"""Bytes of a manifest that are judged at once, more or less: a pod of 80 bytes may take 20,000 meanwhile."""
+
 Input = tuple[str, str]
 """What an input is (`file`, `stdin`, `chart`, `kustomization`, `patch`, `unreadable`), and its path."""
 
@@ -204,3 +207,15 @@ def read_source(path: str, data: bytes, *, stack: bool = False, elsewhere: Calla
 
         return read_task_definitions(path, data)
     return Reading(path)
+
+
+def read_parts(
+    path: str, data: bytes, *, stack: bool = False, elsewhere: Callable[[str], bool] = nowhere
+) -> Iterator[Reading]:
+    """Yield what `read_source` returns: of a large manifest in several parts, in order, so that none fills memory."""
+    if len(data) > PART and kind_of(path, data) == "kubernetes":
+        from lithify.sources.manifest import read_manifest_parts
+
+        yield from read_manifest_parts(path, data, PART)
+    else:
+        yield read_source(path, data, stack=stack, elsewhere=elsewhere)

@@ -41,7 +41,7 @@ from lithify.model.workload import (
     may_hold_containers,
     resembles_flag,
 )
-from lithify.sources.base import EXEMPTION_KEY, Reading, normal_path, parse_exemption, read_comments
+from lithify.sources.base import EXEMPTION_KEY, CommentExemption, Reading, normal_path, parse_exemption, read_comments
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:
@@ -132,22 +132,51 @@ _TEMPLATE_REASON = "a Go template outside a chart: render it first (helm templat
 
 def read_manifest(path: str, data: bytes) -> Reading:
     """Return the workloads of a manifest; broken documents and templates become oddities and skips."""
+    (reading,) = read_manifest_parts(path, data, len(data) + 1)
+    return reading
+
+
+def read_manifest_parts(path: str, data: bytes, most: int) -> Iterator[Reading]:
+    """Yield what `read_manifest` returns in parts of about `most` bytes, each of whole objects, with their comments."""
+    comments = read_comments(data)
+    comments.sort(key=lambda comment: comment.line, reverse=True)
     reading = Reading(path)
     documents: list[Document] = []
-    for document in read_documents(data, may_hold_containers):
-        reading.documents += 1
+    manifest: _Manifest | None = None
+    size, text = 0, b""
+    for document in read_documents(data, may_hold_containers, most):
+        part = 0 if isinstance(document, Broken) else document.left_out
+        if part or (size > most and document.text is not text):
+            line = document.line if isinstance(document, Broken) else document.part_line
+            read_exemptions(reading, documents, _before(comments, line))
+            yield reading
+            reading, documents, size = Reading(path), [], 0
+        if document.text is not text:
+            text = document.text
+            size += len(text)
+        reading.documents += not part
         if isinstance(document, Broken):
             _read_broken(reading, document)
             continue
         documents.append(document)
-        if b"{{" in document.text and _has_complex_key(document.root):
+        if b"{{" in text and _has_complex_key(document.root):
             place = Location(path, document.index, line=document.first_line + 1, column=1)
-            reading.skipped.append(Skipped(place, _TEMPLATE_REASON))
+            reading.skipped += [Skipped(place, _TEMPLATE_REASON)] if not part else []
             continue
-        _Manifest(reading, document).read(document.root, ())
-    if b"lithify:" in data:
-        read_exemptions(reading, documents, data)
-    return reading
+        if manifest is None or not part:
+            manifest = _Manifest(reading, document)
+        manifest.reading, manifest.document = reading, document
+        manifest.read(document.root, ())
+    read_exemptions(reading, documents, comments[::-1])
+    yield reading
+
+
+def _before(comments: list[CommentExemption], line: int) -> list[CommentExemption]:
+    """Take from the end of `comments` those that speak of what stands before a line."""
+    taken = []
+    while comments and comments[-1].line < line:
+        taken.append(comments.pop())
+    return taken
 
 
 def read_object(path: str, value: Mapping[str, Any], *, index: int = 0, route: Route = ()) -> Reading:
@@ -176,11 +205,13 @@ def template_route(kind: str) -> Route:
     return _PODS.get(kind, ())[:-1]
 
 
-def read_exemptions(reading: Reading, documents: list[Document], data: bytes) -> None:
+def read_exemptions(reading: Reading, documents: list[Document], comments: list[CommentExemption]) -> None:
     """Take the exemptions that comments give into `reading`, with the lines their targets are found by.
 
     What is said of a document's first line, or of its kind, is said of the whole document.
     """
+    if not comments:
+        return
     by_index = {document.index: document for document in documents}
 
     def lines(location: Location) -> list[int]:
@@ -192,7 +223,7 @@ def read_exemptions(reading: Reading, documents: list[Document], data: bytes) ->
         return [first, kind, *document.entry_lines(location.route)]
 
     reading.lines = lines
-    reading.comments = list(read_comments(data.decode("utf-8", "replace")))
+    reading.comments = comments
 
 
 def _read_broken(reading: Reading, broken: Broken) -> None:
@@ -321,7 +352,9 @@ class _Manifest:
             if kind == "Template" and type(fields.get("parameters")) is SequenceNode:
                 given = [entries(one) for one in fields["parameters"].value if type(one) is MappingNode]
                 self.parameters = {text_of(one.get("name")): one["value"] for one in given if "value" in one}
-            return ((item, (*route, key, index)) for index, item in enumerate(held.value))
+            left_out = 0 if route else self.document.left_out
+            items = enumerate(held.value[left_out:], left_out)
+            return ((item, (*route, key, index)) for index, item in items)
         if kind == "AdmissionReview":
             request = fields.get("request")
             held = entries(request).get("object") if type(request) is MappingNode else None

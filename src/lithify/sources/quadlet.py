@@ -48,7 +48,7 @@ def read_quadlet(path: str, data: bytes) -> Reading:
         )
         section = next((n for n, line in enumerate(text.splitlines(), 1) if line.strip() == "[Container]"), 1)
         reading.lines = lambda location: [head, section, location.line]
-        reading.comments = list(read_comments(text))
+        reading.comments = read_comments(data)
     return reading
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lithify.pipeline import audit as pipeline
 from lithify.pipeline.audit import audit
 from lithify.report import json as json_report
 from lithify.sources.base import Reading
-from lithify.sources.files import read_source
+from lithify.sources.files import read_parts
 
 CASES = Path(__file__).parents[2] / "cases" / "audit"
 VERDICTS = {State.READ_ONLY: "ro", State.WRITABLE: "writable", State.NOT_APPLICABLE: "n/a"}
@@ -122,10 +123,10 @@ def test_a_process_that_dies_takes_only_its_file_with_it(tmp_path: Path, monkeyp
     # a server of another test may still have a thread, with which audit would not fork
     monkeypatch.setattr(threading, "active_count", lambda: 1)
     parent = os.getpid()
-    original = read_source
+    original = read_parts
     victim = tmp_path / "victim"
 
-    def deadly(path: str, data: bytes, **options: Any) -> Reading:
+    def deadly(path: str, data: bytes, **options: Any) -> Iterator[Reading]:
         if os.getpid() == parent:
             end = time.monotonic() + 30
             while not victim.exists() and time.monotonic() < end:  # whatever the child takes first is its last
@@ -135,7 +136,7 @@ def test_a_process_that_dies_takes_only_its_file_with_it(tmp_path: Path, monkeyp
             os.kill(os.getpid(), 9)
         return original(path, data, **options)
 
-    monkeypatch.setattr(pipeline, "read_source", deadly)
+    monkeypatch.setattr(pipeline, "read_parts", deadly)
     report = audit([str(tmp_path)], workers=2)
     assert len(list(report.containers())) == 39
     (finding,) = [f for f in report.findings() if f.rule == "unreadable-input"]
