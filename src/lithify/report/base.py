@@ -8,9 +8,11 @@ from lithify.model.finding import Report
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import IO, Protocol
 else:
     Protocol = object
+
+_KEEP = 256 << 10
 
 Write = Callable[[str], object]
 """Takes text as it comes; a report is never held as a whole."""
@@ -21,6 +23,45 @@ class ReportModule(Protocol):
 
     def render(self, report: Report, write: Write) -> None:
         """Write the whole report."""
+
+
+class Items:
+    """A list in JSON: written as it comes, or kept, in a file beyond some text, until what stands before it has ended."""
+
+    def __init__(self, write: Write | None = None) -> None:
+        self._kept: IO[str] | None = None
+        self._lines: list[str] = []
+        self._size = 0
+        self._write = write or self._keep
+        self._separator = "\n  "
+
+    def add(self, items: list[str]) -> None:
+        """Add items, in JSON."""
+        if items:
+            self._write(self._separator + ",\n  ".join(items))
+            self._separator = ",\n  "
+
+    def end(self, write: Write) -> None:
+        """Write what was kept, and the bracket that closes the list."""
+        if self._kept is not None:
+            self._kept.seek(0)
+            while text := self._kept.read(_KEEP):
+                write(text)
+            self._kept.close()
+        for line in self._lines:
+            write(line)
+        write("\n ]" if self._separator[0] == "," else "]")
+
+    def _keep(self, text: str) -> None:
+        self._lines.append(text)
+        self._size += len(text)
+        if self._size > _KEEP:
+            import tempfile
+
+            self._kept = self._kept or tempfile.TemporaryFile("w+", encoding="utf-8", prefix="lithify-")  # noqa: SIM115
+            self._kept.writelines(self._lines)
+            self._lines.clear()
+            self._size = 0
 
 
 def page_text(docstring: str) -> str:

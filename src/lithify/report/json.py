@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import IO, Any
+from typing import Any
 
 from lithify.model.finding import (
     SCHEMA,
@@ -25,9 +25,8 @@ from lithify.model.finding import (
 )
 from lithify.model.location import Location
 from lithify.model.workload import Exemption, ObjectName
-from lithify.report.base import Write
+from lithify.report.base import Items, Write
 
-_KEEP = 4 << 20
 _EDIT = ("startLine", "startColumn", "endLine", "endColumn", "text")
 
 
@@ -47,53 +46,18 @@ def render(report: Report, write: Write) -> None:
     }
     write(json.dumps(head, indent=1, ensure_ascii=False)[:-2])
     encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
-    findings, containers, skipped = _List(write, "findings"), _List(None, "containers"), _List(None, "skipped")
+    write(',\n "findings": [')
+    findings, containers, skipped = Items(write), Items(), Items()
     for result in report.results():
-        findings.add([encode(finding_value(finding)) for finding in result.findings])
-        containers.add([encode(container_value(container)) for container in result.containers])
-        skipped.add([encode(skipped_value(one)) for one in result.skipped])
+        findings.add([_safe(encode(finding_value(finding))) for finding in result.findings])
+        containers.add([_safe(encode(container_value(container))) for container in result.containers])
+        skipped.add([_safe(encode(skipped_value(one))) for one in result.skipped])
     findings.end(write)
+    write(',\n "containers": [')
     containers.end(write)
+    write(',\n "skipped": [')
     skipped.end(write)
     write(f',\n "summary": {encode(summary_value(report.summary))}\n}}\n')
-
-
-class _List:
-    """One list of the report: written as it comes, or kept until those before it have ended."""
-
-    def __init__(self, write: Write | None, name: str) -> None:
-        self._kept: IO[str] | None = None
-        self._lines: list[str] = []
-        self._size = 0
-        self._write = write or self._keep
-        self._separator = "\n  "
-        self._write(f',\n "{name}": [')
-
-    def add(self, items: list[str]) -> None:
-        if items:
-            self._write(self._separator + _safe(",\n  ".join(items)))
-            self._separator = ",\n  "
-
-    def end(self, write: Write) -> None:
-        if self._kept is not None:
-            self._kept.seek(0)
-            while text := self._kept.read(_KEEP):
-                write(text)
-            self._kept.close()
-        for line in self._lines:
-            write(line)
-        write("\n ]" if self._separator[0] == "," else "]")
-
-    def _keep(self, text: str) -> None:
-        self._lines.append(text)
-        self._size += len(text)
-        if self._size > _KEEP:
-            import tempfile
-
-            self._kept = self._kept or tempfile.TemporaryFile("w+", encoding="utf-8", prefix="lithify-")  # noqa: SIM115
-            self._kept.writelines(self._lines)
-            self._lines.clear()
-            self._size = 0
 
 
 def _safe(text: str) -> str:

@@ -9,46 +9,84 @@ from lithify.model.finding import ContainerVerdict, Finding, Report, Severity
 from lithify.report.base import Write
 
 _API = "wgpolicyk8s.io/v1alpha2"
-_MAX_RESULTS = 5_000
-"""An object must stay below etcd's 1.5 MB; what is beyond goes into another report."""
+_MOST = 1 << 20
+"""Characters of one report: an object must stay below etcd's 1.5 MB. What is beyond goes into another one."""
+_KEPT = 8 << 20
+"""Characters that wait for more of their namespace."""
 
 
 def render(report: Report, write: Write) -> None:
     """Write a List of reports; a clean container passes, an exempted finding is skipped, the rest fails or warns."""
+    reports = _Reports(write)
     stamp = {"seconds": calendar.timegm(time.strptime(report.today, "%Y-%m-%d")), "nanos": 0}
-    by_namespace: dict[str, list[dict[str, Any]]] = {}
+    write('{"apiVersion": "v1", "kind": "List", "items": [')
     for result in report.results():
         found = {id(one) for finding in result.findings for one in (finding.container, *finding.also)}
         for finding in result.findings:
-            namespace = finding.object.namespace if finding.object is not None else ""
-            by_namespace.setdefault(namespace, []).append(_failed(finding, stamp))
+            reports.add(finding.object.namespace if finding.object is not None else "", _failed(finding, stamp))
         for container in result.containers:
             if id(container) not in found:
-                by_namespace.setdefault(container.object.namespace, []).append(_passed(container, stamp))
-    write('{"apiVersion": "v1", "kind": "List", "items": [')
-    separator = "\n"
-    for namespace in sorted(by_namespace):
-        results = by_namespace[namespace]
-        for start in range(0, len(results), _MAX_RESULTS):
-            part = results[start : start + _MAX_RESULTS]
-            write(separator + json.dumps(_report(namespace, part, start // _MAX_RESULTS)))
-            separator = ",\n"
+                reports.add(container.object.namespace, _passed(container, stamp))
+    reports.end()
     write("\n]}\n")
 
 
-def _report(namespace: str, results: list[dict[str, Any]], number: int) -> dict[str, Any]:
-    name = f"lithify-audit-{number}" if number else "lithify-audit"
-    metadata = {"name": name, "labels": {"app.kubernetes.io/managed-by": "lithify"}}
-    summary = dict.fromkeys(("pass", "fail", "warn", "error", "skip"), 0)
-    for result in results:
-        summary[result["result"]] += 1
-    return {
-        "apiVersion": _API,
-        "kind": "PolicyReport" if namespace else "ClusterPolicyReport",
-        "metadata": {**metadata, "namespace": namespace} if namespace else metadata,
-        "results": results,
-        "summary": summary,
-    }
+class _Namespace:
+    """The results of a namespace that are not written yet."""
+
+    def __init__(self) -> None:
+        self.results: list[str] = []
+        self.size = 0
+        self.written = 0
+        self.summary = dict.fromkeys(("pass", "fail", "warn", "error", "skip"), 0)
+
+
+class _Reports:
+    """Writes a report where a namespace has enough for one."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._separator = "\n"
+        self._kept = 0
+        self._namespaces: dict[str, _Namespace] = {}
+
+    def add(self, namespace: str, result: dict[str, Any]) -> None:
+        """Take one more result."""
+        text = json.dumps(result)
+        held = self._namespaces.setdefault(namespace, _Namespace())
+        if held.size + len(text) > _MOST:
+            self._flush(namespace)
+        held.results.append(text)
+        held.summary[result["result"]] += 1
+        held.size += len(text)
+        self._kept += len(text)
+        if self._kept > _KEPT:
+            self._flush(max(self._namespaces, key=lambda name: self._namespaces[name].size))
+
+    def end(self) -> None:
+        """Write what is left."""
+        for namespace in sorted(self._namespaces):
+            if self._namespaces[namespace].results:
+                self._flush(namespace)
+
+    def _flush(self, namespace: str) -> None:
+        held = self._namespaces[namespace]
+        name = f"lithify-audit-{held.written}" if held.written else "lithify-audit"
+        metadata = {"name": name, "labels": {"app.kubernetes.io/managed-by": "lithify"}}
+        report = {
+            "apiVersion": _API,
+            "kind": "PolicyReport" if namespace else "ClusterPolicyReport",
+            "metadata": {**metadata, "namespace": namespace} if namespace else metadata,
+        }
+        results = ", ".join(held.results)
+        tail = f'"results": [{results}], "summary": {json.dumps(held.summary)}}}'
+        self._write(f"{self._separator}{json.dumps(report)[:-1]}, {tail}")
+        self._separator = ",\n"
+        self._kept -= held.size
+        held.results.clear()
+        held.size = 0
+        held.written += 1
+        held.summary = dict.fromkeys(held.summary, 0)
 
 
 def _failed(finding: Finding, stamp: dict[str, int]) -> dict[str, Any]:

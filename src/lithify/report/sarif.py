@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from lithify.model.finding import ContainerVerdict, Finding, Fix, Report, Rule, Severity, Skipped
 from lithify.model.location import Location
-from lithify.report.base import Write, page_text
+from lithify.report.base import Items, Write, page_text
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 _LEVELS = {
@@ -45,14 +45,15 @@ def render(report: Report, write: Write) -> None:
     head = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints"}
     write(f'{{\n"$schema": "{_SCHEMA}",\n"version": "2.1.0",\n"runs": [{json.dumps(head)[:-1]},\n"results": [')
     separator = "\n"
-    notifications: list[dict[str, Any]] = []
+    notifications = Items()
     for result in report.results():
         for finding in result.findings:
             write(separator + json.dumps(_result(finding, indexes)))
             separator = ",\n"
-        notifications += [_notification(skipped) for skipped in result.skipped]
-    invocation = {"executionSuccessful": True, "toolExecutionNotifications": notifications}
-    write(f'\n],\n"invocations": [{json.dumps(invocation)}]}}]\n}}\n')
+        notifications.add([json.dumps(_notification(skipped)) for skipped in result.skipped])
+    write('\n],\n"invocations": [{"executionSuccessful": true, "toolExecutionNotifications": [')
+    notifications.end(write)
+    write("}]}]\n}\n")
 
 
 def _rule(rule: Rule, page: str) -> dict[str, Any]:

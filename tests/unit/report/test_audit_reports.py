@@ -92,11 +92,27 @@ def test_json_has_what_a_script_reads(report: Report) -> None:
     assert verdicts == {"c": "not-applicable"}
 
 
-def test_json_keeps_a_large_report_in_a_file(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["json", "sarif"])
+def test_a_large_report_is_kept_in_a_file(name: str, report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits for its turn comes out whole, however little is kept in memory."""
-    whole = render("json", report)
-    monkeypatch.setattr("lithify.report.json._KEEP", 100)
-    assert render("json", report) == whole
+    whole = render(name, report)
+    monkeypatch.setattr("lithify.report.base._KEEP", 100)
+    assert render(name, report) == whole
+
+
+def test_policy_reports_stay_small(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too much for one object goes into further ones, each with its own numbers and name."""
+    whole = json.loads(render("policyreport", report))["items"]
+    for bound in ("_MOST", "_KEPT"):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"lithify.report.policyreport.{bound}", 2000)
+            parts = json.loads(render("policyreport", report))["items"]
+        assert len(parts) > len(whole)
+        assert sum(len(part["results"]) for part in parts) == sum(len(one["results"]) for one in whole)
+        for part in parts:
+            assert Counter(one["result"] for one in part["results"]) == Counter(part["summary"])
+        names = [(part["metadata"].get("namespace"), part["metadata"]["name"]) for part in parts]
+        assert len(set(names)) == len(names)
 
 
 def test_text_is_fit_for_a_terminal(report: Report) -> None:
