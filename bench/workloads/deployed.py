@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ PATIENCE = 180.0
 """Seconds that an engine or a cluster has for anything it is asked."""
 READY = 60.0
 """Seconds that a workload has to become ready, or to be done."""
+DEATHS = 3
+"""Restarts of a container that does not become ready, after which nobody waits any longer."""
 
 
 class Deployed(Protocol):
@@ -187,12 +190,23 @@ class KubernetesWorkload:
             self.cluster.call(*words)
 
     def _until(self, holds: Callable[[], object]) -> str:
-        end = time.monotonic() + READY
-        while time.monotonic() < end:
+        begun = time.monotonic()
+        before = self._deaths()
+        while time.monotonic() < begun + READY:
             if holds():
                 return ""
+            if self._deaths() >= before + DEATHS:
+                break
             time.sleep(0.3)
-        return f"not there after {READY:.0f} s: {self._why()}"
+        return f"not there after {time.monotonic() - begun:.0f} s: {self._why()}"
+
+    def _deaths(self) -> int:
+        """Return how often a container of the pod died; more than enough where a job has given up."""
+        jobs = self._items("jobs") if self.job else []
+        conditions = [each for job in jobs for each in job.get("status", {}).get("conditions", [])]
+        given_up = any(each["type"] == "Failed" and each["status"] == "True" for each in conditions)
+        restarts = max((int(each.get("restartCount", 0)) for each in self._statuses()), default=0)
+        return restarts + given_up * DEATHS
 
     def _why(self) -> str:
         for status in self._statuses():
@@ -237,12 +251,23 @@ class Kubectl:
         return call([self.program, *words], KUBECONFIG=str(self.kubeconfig))
 
 
+_offering = threading.Lock()
+
+
 @contextmanager
 def data_volumes(cluster: Kubectl, number: int) -> Iterator[None]:
     """Offer `number` volumes on the node's disk to claims: directories that anybody may write to.
 
-    They lie below /var/tmp, for a node has a /tmp of its own.
+    They lie below /var/tmp, for a node has a /tmp of its own. To one workload at a time: any claim may take them.
     """
+    if not number:
+        yield
+        return
+    with _offering:
+        yield from _volumes(cluster, number)
+
+
+def _volumes(cluster: Kubectl, number: int) -> Iterator[None]:
     folder = Path(tempfile.mkdtemp(prefix="lithify-bench-", dir="/var/tmp"))
     names = [f"lithify-bench-{uuid.uuid4().hex[:8]}" for _ in range(number)]
     for name in names:

@@ -185,3 +185,13 @@ def test_a_host_that_is_no_node_says_so(cluster: Cluster, lithify: Lithify, file
     message, hint = done.error()
     assert message.startswith("this host is no node of the cluster")
     assert hint.startswith("run lithify on a node, as root, or in a pod there")
+
+
+def test_an_init_container_that_fails_is_told_in_its_words(
+    cluster: Cluster, lithify: Lithify, app_image: str, tmp_path: Path
+) -> None:
+    setup = {**shell("echo no database >&2; exit 3", app_image), "name": "setup", "imagePullPolicy": "Never"}
+    path = tmp_path / "app.yaml"
+    path.write_text(text(deployment("app", shell(STAY, app_image), initContainers=[setup])))
+    done = lithify.run("harden", path, "--container", "app", "--kubeconfig", cluster.kubeconfig)
+    assert "init container setup ends with exit code 3: no database" in " ".join((done.out + done.err).split())

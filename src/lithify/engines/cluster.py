@@ -422,20 +422,25 @@ class MemberContainer:
                     f"no room for its pod on this node: {printable(str(condition.get('message'))[:500])}",
                     hint="free some, or lower what it requests",
                 )
-        failed = self._failed_init()
-        if failed and waited > 2.0:
-            raise EngineRefused(failed)
+        if waited > 2.0:
+            self._check_init()
 
-    def _failed_init(self) -> str:
-        """Return what the init container before the member said last, where that fails again and again."""
-        for status in (self._pod or {}).get("status", {}).get("initContainerStatuses") or ():
-            if status.get("name") == self._run.member:
-                return ""
-            ended = (status.get("lastState") or {}).get("terminated") or (status.get("state") or {}).get("terminated")
-            if ended and ended.get("exitCode") and int(status.get("restartCount") or 0) >= 1:
-                name = printable(str(status["name"]))
-                return f"init container {name} ends with exit code {ended['exitCode']}"
-        return ""
+    def _check_init(self) -> None:
+        """Raise EngineRefused where an init container before the member fails again and again, with its last words."""
+        pod, run = self._pod or {}, self._run
+        for status in (pod.get("status") or {}).get("initContainerStatuses") or ():
+            if status.get("name") == run.member:
+                return
+            now, before = ((status.get(name) or {}).get("terminated") for name in ("state", "lastState"))
+            ended = before or now
+            if not ended or not ended.get("exitCode") or not int(status.get("restartCount") or 0):
+                continue
+            name, said = str(status["name"]), b""
+            with suppress(EngineRefused, NothingToExamine):
+                made = str(pod["metadata"]["name"])
+                said = run.premises.cluster.logs(made, run.namespace, name, previous=now is None, limit=4096)
+            last = "".join(f": {printable(line[:300])}" for line in said.decode("utf-8", "replace").splitlines()[-1:])
+            raise EngineRefused(f"init container {printable(name)} ends with exit code {ended['exitCode']}{last}")
 
     def _find(self, watch: "ProcessFinder", old: tuple[int, int] | None) -> bool:
         found = watch.first_process(self._uid)
