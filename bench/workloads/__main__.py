@@ -101,14 +101,17 @@ def source_of(name: str, way: str) -> Path | None:
     return next((HERE / name / each for each in names if (HERE / name / each).exists()), None)
 
 
-def manifests(source: Path, values: Path | None = None) -> str:
-    """Return the manifests of a file, or what Helm makes of a chart."""
+def manifests(source: Path) -> str:
+    """Return the manifests of a file, or what Helm makes of a chart, with what lithify's page says to give it."""
     if source.is_file():
         return source.read_text()
-    given = ["--values", str(values)] if values else []
-    text, failed = call(["helm", "template", "bench", str(source), *given])
+    given = [word for values in sorted(source.glob("lithify-*/values.yaml")) for word in ("--values", values)]
+    text, failed = call(["helm", "template", "bench", source, *given])
+    for program in sorted(source.glob("lithify-*/post-render")):  # Helm 4 wants it installed, and calls it like that
+        if not failed:
+            text, failed = call([program], text)
     if failed:
-        raise SystemExit(f"helm template: {failed}")
+        raise RuntimeError(f"rendering {source}: {failed}")
     return text
 
 

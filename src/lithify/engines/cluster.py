@@ -16,7 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from lithify.engines.attached import NOISE
 from lithify.engines.base import Container, Exit, Root, UpperLayer
+from lithify.engines.containerd import snapshot_layers
 from lithify.engines.copies import (
     Change,
     Copied,
@@ -35,6 +37,7 @@ from lithify.engines.described import DescribedEngine
 from lithify.engines.kubelet import HOPELESS, ProcessFinder, credentials, environment, identity, image_volumes, noise
 from lithify.engines.kubernetes import POD
 from lithify.engines.mounts import MountPoint, read_mounts, root_overlay
+from lithify.engines.node import endpoints
 from lithify.engines.roles import BINDINGS, ROLES
 from lithify.engines.scratch import CLAIM, EVENT, Premises
 from lithify.engines.state import start_time
@@ -324,6 +327,8 @@ class MemberContainer:
         self._volumes: dict[PurePosixPath, Path] = {}
         self._logs: dict[int, bytes] = {}
         """What each start said, by the number of restarts before it."""
+        self._sockets: tuple[str, ...] = ()
+        """Of the containerds of this node, asked while a pod's shim runs."""
         self._seen: set[str] = set()
         """The runtime's ids of the containers that were started so far: each start is a new one."""
         self._stopped = False
@@ -407,6 +412,7 @@ class MemberContainer:
                 raise EngineRefused(f"no pod comes up: {printable(why[:1000])}", hint="mend what it names")
             return
         self._pod = pods[0]
+        self._sockets = self._sockets or endpoints()
         for status in _statuses(self._pod):
             waiting = (status.get("state") or {}).get("waiting") or {}
             if waiting.get("reason") in HOPELESS and (waited > _PATIENCE or "Pull" not in str(waiting["reason"])):
@@ -470,7 +476,15 @@ class MemberContainer:
         ended = [(status.get(name) or {}).get("terminated") or {} for name in ("state", "lastState")]
         fresh = [one for one in ended if (found := identity(str(one.get("containerID")))) and found not in self._seen]
         self._seen.update(identity(str(one["containerID"])) for one in fresh)
+        if fresh:
+            self._layer = self._layer_at_rest(identity(str(fresh[0]["containerID"])))
         return bool(fresh)
+
+    def _layer_at_rest(self, container: str) -> UpperLayer | None:
+        """Return the layers of a container that has ended, which its runtime keeps as long as the pod is there."""
+        mounted = {PurePosixPath(str(one.get("mountPath"))) for one in self._described().get("volumeMounts") or ()}
+        sockets = [one.removeprefix("unix://") for one in self._sockets]
+        return snapshot_layers(sockets, "k8s.io", "overlayfs", container, NOISE | mounted)
 
     # Looking.
 

@@ -22,10 +22,24 @@ from lithify.errors import EngineRefused, EngineUnreachable, LithifyError
 from lithify.model.location import Route
 from lithify.model.patch import Change, Patched, PatchedFile, PatchedFiles, Refused
 from lithify.patch.difference import normal, patch_of
-from lithify.patch.pods import Need, ObjectId, Place, id_of, needs, pods_of, read_objects, twins
+from lithify.patch.pods import (
+    Need,
+    ObjectId,
+    Place,
+    added,
+    additions,
+    id_of,
+    needs,
+    pods_of,
+    read_objects,
+    twins,
+    with_claims,
+)
 from lithify.patch.values import Value, Values, get
 
 _HOOK = "helm.sh/hook"
+_KEEP = {"helm.sh/resource-policy": "keep"}
+_ADDED = "claims.yaml"
 _TRIED = 12
 """Values of one object that are tried without each other before none of them is used."""
 _Chosen = dict[Value, list[Need]]
@@ -37,7 +51,7 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cp "$here/kustomization.yaml" "$work"
+cp "$here"/*.yaml "$work"
 cat >"$work/rendered.yaml"
 if command -v kustomize >/dev/null; then kustomize build "$work"; else kubectl kustomize "$work"; fi
 """
@@ -67,8 +81,11 @@ class _ChartPatch:
         self.after = after
         self.options = options
         self.old = read_objects(before)
-        self.new = read_objects(after.text)
+        new = read_objects(after.text)
+        names = {name: self._without_release(name) for name in (id_of(claim)[2] for claim in added(self.old, new))}
+        self.new = [with_claims(item, names) for item in new]
         self.wanted = needs(self.old, self.new)
+        self.added = [_kept(item) for item in added(self.old, self.new)]
         self.notes: list[str] = []
 
     def run(self) -> PatchedFiles:
@@ -91,10 +108,11 @@ class _ChartPatch:
             ours = {id_of(item) for item in hooks}
             refused += self._refuse_hooks([need for need in left if need.place.object in ours])
             left = [need for need in left if need.place.object not in ours]
-        if left:
+        if left or self.added:
             post, patched, problem = self._by_post_render(objects, {need.place.object for need in left})
             if problem:
-                refused += [Refused(container=name, reason=problem) for name in sorted({str(n.place) for n in left})]
+                concerned = {str(need.place) for need in left or self.wanted if need.place.container}
+                refused += [Refused(container=name, reason=problem) for name in sorted(concerned)]
             files += post
         unchanged = all(not file.changed for file in files)
         command = self._command(files, bool(post))
@@ -104,7 +122,7 @@ class _ChartPatch:
             refused=tuple(refused),
             notes=(*self.after.notes, *self.notes),
             command=command,
-            manifests=self._manifests(patched, rendered, objects, tried=not left or bool(patched)),
+            manifests=self._manifests(patched, rendered, objects, tried=bool(patched) or not (left or self.added)),
         )
 
     def _manifests(
@@ -122,6 +140,12 @@ class _ChartPatch:
         containers = dict.fromkeys(str(need.place) for need in self.wanted if need.place.container)
         refused = (Refused(container=one, reason=reason, remedy="give each a name") for one in containers)
         return PatchedFiles(refused=(*self.after.refused, *refused), notes=self.after.notes)
+
+    def _without_release(self, name: str) -> str:
+        """Return a name that does for every release: the release's own stands in those of its workloads."""
+        rest = name.removeprefix(f"{self.chart.release}-")
+        own = self.chart.name.lower()
+        return rest if f"{rest}-".startswith(f"{own}-") else f"{own}-{rest}"
 
     # values
 
@@ -214,6 +238,7 @@ class _ChartPatch:
             return [], b"", problem
         plugin = _PLUGIN.format(name=self._plugin_name())
         files = (
+            *((name, data, False) for name, data in self._added_files().items()),
             ("kustomization.yaml", kustomization, False),
             ("plugin.yaml", plugin.encode(), False),
             ("post-render", _POST_RENDER.encode(), True),
@@ -240,25 +265,34 @@ class _ChartPatch:
         fields = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
-            "resources": ["rendered.yaml"],
-            "patches": patches,
+            "resources": ["rendered.yaml", *self._added_files()],
+            **({"patches": patches} if patches else {}),
         }
         head = "# Applied to what Helm renders, by post-render beside this file."
         return "\n".join([head, *render_block(fields, step=2, listed=2), ""]).encode()
+
+    def _added_files(self) -> dict[str, bytes]:
+        """Return the file of what no object of the chart stands for: claims."""
+        if not self.added:
+            return {}
+        head = "# Storage that outlives the pods, and the release: Helm keeps it when that is uninstalled.\n"
+        texts = ("\n".join([*render_block(item, step=2, listed=2), ""]) for item in self.added)
+        return {_ADDED: (head + "---\n".join(texts)).encode()}
 
     def _try(self, objects: list[dict[str, Any]], which: set[ObjectId], kustomization: bytes) -> tuple[str, bytes]:
         """Return what is wrong with a patch after rendering, and what comes out of it."""
         rendered = "\n---\n".join(render_json(item) for item in objects if not _is_hook(item)).encode()
         try:
-            built = build_with({"kustomization.yaml": kustomization, "rendered.yaml": rendered})
+            made = self._added_files()
+            built = build_with({"kustomization.yaml": kustomization, "rendered.yaml": rendered, **made})
         except EngineRefused as error:
             return str(error), b""
         except EngineUnreachable as error:
             self.notes.append(f"the patch after rendering was not tried: {error}")
             return "", b""
         found = {id_of(item): normal(item) for item in read_objects(built)}
-        names = [id_of(item) for item in objects]
-        for item in self._desired(objects):
+        names = [id_of(item) for item in (*objects, *self.added)]
+        for item in (*self._desired(objects), *self.added):
             # what is not to change must not; objects without pods may share a name
             told = id_of(item) in which or (names.count(id_of(item)) == 1 and not _is_hook(item))
             if told and found.get(id_of(item)) != normal(item):
@@ -317,7 +351,7 @@ class _ChartPatch:
             Change(container=name, document=0, route=(), text=f"patches {field} after rendering")
             for name, field in after
         ]
-        return list(dict.fromkeys(changes))
+        return list(dict.fromkeys([*changes, *additions(self.added, ())]))
 
     @property
     def folder(self) -> str:
@@ -424,6 +458,12 @@ def _put(item: Any, route: Route, value: Any) -> None:
         item = item[key]
     if route:
         item[route[-1]] = value
+
+
+def _kept(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object that is to be in the namespace of the release, and to outlive the release."""
+    metadata = {key: value for key, value in item["metadata"].items() if key != "namespace"}
+    return {**item, "metadata": {**metadata, "annotations": {**(metadata.get("annotations") or {}), **_KEEP}}}
 
 
 def _is_hook(item: Mapping[str, Any]) -> bool:

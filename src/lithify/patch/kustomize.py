@@ -19,7 +19,7 @@ from lithify.errors import EngineRefused, EngineUnreachable, InvalidInput
 from lithify.model.patch import Change, Patched, PatchedFile, PatchedFiles, Refused
 from lithify.model.path import printable
 from lithify.patch.difference import normal, patch_of
-from lithify.patch.pods import id_of, needs, read_objects
+from lithify.patch.pods import CLAIM, added, additions, id_of, needs, read_objects, with_claims
 
 Pair = tuple[dict[str, Any], dict[str, Any]]
 """An object before and after."""
@@ -33,12 +33,14 @@ def patch(folder: str, before: bytes, after: Patched) -> PatchedFiles:
         raise InvalidInput(
             f"{printable(folder)} holds no kustomization", hint="name the folder of a kustomization.yaml"
         )
-    planned = {id_of(item): item for item in read_objects(after.text)}
+    old, new = read_objects(before), read_objects(after.text)
+    planned = {id_of(item): item for item in new}
     pairs = [
         (item, planned[id_of(item)])
-        for item in read_objects(before)
+        for item in old
         if id_of(item) in planned and normal(item) != normal(planned[id_of(item)])
     ]
+    claims = added(old, new)
     if not pairs:
         return PatchedFiles(refused=after.refused, notes=after.notes, manifests=before)
     with open(path, "rb") as file:
@@ -48,16 +50,16 @@ def patch(folder: str, before: bytes, after: Patched) -> PatchedFiles:
     renamed = (own, {}) if own.get("namePrefix") or own.get("nameSuffix") else (own,)
     for names, by_index in itertools.product(renamed, (False, True)):
         try:
-            files = _files(folder, path, data, names, pairs, by_index=by_index)
+            files = _files(folder, path, data, names, pairs, claims, by_index=by_index)
             built, note = _built(folder, files)
         except (Uneditable, EngineRefused) as error:
             problem = str(error)
             continue
-        problem = "" if not built else _difference(built, pairs)
+        problem = "" if not built else _difference(built, pairs, _renamed(claims, own))
         if not problem:
             return PatchedFiles(
                 files=tuple(files),
-                changes=tuple(_changes(pairs)),
+                changes=(*_changes(pairs), *additions(claims, ("resources",))),
                 refused=after.refused,
                 notes=(*after.notes, *([note] if note else [])),
                 manifests=built,
@@ -71,17 +73,29 @@ def patch(folder: str, before: bytes, after: Patched) -> PatchedFiles:
 
 
 def _files(
-    folder: str, path: str, data: bytes, own: Mapping[str, Any], pairs: Sequence[Pair], *, by_index: bool
+    folder: str,
+    path: str,
+    data: bytes,
+    own: Mapping[str, Any],
+    pairs: Sequence[Pair],
+    claims: Sequence[dict[str, Any]],
+    *,
+    by_index: bool,
 ) -> list[PatchedFile]:
-    """Return the patch files and the kustomization with their lines."""
+    """Return the patch files, one of the claims that are added, and the kustomization with their lines."""
     editor = Editor(data)
     draft = editor.draft(0)
     made: list[PatchedFile] = []
     for before, after in pairs:
-        name = _free(folder, before, [file.path for file in made])
+        name = _free(folder, "-".join(("lithify", id_of(before)[0], id_of(before)[2])), [file.path for file in made])
         draft.append(("patches",), {"path": name, "target": _target(before, own)})
         text = _text(before, after, by_index=by_index).encode()
         made.append(PatchedFile(path=os.path.join(folder, name), before=None, after=text))
+    if claims:
+        name = _free(folder, "lithify-claims", [file.path for file in made])
+        draft.append(("resources",), name)
+        texts = ("\n".join([*render_block(claim, step=2, listed=2), ""]) for claim in claims)
+        made.append(PatchedFile(path=os.path.join(folder, name), before=None, after="---\n".join(texts).encode()))
     return [*made, PatchedFile(path=path, before=data, after=editor.apply())]
 
 
@@ -95,9 +109,18 @@ def _built(folder: str, files: Sequence[PatchedFile]) -> tuple[bytes, str]:
         return b"", f"the patch was not tried: {error}"
 
 
-def _difference(built: bytes, pairs: Sequence[Pair]) -> str:
-    found = {id_of(item): normal(item) for item in read_objects(built)}
-    wrong = [id_of(after) for _, after in pairs if found.get(id_of(after)) != normal(after)]
+def _renamed(claims: Sequence[Mapping[str, Any]], own: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the kustomization calls the claims that are added, by how the plan does."""
+    prefix, suffix = str(own.get("namePrefix") or ""), str(own.get("nameSuffix") or "")
+    return {name: f"{prefix}{name}{suffix}" for name in (str(claim["metadata"]["name"]) for claim in claims)}
+
+
+def _difference(built: bytes, pairs: Sequence[Pair], claims: Mapping[str, str]) -> str:
+    objects = read_objects(built)
+    found = {id_of(item): normal(item) for item in objects}
+    wrong = [id_of(after) for _, after in pairs if found.get(id_of(after)) != normal(with_claims(after, claims))]
+    called = {id_of(item)[2] for item in objects if item.get("kind") == CLAIM}
+    wrong += [(CLAIM, "", name) for name in claims.values() if name not in called]
     names = ", ".join(f"{kind}/{name}" for kind, _, name in wrong)
     return f"Kustomize makes something else of the patch than was planned: {names}" if wrong else ""
 
@@ -118,9 +141,8 @@ def _target(item: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, str]:
     return target
 
 
-def _free(folder: str, item: Mapping[str, Any], taken: Sequence[str]) -> str:
-    kind, _, name = id_of(item)
-    word = re.sub(r"[^a-z0-9.-]+", "-", f"lithify-{kind}-{name}".lower())
+def _free(folder: str, name: str, taken: Sequence[str]) -> str:
+    word = re.sub(r"[^a-z0-9.-]+", "-", name.lower())
     number = 1
     while True:
         file = f"{word}{f'-{number}' if number > 1 else ''}.yaml"

@@ -341,13 +341,21 @@ class _One:
                 f"{printable(mount.path)} must outlive the pod, and a claim would be one for all nodes",
                 f"say --state {mount.path}=ephemeral, or mount a hostPath there",
             )
-        claim = _slug(mount.name) or f"{_slug(self.planned.container)}-{_slug(str(mount.path))}"[:_NAME_LIMIT]
+        claim = _slug(mount.name) or f"{_slug(self.planned.container)}-{_slug(str(mount.path))}"
+        workload = self._workload()
+        if workload and not f"{claim}-".startswith(f"{workload}-"):  # claims of all workloads are beside each other
+            claim = f"{workload}-{claim}"
+        claim = claim[:_NAME_LIMIT].rstrip("-")
         self._add_claim(claim, spec)
         for volume in self._volumes():  # one claim under two names in a pod is mounted for neither by some drivers
             source = volume.get("persistentVolumeClaim")
             if isinstance(source, dict) and source.get("claimName") == claim:
                 return str(volume.get("name"))
         return self._volume_name(mount, {"persistentVolumeClaim": {"claimName": claim}})
+
+    def _workload(self) -> str:
+        metadata = self._object().get("metadata")
+        return _slug(str(metadata.get("name") or "")) if isinstance(metadata, dict) else ""
 
     def _add_claim(self, name: str, spec: dict[str, Any]) -> None:
         metadata = self._object().get("metadata")

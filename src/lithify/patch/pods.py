@@ -1,12 +1,13 @@
 """The pod specs in rendered manifests, as plain data, and what differs between two of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lithify.documents.yaml import Broken, read_documents, to_python
 from lithify.errors import InvalidInput
 from lithify.model.location import Route
+from lithify.model.patch import Change
 from lithify.model.workload import CONTAINER_LISTS
 from lithify.patch.difference import normal
 
@@ -15,6 +16,7 @@ ObjectId = tuple[str, str, str]
 
 LISTS = ("volumeMounts", "env", "volumes", "initContainers")
 """Fields to which items are added."""
+CLAIM = "PersistentVolumeClaim"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,30 @@ def twins(objects: list[dict[str, Any]]) -> list[ObjectId]:
     """Return what several objects with pods are called: by name they can't be told apart."""
     found = [id_of(item) for item in objects if any(pods_of(item))]
     return [name for name in dict.fromkeys(found) if found.count(name) > 1]
+
+
+def added(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the objects of `after` that `before` has not: the claims of a plan."""
+    known = {id_of(item) for item in before}
+    return [item for item in after if id_of(item) not in known]
+
+
+def additions(claims: Iterable[Mapping[str, Any]], route: Route) -> list[Change]:
+    """Return what is said of claims that are added."""
+    names = [str(claim["metadata"]["name"]) for claim in claims]
+    return [Change(container="", document=0, route=route, text=f"adds the claim {name}") for name in names]
+
+
+def with_claims(value: Any, names: Mapping[str, str]) -> Any:
+    """Return a copy of an object that asks for claims, or is one, by the names that they get."""
+    if isinstance(value, dict):
+        made = {key: with_claims(below, names) for key, below in value.items()}
+        if "claimName" in made:
+            made["claimName"] = names.get(made["claimName"], made["claimName"])
+        elif made.get("kind") == CLAIM:
+            made["metadata"]["name"] = names.get(made["metadata"]["name"], made["metadata"]["name"])
+        return made
+    return [with_claims(below, names) for below in value] if isinstance(value, list) else value
 
 
 def places(objects: list[dict[str, Any]]) -> dict[Place, dict[str, Any]]:

@@ -138,6 +138,39 @@ def test_a_chart_with_values_for_everything_gets_a_values_file_alone(tmp_path: P
     )  # fmt: skip
 
 
+def claimed(after: Patched, name: str = "web-kept", namespace: str = "") -> Patched:
+    """Return manifests with a claim more that the first container uses."""
+    objects = read_objects(after.text)
+    _, pod = next(found for item in objects for found in pods_of(item))
+    pod["volumes"] = [*pod["volumes"], {"name": "kept", "persistentVolumeClaim": {"claimName": name}}]
+    mounts = pod["containers"][0]["volumeMounts"]
+    pod["containers"][0]["volumeMounts"] = [*mounts, {"name": "kept", "mountPath": "/kept"}]
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata}
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    return Patched(text="\n---\n".join(map(render_json, [*objects, {**claim, "spec": spec}])).encode())
+
+
+def test_a_claim_is_added_after_rendering_and_outlives_the_release(tmp_path: Path) -> None:
+    """A chart has no value for an object that it has not. Its name does for every release."""
+    ours = chart("everything", tmp_path)
+    before = ours.render()
+    after = claimed(hardened(before), "release-web-kept", "default")
+    patched = helm.patch(ours, before, after)
+    write(patched)
+    assert [Path(file.path).name for file in patched.files] == [
+        "values.yaml", "claims.yaml", "kustomization.yaml", "plugin.yaml", "post-render",
+    ]  # fmt: skip
+    assert "adds the claim everything-web-kept" in [change.text for change in patched.changes]
+    for found in (rendered(patched, "release", program("helm")), read_objects(patched.manifests)):
+        wanted = after.text.replace(b"release-web-kept", b"everything-web-kept")
+        assert planned_pods(found) == planned_pods(read_objects(wanted))
+        assert [item["metadata"] for item in found if item["kind"] == "PersistentVolumeClaim"] == [
+            {"annotations": {"helm.sh/resource-policy": "keep"}, "name": "everything-web-kept"}
+        ]
+    assert not helm.patch(ours, before, after).files
+
+
 def test_values_that_the_chart_has_not_are_patched_after_rendering(tmp_path: Path) -> None:
     ours = chart("tractus", tmp_path)
     before = ours.render()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.patch.programs import on_path
-from tests.unit.patch.test_helm import hardened, write
+from tests.unit.patch.test_helm import claimed, hardened, write
 
 from lithify.engines.kustomize import build
 from lithify.errors import InvalidInput
@@ -111,6 +111,21 @@ def test_prefixes_namespaces_images_and_other_patches_stay_as_they_are(tmp_path:
     ours = "- path: lithify-deployment-a-shop.front-z.yaml\n  target:\n    kind: Deployment\n"
     after = patched.files[-1].after.decode()
     assert after.replace(ours + '    name: "shop\\\\.front"\n', "") == text
+
+
+@pytest.mark.parametrize("prefix", ["", "a-"])
+def test_a_claim_is_a_resource_of_the_kustomization(tmp_path: Path, prefix: str) -> None:
+    """With a name prefix Kustomize gives it one, and the pods that ask for it."""
+    made = folder(tmp_path, f"resources: [app.yaml]\nnamePrefix: '{prefix}'\n", app_yaml=DEPLOYMENT)
+    before = build(str(made))
+    patched = kustomize.patch(str(made), before, claimed(hardened(before)))
+    assert not patched.refused
+    write(patched)
+    deployment, claim = sorted(read_objects(build(str(made))), key=lambda item: str(item["kind"]))
+    assert claim["metadata"] == {"name": f"{prefix}web-kept"}
+    volumes = deployment["spec"]["template"]["spec"]["volumes"]
+    assert {"name": "kept", "persistentVolumeClaim": {"claimName": f"{prefix}web-kept"}} in volumes
+    assert (made / "kustomization.yaml").read_text().startswith("resources: [app.yaml, lithify-claims.yaml]\n")
 
 
 def test_a_custom_resource_gets_a_json_patch(tmp_path: Path) -> None:
