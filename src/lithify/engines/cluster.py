@@ -535,13 +535,15 @@ class MemberContainer:
         return False, f"its readiness probe does not pass: {self._last_probe()}"
 
     def facts(self, reference: str) -> ImageFacts:
-        """Return what the running container tells of its image."""
+        """Return what the running container tells of its image, and its pod of the paths that it is given."""
         from lithify.engines.rootfs import RootFilesystem
 
         status = self._fresh_status() or {}
         digest = str(status.get("imageID") or "").rpartition("@")[2]
         pid = self.pid()
-        facts = ImageFacts(reference=reference, digest=digest or None)
+        named = {str(one.get("name")): str(one.get("value") or "") for one in self._described().get("env") or ()}
+        paths = {name: value for name, value in named.items() if value.startswith("/")}
+        facts = ImageFacts(reference=reference, digest=digest or None, environment=paths)
         if pid is None:
             return facts
         with suppress(OSError, NotPermitted):
@@ -556,7 +558,7 @@ class MemberContainer:
                 uid=uid,
                 gid=gid,
                 working_directory=PurePosixPath(os.readlink(base / "cwd")),
-                environment=environment(base),
+                environment={**paths, **environment(base)},
                 command=tuple(os.fsdecode(word) for word in (base / "cmdline").read_bytes().split(b"\0")[:-1]),
                 volumes=tuple(self._volumes),
                 has_shell=shell,
@@ -667,10 +669,10 @@ class MemberContainer:
         cluster = self._run.premises.cluster
         if not self._stopped or restarts not in self._logs:
             with suppress(EngineRefused, NothingToExamine):
-                self._logs[restarts] = cluster.logs(pod, namespace, member, limit=limit)
+                self._logs[restarts] = _said(cluster.logs(pod, namespace, member, limit=limit))
         if restarts and restarts - 1 not in self._logs:
             with suppress(EngineRefused, NothingToExamine):
-                self._logs[restarts - 1] = cluster.logs(pod, namespace, member, previous=True, limit=limit)
+                self._logs[restarts - 1] = _said(cluster.logs(pod, namespace, member, previous=True, limit=limit))
 
     # The pod as it was seen last.
 
@@ -693,6 +695,11 @@ class MemberContainer:
 
     def _last_probe(self) -> str:
         return printable(self._run.why_no_pod()[:300]) or "no word of it yet"
+
+
+def _said(log: bytes) -> bytes:
+    """Return a log, nothing where it is the kubelet's word that the container is gone: that ends in no line."""
+    return b"" if log.startswith(b"unable to retrieve container logs for ") else log
 
 
 def _uid(pod: Mapping[str, Any]) -> str:

@@ -295,6 +295,8 @@ def _prepare(made: Json, pod: Json, place: Place, notes: list[str]) -> None:
     taken = [port.pop("hostPort", None) for port in ports]
     if any(taken):
         notes.append(f"host ports of {printable(name)} were left out of the copy")
+    if pod.pop("hostNetwork", None):
+        notes.append(f"the copy of {printable(name)} had a network of its own, not the host's")
     for volume in pod.get("volumes") or ():
         _guard_host(volume, pod, notes)
 

@@ -373,6 +373,19 @@ class _One:
         replicas = self.draft.get((*self.object_route, "spec", "replicas"))
         if isinstance(replicas, int) and replicas > 1:
             self.note(f"{replicas} replicas share the claim {name}, which only one node can mount")
+        elif self._object().get("kind") == "Deployment" and not self._ends_first():
+            self.note(
+                f"an update starts the new pod while the old one still has the claim {name}: "
+                "`strategy: {type: Recreate}` ends that first"
+            )
+
+    def _ends_first(self) -> bool:
+        """Tell whether an update ends the old pod before it starts the new one."""
+        spec = self._object().get("spec")
+        strategy = spec.get("strategy") if isinstance(spec, dict) else None
+        rolling = strategy.get("rollingUpdate") if isinstance(strategy, dict) else None
+        surge = rolling.get("maxSurge") if isinstance(rolling, dict) else None
+        return isinstance(strategy, dict) and (strategy.get("type") == "Recreate" or surge in (0, "0", "0%"))
 
     def _has_claim(self, name: str) -> bool:
         if b"PersistentVolumeClaim" not in self.pod.editor.data:

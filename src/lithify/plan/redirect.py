@@ -231,14 +231,14 @@ def _as_paths(value: str, working: set[PurePosixPath]) -> Iterator[PurePosixPath
 def _by_variable(write_set: WriteSet, ground: Ground) -> Iterator[Option]:
     seen: set[tuple[str, str]] = set()
     declared = write_set.image.environment
-    for process in write_set.processes:
-        for name, value in process.path_variables:
+    known = [(printable(_name(process)), process.path_variables) for process in write_set.processes]
+    for program, variables in known or [("the container", tuple(declared.items()))]:
+        for name, value in variables:
             path = PurePosixPath(value)
             if (name, value) in seen or name in _NO_DESTINATION or ":" in value or ".." in path.parts:
                 continue
             seen.add((name, value))
             if path.is_absolute() and not value.startswith("//"):
-                program = printable(_name(process))
                 where = "the image sets it" if declared.get(name) == value else "its environment has it"
                 yield Option(
                     path=ground.resolve(path, follow=True),

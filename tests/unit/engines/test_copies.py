@@ -38,6 +38,13 @@ def test_a_copy_is_one_replica_without_what_the_server_added() -> None:
     assert made["spec"]["template"]["metadata"]["labels"] == {"app": "web", "lithify.dev/workload": "0"}
 
 
+def test_a_copy_has_no_network_of_the_host() -> None:
+    """Two processes can't listen on one port of it, the original's and the copy's."""
+    found = copied(deployment(containers=[{"name": "app"}], hostNetwork=True))
+    assert "hostNetwork" not in found.workload["spec"]["template"]["spec"]
+    assert found.notes == ("the copy of web had a network of its own, not the host's",)
+
+
 def test_host_ports_and_paths_that_could_be_written_to_are_left_out() -> None:
     container = {
         "name": "app",

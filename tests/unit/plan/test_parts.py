@@ -241,6 +241,13 @@ def test_a_variable_is_used_where_the_place_would_expose_much() -> None:
     assert paths(small) == ["/opt/app"]
 
 
+def test_a_program_that_nobody_saw_has_what_it_was_given() -> None:
+    """A job is over before its processes can be looked at."""
+    seen = noted(variable=("STORE", "/opt/app/s.db"), written="/opt/app/s.db")
+    unseen = make_plan(replace(seen, processes=()))
+    assert [(r.variable, r.value) for r in unseen.redirects] == [("STORE", "/mnt/store/s.db")]
+
+
 @pytest.mark.parametrize("name", ["PATH", "PWD", "PYTHONPATH", "JAVA_HOME"])
 def test_a_variable_that_says_where_things_are_found_moves_nothing(name: str) -> None:
     """Only what says where things are put is a way."""
