@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lithify.engines.base import Root
+from lithify.engines.host import host_of
 from lithify.model.behaviour import Phase
 from lithify.model.image import EntryType, ImageFacts
 from lithify.model.log import LogError, LogEvent
@@ -51,14 +52,15 @@ def diagnose(
         if keeping.helps or StateDecision.EPHEMERAL in settings.state_decisions.values():
             return keeping
     events = failed.events
-    learner = Learner(write_set.image, trials.engine.storage(), live=trials.live)
+    engine = trials.engine
+    learner = Learner(host_of(engine), write_set.image, engine.storage(), live=trials.live)
     try:
         rehearsal = trials.run(Life(root=Root.WRITABLE, plan=plan, purpose="rehearsal"), learner)
     finally:
         learner.close()
-    missed = tuple(write for write in learner.writes() if plan.mount_for(write.path) is None)
+    missed = tuple(write for write in learner.collected.writes if plan.mount_for(write.path) is None)
     if still_works(trials, rehearsal):
-        return _widen(events, missed, learner.image, write_set, settings)
+        return _widen(events, missed, learner.collected.image, write_set, settings)
     by_log = _hints(plan, (*events, *rehearsal.events), write_set, settings)
     if by_log.helps:
         return by_log

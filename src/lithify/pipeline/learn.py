@@ -5,36 +5,21 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, TypeVar
 
-from lithify.engines.base import Container, Engine, Root, UpperLayer
-from lithify.engines.ids import IdMap
-from lithify.engines.mounts import read_mounts
+from lithify.engines.base import Container, Engine, Root
+from lithify.engines.host import Host, host_of
 from lithify.errors import NothingToExamine, TargetBroken
-from lithify.model.image import ImageEntry, ImageFacts
-from lithify.model.path import PSEUDO, ROOT
+from lithify.model.image import ImageFacts
 from lithify.model.run import Exercise, Target
-from lithify.model.writes import Observation, Process, RunKey, Source, Write, WriteSet
-from lithify.observe.diff import writes_of_diff
-from lithify.observe.image import find_code_roots, has_shell, read_image_entries
+from lithify.model.writes import Observation, RunKey, WriteSet
+from lithify.observe.collect import Collected, Collector, Volumes
 from lithify.observe.merge import merge_writes
-from lithify.observe.overlay import read_upper_layer
-from lithify.observe.processes import read_open_files, read_process, read_processes
-from lithify.observe.volumes import read_volume
+from lithify.observe.processes import read_process
 from lithify.pipeline.target import Overrides, choose, choose_in_pod, choose_running
 from lithify.pipeline.trial import Life, Trial, Trials, Watcher
 from lithify.settings import Settings
-
-if TYPE_CHECKING:
-    from lithify.observe.live import LiveNames
-    from lithify.observe.trace import Trace
-
-_ENGINE_FILES = frozenset(PurePosixPath(p) for p in ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf"))
-
-
-Owned = TypeVar("Owned", Write, ImageEntry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,155 +31,53 @@ class Learnt:
 
 
 class Learner(Watcher):
-    """Collects the evidence of one container's life."""
+    """Has the evidence of one container's life collected where it runs."""
 
-    def __init__(self, image: ImageFacts, storage: Path | None, *, live: bool = True, trace: bool = False) -> None:
-        self.image = image
-        """The image's facts; with the entries that were written once the container was seen to stop."""
-        self.layer: UpperLayer | None = None
-        self.groups: list[Iterable[Write]] = []
-        self.notes: list[str] = []
-        self.sources: set[Source] = set()
-        self.processes: dict[tuple[str, int], Process] = {}
-        self.mounted: tuple[PurePosixPath, ...] = ()
-        self.memory_limit: int | None = None
-        self.ids = IdMap()
-        """The container's users on this host, where layers and volumes have them."""
-        self._stack = ExitStack()
-        self._traces: list[Trace] | None = [] if trace else None
-        self._live: LiveNames | None = None
-        reason = self._listen(storage) if live else "it was switched off"
-        if reason:
-            self.notes.append(f"names that came and went were not watched live: {reason}")
-
-    def _listen(self, storage: Path | None) -> str | None:
-        """Start to watch live, or return why that can't be had."""
-        from lithify.observe.live import LiveNames, available
-
-        reason = available(storage) if storage else "the layers are not on this host"
-        if not reason and storage:
-            self._live = self._stack.enter_context(LiveNames([storage]))
-        return reason
+    def __init__(
+        self, host: Host, image: ImageFacts, storage: Path | None, *, live: bool = True, trace: bool = False
+    ) -> None:
+        self._collected: Collected | None = None
+        self._held = ExitStack()
+        self._collector = self._held.enter_context(host.hold(Collector, image, storage, live=live, trace=trace))
 
     def created(self, container: Container) -> None:
-        self._look_at_layer(container)
+        self._collector.follow(container.upper_layer())
 
     def started(self, container: Container, pid: int) -> None:
-        self._look_at_layer(container)
-        self.ids = IdMap.read(pid)
-        self._follow(pid)
-        volumes = container.volumes()
-        if self._live is not None:
-            for path, directory in volumes.items():
-                self._live.watch(directory, path)
-        self.mounted = tuple(m for m in _users_mounts(pid) if m not in volumes)
-
-    def _follow(self, pid: int) -> None:
-        """Trace the system calls of a container that has just been started, where that was asked for."""
-        if self._traces is None:
-            return
-        from lithify.observe.trace import Trace, available
-
-        reason = available(pid)
-        if reason:
-            self.notes.append(f"system calls were not traced: {reason}")
-        else:
-            self._traces.append(self._stack.enter_context(Trace(pid)))
+        self._collector.start(pid, container.upper_layer(), _volumes(container))
 
     def exercised(self, container: Container, pid: int) -> None:
-        self._look_at_processes(pid)
+        self._collector.look(pid)
         self._read(container)
 
     def running(self, container: Container, pid: int) -> None:
-        self._look_at_processes(pid)
-        self._read(container)
+        self.exercised(container, pid)
 
     def stopped(self, container: Container) -> None:
         self._read(container)
-        self.close()
-        self._look_at_image()
+        self._finish(there=True)
 
     def close(self) -> None:
-        """Stop watching and take what was seen live; to be called whatever happened, more than once if need be."""
-        self._stack.close()
-        for trace in self._traces or ():
-            writes, notes = trace.writes(self.layer.lowers if self.layer else ())
-            self.groups.append(writes)
-            self.notes += notes
-            self.sources.add(Source.TRACE)
-        self._traces = None
-        if self._live is not None:
-            writes, notes = self._live.writes(self.layer)
-            self.groups.append(writes)
-            self.notes += notes
-            self.sources.add(Source.LIVE)
-            self._live = None
+        """Stop watching; to be called whatever happened, more than once if need be."""
+        if self._collected is None:
+            self._finish(there=False)
 
-    def writes(self) -> tuple[Write, ...]:
-        """Return everything that was seen, a path once."""
-        return merge_writes(*self.groups)
+    def _finish(self, *, there: bool) -> None:
+        self._collected = self._collector.finish(there=there)
+        self._held.close()
 
-    def _look_at_layer(self, container: Container) -> None:
-        layer = container.upper_layer()
-        # a kubelet that starts a container again gives it a new layer
-        if layer is not None and (self.layer is None or layer.upper != self.layer.upper):
-            self.layer = layer
-            if layer.ids.changes:
-                self.ids = layer.ids
-            if self._live is not None:
-                self._live.watch(layer.upper)
-
-    def _look_at_image(self) -> None:
-        """Read what the image has where something was written, while the container still holds its layers."""
-        if self.layer is None:
-            return
-        lowers, user_xattr = self.layer.lowers, self.layer.user_xattr
-        paths = [write.path for write in self.writes()] + [*self.image.volumes, self.image.working_directory]
-        entries = read_image_entries(lowers, paths, user_xattr=user_xattr)
-        self.image = replace(
-            self.image,
-            entries=dict(zip(entries, self._as_inside(entries.values()), strict=True)),
-            code_roots=find_code_roots(lowers, self.image, self.processes.values(), user_xattr=user_xattr),
-            has_shell=has_shell(lowers, user_xattr=user_xattr),
-        )
-
-    def _look_at_processes(self, pid: int) -> None:
-        for process in read_processes(pid):
-            self.processes.setdefault((process.program, process.uid), process)
-        self.groups.append(read_open_files(pid))
-        self.sources.add(Source.PROCESSES)
+    @property
+    def collected(self) -> Collected:
+        """What was seen, once it is closed."""
+        assert self._collected is not None
+        return self._collected
 
     def _read(self, container: Container) -> None:
-        self._look_at_layer(container)
-        if self.layer is not None:
-            writes, notes = read_upper_layer(self.layer)
-            self.sources.add(Source.LAYER)
-        else:
-            entries = container.diff()
-            if entries is None:
-                self.notes.append("the container's layer could not be read")
-                return
-            writes, notes = writes_of_diff(entries)
-            self.sources.add(Source.DIFF)
-        self.groups.append(self._as_inside(writes))
-        self.notes += notes
-        lowers = self.layer.lowers if self.layer else ()
-        for path, directory in container.volumes().items():
-            self.groups.append(self._as_inside(read_volume(path, directory, lowers)))
-            self.sources.add(Source.VOLUME)
+        self._collector.read(container.upper_layer(), _volumes(container), container.diff())
 
-    def _as_inside(self, owned: Iterable[Owned]) -> list[Owned]:
-        """Return writes or image entries with the owner's number in the container."""
-        if not self.ids.changes:
-            return list(owned)
-        return [
-            replace(
-                one,
-                uid=None if one.uid is None else self.ids.uid(one.uid),
-                gid=None if one.gid is None else self.ids.gid(one.gid),
-            )
-            for one in owned
-        ]
+
+def _volumes(container: Container) -> Volumes:
+    return tuple(container.volumes().items())
 
 
 def learn(trials: Trials, *, keep: bool = False) -> Learnt:
@@ -203,15 +86,15 @@ def learn(trials: Trials, *, keep: bool = False) -> Learnt:
     Raises TargetBroken where it does not even work like that.
     """
     begun = time.monotonic()
-    learner = Learner(
-        trials.engine.read_image(trials.target), trials.engine.storage(), live=trials.live, trace=trials.trace
-    )
+    engine = trials.engine
+    image = engine.read_image(trials.target)
+    learner = Learner(host_of(engine), image, engine.storage(), live=trials.live, trace=trials.trace)
     try:
         trial = trials.run(Life(root=Root.WRITABLE, purpose="learn", keep=keep), learner)
     finally:
         learner.close()
     _insist_that_it_works(trial, trials.target)
-    write_set = _write_set(trials.engine.name, trials.target, learner, time.monotonic() - begun)
+    write_set = _write_set(engine.name, trials.target, learner.collected, time.monotonic() - begun)
     observation = replace(write_set.observation, exercise=trials.exercise.words, restarts=trial.restarts)
     return Learnt(write_set=replace(write_set, observation=observation), trial=trial)
 
@@ -289,7 +172,7 @@ def _watch(
     begun = time.monotonic()
     pid = container.pid()
     layer = container.upper_layer()
-    learner = Learner(image, layer.upper if layer else storage, live=live)
+    learner = Learner(host_of(container), image, layer.upper if layer else storage, live=live)
     try:
         if pid:
             learner.started(container, pid)
@@ -300,7 +183,7 @@ def _watch(
         learner.stopped(container)
     finally:
         learner.close()
-    write_set = _write_set(engine, target, learner, time.monotonic() - begun)
+    write_set = _write_set(engine, target, learner.collected, time.monotonic() - begun)
     note = "it was not watched from its start: what came and went before is known by directory times only"
     observation = replace(write_set.observation, from_start=False, notes=(*write_set.observation.notes, note))
     return replace(write_set, observation=observation)
@@ -339,20 +222,16 @@ def _image_of_process(pid: int | None, target: Target) -> ImageFacts:
     )
 
 
-def _write_set(engine: str, target: Target, learner: Learner, seconds: float) -> WriteSet:
+def _write_set(engine: str, target: Target, seen: Collected, seconds: float) -> WriteSet:
     return WriteSet(
-        key=run_key(engine, target, learner.image),
+        key=run_key(engine, target, seen.image),
         container=_base_name(target),
-        image=learner.image,
-        writes=learner.writes(),
-        processes=tuple(learner.processes.values()),
-        memory_limit=learner.memory_limit or target.memory,
-        mounted=learner.mounted,
-        observation=Observation(
-            seconds=round(seconds, 1),
-            sources=tuple(sorted(learner.sources)),
-            notes=tuple(dict.fromkeys(learner.notes)),
-        ),
+        image=seen.image,
+        writes=seen.writes,
+        processes=seen.processes,
+        memory_limit=target.memory,
+        mounted=seen.mounted,
+        observation=Observation(seconds=round(seconds, 1), sources=seen.sources, notes=seen.notes),
     )
 
 
@@ -374,20 +253,6 @@ def _base_name(target: Target) -> str:
     """Return a short name for what runs: the last part of its path or reference, without tag and digest."""
     last = target.reference.rstrip("/").rpartition("/")[2]
     return last.partition("@")[0].partition(":")[0].removesuffix(".tar") or "container"
-
-
-def _users_mounts(pid: int) -> tuple[PurePosixPath, ...]:
-    """Return the places that were mounted writable because somebody asked for them."""
-    return tuple(
-        dict.fromkeys(
-            mount.path
-            for mount in read_mounts(pid)
-            if not mount.read_only
-            and mount.path != ROOT
-            and mount.path not in _ENGINE_FILES
-            and not any(mount.path.is_relative_to(pseudo) for pseudo in PSEUDO)
-        )
-    )
 
 
 def _insist_that_it_works(trial: Trial, target: Target) -> None:

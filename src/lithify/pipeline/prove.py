@@ -5,20 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from lithify.engines.base import Container, Root
+from lithify.engines.host import host_of
 from lithify.errors import EngineRefused
 from lithify.model.behaviour import Behaviour, Phase
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, PathClass, StorageKind
-from lithify.model.path import printable
 from lithify.model.run import Exercise
 from lithify.model.verdict import Check, Exposed, Verdict
 from lithify.model.writes import Change, WriteSet
-from lithify.pipeline.trial import Life, Trial, Trials, Watcher, sees_processes
+from lithify.pipeline.trial import Life, Trial, Trials, Watcher
+from lithify.prove.attempts import Attempts, Place, attempt
 from lithify.prove.compare import compare, works
 from lithify.prove.exercise import ask
-from lithify.prove.probe import try_every_directory, try_remount, writable_mounts, write_as
-
-_DEVICES = frozenset(PurePosixPath(f"/dev/{name}") for name in ("null", "zero", "full", "random", "urandom", "tty"))
 
 Users = Mapping[PurePosixPath, Sequence[tuple[int, int]]]
 """For each planned place, the (uid, gid) of those who write there."""
@@ -30,11 +28,8 @@ class Prober(Watcher):
     def __init__(
         self, plan: MountPlan, users: Users, exercise_decides: bool, ask_stopped: "Callable[[Container], bool]"
     ):
-        self.plan = plan
-        self.users = users
-        self.refused: list[Check] = []
-        self.places: list[Check] = []
-        self.exposed: list[Exposed] = []
+        self.places = [_place(mount, users) for mount in plan.mounts]
+        self.met = Attempts()
         self.cannot_show: list[str] = []
         self.stopped_fails: bool | None = None
         self._exercise_decides = exercise_decides
@@ -42,17 +37,9 @@ class Prober(Watcher):
 
     def running(self, container: Container, pid: int) -> None:
         self.cannot_show += container.cannot_show
-        if not sees_processes(pid):
-            self.cannot_show.append(
-                "its processes are not on this host, so no write was tried from its mount namespace"
-            )
-            return
-        try:
-            self.refused = [_root_refuses(pid), _remount_refused(pid)]
-            self.places = [_place_takes(pid, mount, self.users) for mount in self.plan.mounts]
-            self.exposed = _exposed(pid, self.plan)
-        except ProcessLookupError:
-            self.cannot_show.append("the program ended while its refusals were tried")
+        self.met = host_of(container).call(attempt, pid, self.places)
+        if self.met.untried:
+            self.cannot_show.append(self.met.untried)
 
     def stopped(self, container: Container) -> None:
         if self._exercise_decides:
@@ -110,9 +97,9 @@ def run_planned(
     checks = compare(expected(trials.original, recreate), trial.behaviour)
     return Proof(
         trial=trial,
-        works=checks + tuple(prober.places),
-        refused=tuple(prober.refused),
-        exposed=tuple(prober.exposed),
+        works=checks + prober.met.places,
+        refused=prober.met.refused,
+        exposed=prober.met.exposed,
         cannot_show=tuple(prober.cannot_show),
         stopped_fails=prober.stopped_fails,
     )
@@ -273,51 +260,9 @@ def _strength(trials: Trials) -> str:
     )
 
 
-def _root_refuses(pid: int) -> Check:
-    met = try_every_directory(pid)
-    evidence = [f"{path} took a file" for path in met.accepted[:20]]
-    evidence += [f"{path} answered {name}" for path, name in met.other[:20]]
-    passed = not met.accepted and not met.other
-    summary = f"{met.refused} directories of the root filesystem refuse a new file (EROFS)"
-    if not passed:
-        summary += f"; {len(met.accepted)} take one, {len(met.other)} answer something else"
-    return Check(name="root-refuses", passed=passed, summary=summary, evidence=tuple(map(printable, evidence)))
-
-
-def _remount_refused(pid: int) -> Check:
-    why = try_remount(pid)
-    summary = (
-        f"can't be remounted writable: {why}" if why else "can be remounted writable from inside: the flag is no hold"
-    )
-    return Check(name="remount-refused", passed=bool(why), summary=summary)
-
-
-def _place_takes(pid: int, mount: Mount, users: Users) -> Check:
-    """Write at a place as each user that was seen there; one has to succeed.
-
-    Not all: a worker that holds a log which its master opened shows as a writer and may not open it.
-    """
-    met = {
-        (uid, gid): write_as(pid, mount.path, uid, gid, file=mount.type is EntryType.FILE)
-        for uid, gid in users.get(mount.path) or ((mount.uid, mount.gid),)
-    }
-    able = [f"{uid}:{gid}" for (uid, gid), error in met.items() if not error]
-    told = [f"user {uid}:{gid} gets {error}" for (uid, gid), error in met.items() if error]
-    summary = f"user {', '.join(able)} can write there" if able else "; ".join(told)
-    return Check(name=f"place {mount.path}", passed=bool(able), summary=summary, evidence=tuple(told))
-
-
-def _exposed(pid: int, plan: MountPlan) -> list[Exposed]:
-    planned = {mount.path for mount in plan.mounts}
-    found = []
-    for mount in writable_mounts(pid):
-        why = "planned" if mount.path in planned else f"the engine's own {mount.filesystem}"
-        if mount.filesystem in ("mqueue", "devpts") or mount.path.is_relative_to("/proc"):
-            continue  # nothing can be kept there; single entries of /proc are masked by mounts of /dev/null
-        if mount.path in _DEVICES:
-            continue  # mounted one by one where none can be made, in a user namespace
-        found.append(Exposed(path=mount.path, executable=mount.executable, reason=why))
-    return found
+def _place(mount: Mount, users: Users) -> Place:
+    seen = tuple(users.get(mount.path) or ((mount.uid, mount.gid),))
+    return Place(path=mount.path, users=seen, is_file=mount.type is EntryType.FILE)
 
 
 def users_of(plan: MountPlan, write_set: WriteSet) -> Users:

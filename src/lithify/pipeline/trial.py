@@ -4,7 +4,6 @@ A life: start, get ready, be exercised, be killed and started again in place, st
 container takes over the volumes of the first. A trial that is held against an original ends at the first difference.
 """
 
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import PurePosixPath
 from threading import Event
 
 from lithify.engines.base import Container, Engine, Root
+from lithify.engines.host import host_of
 from lithify.engines.process import uninterrupted
 from lithify.errors import EngineRefused, LithifyError, was_interrupted
 from lithify.model.behaviour import Answer, Behaviour, Phase
@@ -26,9 +26,8 @@ from lithify.model.run import Exercise, Target
 from lithify.model.verdict import Start
 from lithify.model.writes import Change, Source, WriteSet
 from lithify.observe.erofs import read_log
-from lithify.observe.processes import read_listeners, read_processes
+from lithify.observe.look import Look, look
 from lithify.observe.warnings import normalised, warning_lines
-from lithify.observe.work import cpu_seconds
 from lithify.plan.needs import changes_metadata
 from lithify.prove.compare import works
 from lithify.prove.exercise import answer_of_port, ask, drive
@@ -295,21 +294,22 @@ class _Course:
         patience = self.trials.exercise.timeout
         if original is not None:
             patience = min(patience, max(_PATIENCE * original.ready_after, 5.0) + 2.0)
-        rest = _Rest(pid)
+        rest = _Rest()
         answers: tuple[Answer, ...] = ()
         cancelled = self.trials.cancelled
-        while time.monotonic() - begun < patience and _alive(pid) and not cancelled.is_set():
-            listeners = _listeners(pid)
-            resting = rest.seconds(listeners)
-            if self.trials.exercise.decides and self._came_up(listeners):
+        seen = self._see(pid)
+        while time.monotonic() - begun < patience and seen.alive and not cancelled.is_set():
+            resting = rest.seconds(seen)
+            if self.trials.exercise.decides and self._came_up(seen.listeners):
                 answers = self._ask(phase)
                 if answers and all(answer.passed for answer in answers):
                     break
             if resting >= (_SETTLED_FAILING if answers else _SETTLED) and self._fails_too(answers):
                 break
             time.sleep(_POLL)
+            seen = self._see(pid)
         if not answers:
-            answers = self._ask(phase) if _alive(pid) or self.container.exit_code() == 0 else ()
+            answers = self._ask(phase) if self._see(pid).alive or self.container.exit_code() == 0 else ()
         self.answers += answers
         return time.monotonic() - begun
 
@@ -343,7 +343,7 @@ class _Course:
             if done.passed:
                 self.answers += self._ask(Phase.EXERCISED)
         if exercise.seconds:
-            _sleep_while(exercise.seconds, lambda: _alive(pid))
+            _sleep_while(exercise.seconds, lambda: self._see(pid).alive)
         if not exercise.decides:
             self.answers += self._own_questions(Phase.EXERCISED)
         self._look(pid)
@@ -358,24 +358,29 @@ class _Course:
             for port in ports[:8]
         ]
 
+    def _see(self, pid: int) -> Look:
+        """Look at it where it runs; `pid` is 0 where it does not."""
+        return host_of(self.container).call(look, pid) if pid else Look()
+
     def _look(self, pid: int) -> None:
         """Take down whether it runs, and what it has listened on and which programs it has run all along."""
-        self.running = _alive(pid)
+        seen = self._see(pid)
+        self.running = seen.alive
         if self.running:
-            listeners = _listeners(pid)
-            self.listeners = listeners if self.listeners is None else self.listeners & listeners
-            programs = self._kept_running(pid)
+            self.listeners = seen.listeners if self.listeners is None else self.listeners & seen.listeners
+            programs = self._kept_running(pid, seen)
             self.programs = programs if self.programs is None else self.programs & programs
         else:
             self.exit_code = self.container.exit_code()
 
-    def _kept_running(self, pid: int) -> frozenset[str]:
+    def _kept_running(self, pid: int, seen: Look) -> frozenset[str]:
         """Return what runs now; what the original ran may be between two of its short programs, and is waited for."""
-        programs, begun = _programs(pid), time.monotonic()
+        programs, begun = seen.programs, time.monotonic()
         wanted = self.trials.original.programs if self.trials.original else frozenset()
-        while not wanted <= programs and time.monotonic() - begun < _BETWEEN and _alive(pid):
+        while not wanted <= programs and time.monotonic() - begun < _BETWEEN and seen.alive:
             time.sleep(_POLL / 5)
-            programs |= _programs(pid)
+            seen = self._see(pid)
+            programs |= seen.programs
         return programs
 
     def _log(self) -> bytes:
@@ -425,21 +430,19 @@ class _Course:
 class _Rest:
     """Knows for how long a container has neither changed nor worked."""
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    def __init__(self) -> None:
         self._states: set[object] = set()
         self._worked = 0.0
         self._looked = self._since = time.monotonic()
 
-    def seconds(self, listeners: frozenset[str]) -> float:
-        """Look again; return for how long there has been nothing new."""
-        now, worked = time.monotonic(), cpu_seconds(self._pid)
-        state = (listeners, _programs(self._pid))
-        busy = worked - self._worked > _BUSY * (now - self._looked)
+    def seconds(self, seen: Look) -> float:
+        """Take in how it looks now; return for how long there has been nothing new."""
+        now, state = time.monotonic(), (seen.listeners, seen.programs)
+        busy = seen.cpu - self._worked > _BUSY * (now - self._looked)
         if busy or state not in self._states:  # one that was met before is only a program that comes and goes
             self._since = now
         self._states.add(state)
-        self._worked, self._looked = worked, now
+        self._worked, self._looked = seen.cpu, now
         return now - self._since
 
 
@@ -472,30 +475,7 @@ def _refused_place(event: LogEvent) -> str:
     return str(event.place) if event.place is not None else normalised(event.raw)
 
 
-def _listeners(pid: int) -> frozenset[str]:
-    """Return what it listens on: `tcp/80`, `udp/53`, `unix//run/x.sock`, whatever the address."""
-    return frozenset(f"{kind}/{port if kind != 'unix' else where}" for kind, where, port in read_listeners(pid))
-
-
-def _programs(pid: int) -> frozenset[str]:
-    return frozenset(process.program for process in read_processes(pid))
-
-
-def _alive(pid: int) -> bool:
-    """Tell whether a process exists and is no zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            return stat.read().rpartition(b")")[2].split()[:1] not in ([b"Z"], [b"X"])
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 def _sleep_while(seconds: float, condition: Callable[[], bool]) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end and condition():
         time.sleep(min(_POLL, max(end - time.monotonic(), 0)))
-
-
-def sees_processes(pid: int) -> bool:
-    """Tell whether the container's processes are on this host, where the kernel shows them to us."""
-    return os.path.exists(f"/proc/{pid}/ns/mnt")

@@ -1,23 +1,23 @@
 """Drives a container and asks it whether it works, the way its user said."""
 
-import http.client
 import os
 import shlex
-import socket
-import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from threading import Event
 from urllib.parse import urlsplit
 
 from lithify.engines.base import Accompanied, Container, Ended, Probed, Result, Secluded
+from lithify.engines.host import host_of
 from lithify.engines.process import TIMED_OUT, run
 from lithify.errors import EngineRefused
 from lithify.model.behaviour import Answer, Phase
 from lithify.model.path import printable
 from lithify.model.run import Exercise, Probe
+from lithify.prove.network import Request, connect, hear, request
 
 _SHELL_CHARACTERS = set("|&;<>()$`\\\"'*?[]#~=%{}!\n")
+_UNREACHABLE = "the container has no address that the host reaches"
 _INTERPRETERS = ("sh", "bash", "dash", "python", "python3", "perl", "ruby", "node")
 
 
@@ -84,19 +84,8 @@ def _answer_of_port(container: Container, port: int, timeout: float) -> str:
     address = container.address()
     if address is None:
         return "not reachable from the host"
-    try:
-        with socket.create_connection((address, port), timeout) as connection:
-            connection.settimeout(timeout)
-            connection.sendall(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            data = connection.recv(256)
-    except TimeoutError:
-        return "accepts, says nothing"
-    except ConnectionResetError:
-        return "accepts, closes"
-    except OSError as error:
-        return f"does not accept: {error.strerror or error}"
-    first = data.split(b"\r\n", 1)[0].split(b"\n", 1)[0][:60].decode("latin-1")
-    return "".join("#" if c.isdigit() else c for c in printable(first)) if data else "accepts, closes"
+    said = host_of(container).call(hear, address, port, timeout)
+    return "".join("#" if c.isdigit() else c for c in printable(said))
 
 
 def _checks(
@@ -132,15 +121,10 @@ def _names(exercise: Exercise) -> list[str]:
 
 def _tcp(port: int, container: Container, phase: Phase, ports: Mapping[int, int], timeout: float) -> Answer:
     address, port = _reach(container, port, ports)
-    detail = f"connected to port {port}"
-    try:
-        if address is None:
-            raise OSError("the container has no address that the host reaches")
-        socket.create_connection((address, port), min(timeout, 5.0)).close()
-        passed = True
-    except OSError as error:
-        passed, detail = False, f"port {port}: {error.strerror or error}"
-    return Answer(name="tcp", phase=phase, passed=passed, detail=detail, command=("nc", "-z", str(address), str(port)))
+    refused = _UNREACHABLE if address is None else host_of(container).call(connect, address, port, min(timeout, 5.0))
+    detail = f"port {port}: {refused}" if refused else f"connected to port {port}"
+    command = ("nc", "-z", str(address), str(port))
+    return Answer(name="tcp", phase=phase, passed=not refused, detail=detail, command=command)
 
 
 def _reach(container: Container, port: int, ports: Mapping[int, int]) -> tuple[str | None, int]:
@@ -154,20 +138,19 @@ def _http(url: str, container: Container, phase: Phase, ports: Mapping[int, int]
     port = parts.port or (443 if parts.scheme == "https" else 80)
     address, port = _reach(container, port, ports)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    at = f"{parts.scheme}://{address}:{port}{path}"
-    make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = make(address or "", port, timeout=min(timeout, 10.0))
-    try:
-        if address is None:
-            raise OSError("the container has no address that the host reaches")
-        connection.request("GET", path, headers={"Host": parts.netloc or "localhost", "User-Agent": "lithify"})
-        status = connection.getresponse().status
-        passed, detail = status < 400, f"GET {at} answered {status}"
-    except (OSError, http.client.HTTPException) as error:
-        passed, detail = False, f"GET {at}: {getattr(error, 'strerror', None) or error or type(error).__name__}"
-    finally:
-        connection.close()
-    return Answer(name="http", phase=phase, passed=passed, detail=printable(detail), command=("curl", "-f", at))
+    headers = (("Host", parts.netloc or "localhost"), ("User-Agent", "lithify"))
+    wanted = Request(
+        address=address or "", port=port, path=path, headers=headers, secure=parts.scheme == "https", verified=True
+    )
+    return _http_answer(wanted, container, phase, min(timeout, 10.0), "-f")
+
+
+def _http_answer(wanted: Request, container: Container, phase: Phase, timeout: float, option: str) -> Answer:
+    status, refused = host_of(container).call(request, wanted, timeout) if wanted.address else (0, _UNREACHABLE)
+    detail = f"GET {wanted}: {refused}" if refused else f"GET {wanted} answered {status}"
+    passed = not refused and 200 <= status < 400
+    command = ("curl", option, str(wanted))
+    return Answer(name="http", phase=phase, passed=passed, detail=printable(detail), command=command)
 
 
 def _probe(probe: Probe, container: Container, phase: Phase) -> Answer:
@@ -180,31 +163,13 @@ def _probe(probe: Probe, container: Container, phase: Phase) -> Answer:
     elif probe.path is None:
         answer = _tcp(probe.port, container, phase, {}, probe.timeout)
     else:
-        answer = _http_probe(probe, container, phase)
+        headers = (("User-Agent", "kube-probe/lithify"), ("Accept", "*/*"), *probe.headers)
+        # the kubelet looks at no certificate either
+        wanted = Request(
+            address=container.address() or "", port=probe.port, path=probe.path, headers=headers, secure=probe.secure
+        )
+        answer = _http_answer(wanted, container, phase, probe.timeout, "-fk")
     return replace(answer, name=f"{probe.name}-probe")
-
-
-def _http_probe(probe: Probe, container: Container, phase: Phase) -> Answer:
-    address = container.address() or ""
-    at = f"{'https' if probe.secure else 'http'}://{address}:{probe.port}{probe.path}"
-    connection: http.client.HTTPConnection
-    if probe.secure:
-        context = ssl._create_unverified_context()  # noqa: S323, SLF001 - the kubelet looks at no certificate either
-        connection = http.client.HTTPSConnection(address, probe.port, timeout=probe.timeout, context=context)
-    else:
-        connection = http.client.HTTPConnection(address, probe.port, timeout=probe.timeout)
-    try:
-        if not address:
-            raise OSError("the pod has no address that the host reaches")
-        headers = {"User-Agent": "kube-probe/lithify", "Accept": "*/*", **dict(probe.headers)}
-        connection.request("GET", probe.path or "/", headers=headers)
-        status = connection.getresponse().status
-        passed, detail = 200 <= status < 400, f"GET {at} answered {status}"
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        passed, detail = False, f"GET {at}: {getattr(error, 'strerror', None) or error or type(error).__name__}"
-    finally:
-        connection.close()
-    return Answer(name="http", phase=phase, passed=passed, detail=printable(detail), command=("curl", "-fk", at))
 
 
 def _inside(command: tuple[str, ...], container: Container, phase: Phase, timeout: float) -> Answer:
