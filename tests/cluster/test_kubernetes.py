@@ -110,7 +110,7 @@ def test_a_pod_is_watched_read_and_entered(
     assert client.execute("talks", namespace, ["true"]).code == 0
     assert client.execute("talks", namespace, ["no-such-program"]).code == 127
     assert client.execute("talks", namespace, ["sleep", "60"], timeout=1.0).code == 124
-    monkeypatch.setattr("lithify.engines.kubernetes._QUIET", 0.2)
+    monkeypatch.setattr("lithify.engines.streams._QUIET", 0.2)
     assert client.execute("talks", namespace, ["sh", "-c", "sleep 2; echo late"]).output == b"late\n"
     many = client.execute("talks", namespace, ["head", "-c", "3000000", "/dev/zero"])
     assert (many.code, len(many.output)) == (0, 3_000_000)

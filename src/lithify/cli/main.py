@@ -19,6 +19,8 @@ COMMANDS = {
     "explain": "tell what read-only errors in a log mean and what to do",
 }
 """Each command with the line that help shows for it; its module in this package has the same name."""
+_HIDDEN = {"answer": "answer what lithify elsewhere asks of this host"}
+"""Commands that lithify gives to itself."""
 
 _ONCE_MORE = 0.02
 """Seconds after which an interrupt that was dropped comes again."""
@@ -64,7 +66,7 @@ def _run(words: list[str]) -> int:
     debug = "--debug" in words
     _treat_as_interrupts()
     try:
-        arguments = parse(words, COMMANDS)
+        arguments = parse(words, {**COMMANDS, **_HIDDEN})
         return int(arguments.run(arguments))
     except LithifyError as error:
         _show_error(error, debug=debug)

@@ -6,7 +6,6 @@ first was deleted. What the container writes is read on its node, so lithify has
 """
 
 import http.client
-import os
 import signal
 import ssl
 import time
@@ -34,9 +33,9 @@ from lithify.engines.copies import (
     stand_in_for_templates,
 )
 from lithify.engines.described import DescribedEngine
-from lithify.engines.kubelet import HOPELESS, ProcessFinder, credentials, environment, identity, image_volumes, noise
+from lithify.engines.host import Host
+from lithify.engines.kubelet import HOPELESS, ProcessFinder, describe, identity, send_signal
 from lithify.engines.kubernetes import POD
-from lithify.engines.mounts import MountPoint, read_mounts, root_overlay
 from lithify.engines.node import endpoints
 from lithify.engines.roles import BINDINGS, ROLES
 from lithify.engines.scratch import CLAIM, EVENT, Premises
@@ -60,7 +59,7 @@ _HOOK_LIMIT = 1 << 16
 """Bytes that are read of what a hook answers."""
 
 CANNOT_SHOW = (
-    "one replica was run, on this node and in a namespace of its own: what depends on the original's traffic or data "
+    "one replica was run, on one node and in a namespace of its own: what depends on the original's traffic or data "
     "was not reached"
 )
 """What every run in a scratch namespace leaves open."""
@@ -87,6 +86,11 @@ class ClusterEngine(DescribedEngine):
     """The objects are run as they are, whatever root is asked for."""
     _facts: ImageFacts | None = field(default=None, init=False)
     _storage: Path | None = field(default=None, init=False)
+
+    @property
+    def where(self) -> Host:
+        """The node that everything runs on."""
+        return self.premises.host
 
     @property
     def name(self) -> str:
@@ -322,7 +326,6 @@ class MemberContainer:
         self._pod: Json | None = None
         self._process: tuple[int, int] | None = None
         """Pid and start time of the first process seen last."""
-        self._mounts: tuple[MountPoint, ...] = ()
         self._layer: UpperLayer | None = None
         self._volumes: dict[PurePosixPath, Path] = {}
         self._logs: dict[int, bytes] = {}
@@ -340,6 +343,11 @@ class MemberContainer:
         """`NAMESPACE/POD/CONTAINER`, once there is a pod."""
         pod = self._pod["metadata"]["name"] if self._pod else "-"
         return f"{self._run.namespace}/{pod}/{self._run.member}"
+
+    @property
+    def where(self) -> Host:
+        """Its node."""
+        return self._run.premises.host
 
     @property
     def cannot_show(self) -> tuple[str, ...]:
@@ -377,9 +385,12 @@ class MemberContainer:
             cluster.create(self._run.copied.workload, namespace)
 
     def _await_running(self, old: tuple[int, int] | None) -> None:
+        with self.where.hold(ProcessFinder, self._run.member) as finder:
+            self._await_process(finder, old)
+
+    def _await_process(self, finder: ProcessFinder, old: tuple[int, int] | None) -> None:
         begun, asked = time.monotonic(), 0.0
         unseen = begun
-        watch = ProcessFinder(self._run.member)
         while True:
             if self._killed:
                 raise EngineRefused("it was killed while it was started")
@@ -389,7 +400,7 @@ class MemberContainer:
                 self._look(now - begun)
                 if self._ended_unseen():
                     return
-            if self._pod is not None and self._find(watch, old):
+            if self._pod is not None and self._find(finder, old):
                 return
             unseen = unseen if self._is_unseen() else now
             if now - unseen > _PATIENCE:
@@ -448,18 +459,14 @@ class MemberContainer:
             last = "".join(f": {printable(line[:300])}" for line in said.decode("utf-8", "replace").splitlines()[-1:])
             raise EngineRefused(f"init container {printable(name)} ends with exit code {ended['exitCode']}{last}")
 
-    def _find(self, watch: "ProcessFinder", old: tuple[int, int] | None) -> bool:
-        found = watch.first_process(self._uid)
-        if found is None or found == old:
+    def _find(self, finder: ProcessFinder, old: tuple[int, int] | None) -> bool:
+        found = finder.find(self._uid, old)
+        if found is None:
             return False
-        self._process = found
-        pid = found[0]
-        with suppress(OSError), open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
-            self._seen.add(identity(file.read()))
-        with suppress(OSError, ProcessLookupError, NotPermitted):
-            self._mounts = read_mounts(pid)
-            self._layer = root_overlay(pid, noise(self._mounts)) or self._layer
-            self._volumes = image_volumes(self._mounts)
+        self._process = found.process
+        self._seen.add(found.identity)
+        self._layer = found.layer or self._layer
+        self._volumes = dict(found.volumes)
         return True
 
     def _is_unseen(self) -> bool:
@@ -489,11 +496,11 @@ class MemberContainer:
     # Looking.
 
     def pid(self) -> int | None:
-        """Return the host's pid of its first process; None while that does not run."""
+        """Return its node's pid of its first process; None while that does not run."""
         if self._process is None:
             return None
         pid, started = self._process
-        return pid if start_time(pid) == started else None
+        return pid if self.where.call(start_time, pid) == started else None
 
     def exit_code(self) -> int | None:
         """Return its last exit code; None while it runs."""
@@ -536,34 +543,14 @@ class MemberContainer:
 
     def facts(self, reference: str) -> ImageFacts:
         """Return what the running container tells of its image, and its pod of the paths that it is given."""
-        from lithify.engines.rootfs import RootFilesystem
-
         status = self._fresh_status() or {}
         digest = str(status.get("imageID") or "").rpartition("@")[2]
-        pid = self.pid()
         named = {str(one.get("name")): str(one.get("value") or "") for one in self._described().get("env") or ()}
         paths = {name: value for name, value in named.items() if value.startswith("/")}
-        facts = ImageFacts(reference=reference, digest=digest or None, environment=paths)
-        if pid is None:
-            return facts
-        with suppress(OSError, NotPermitted):
-            base = Path(f"/proc/{pid}")
-            uid, gid = credentials(base)
-            shell = False
-            with RootFilesystem(base / "root") as root:
-                shell = root.status(PurePosixPath("/bin/sh")) is not None
-            return replace(
-                facts,
-                user=f"{uid}:{gid}",
-                uid=uid,
-                gid=gid,
-                working_directory=PurePosixPath(os.readlink(base / "cwd")),
-                environment={**paths, **environment(base)},
-                command=tuple(os.fsdecode(word) for word in (base / "cmdline").read_bytes().split(b"\0")[:-1]),
-                volumes=tuple(self._volumes),
-                has_shell=shell,
-            )
-        return facts
+        volumes = tuple(self._volumes)
+        facts = ImageFacts(reference=reference, digest=digest or None, environment=paths, volumes=volumes)
+        pid = self.pid()
+        return facts if pid is None else self.where.call(describe, pid, facts)
 
     def logs(self, limit: int = 1 << 20) -> bytes:
         """Return what all its starts said; the API keeps the last two."""
@@ -624,13 +611,13 @@ class MemberContainer:
         """Do what the kubelet does before it asks a container to end; it goes on where that fails, and so do we."""
         container = self._described()
         hook = (container.get("lifecycle") or {}).get("preStop") or {}
-        with suppress(EngineUnreachable, NothingToExamine, OSError, ValueError, http.client.HTTPException):
+        with suppress(EngineUnreachable, NothingToExamine):
             if hook.get("exec"):
                 self.execute(hook["exec"].get("command") or (), timeout=timeout)
             elif hook.get("sleep"):
                 time.sleep(min(float(hook["sleep"].get("seconds") or 0), timeout))
             elif hook.get("httpGet"):
-                _call(hook["httpGet"], container, self.address() or "", timeout)
+                self.where.call(call_hook, hook["httpGet"], container, self.address() or "", timeout)
 
     def _described(self) -> Json:
         """Return the member as its pod has it."""
@@ -647,18 +634,8 @@ class MemberContainer:
         self._run.let_go()
 
     def _signal(self, number: int) -> None:
-        pid = self.pid()
-        if pid is None:
-            return
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            return
-        except PermissionError as error:
-            raise NotPermitted("may not signal processes of pods", hint="run lithify as root on the node") from error
-        if number == signal.SIGKILL:
-            while self.pid() is not None:
-                time.sleep(_POLL / 5)
+        if self._process is not None:
+            self.where.call(send_signal, self._process, number)
 
     def _keep_logs(self, limit: int = 1 << 20) -> None:
         status = self._fresh_status()
@@ -724,24 +701,25 @@ def _statuses(pod: Mapping[str, Any]) -> list[Json]:
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
 
 
-def _call(get: Mapping[str, Any], container: Mapping[str, Any], address: str, timeout: float) -> None:
-    """Make the HTTP request of a hook, as the kubelet does."""
+def call_hook(get: Mapping[str, Any], container: Mapping[str, Any], address: str, timeout: float) -> None:
+    """Make the HTTP request of a hook, as the kubelet does, which goes on where that fails."""
     named = {port.get("name"): port["containerPort"] for port in container.get("ports") or ()}
     secure = str(get.get("scheme") or "").upper() == "HTTPS"
     host, port = str(get.get("host") or address), get["port"]
-    number = int(named.get(port, port))
-    connection: http.client.HTTPConnection
-    if secure:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE  # the kubelet looks at no certificate either
-        connection = http.client.HTTPSConnection(host, number, timeout=timeout, context=context)
-    else:
-        connection = http.client.HTTPConnection(host, number, timeout=timeout)
-    with closing(connection):
-        given = {str(one["name"]): str(one["value"]) for one in get.get("httpHeaders") or ()}
-        connection.request("GET", str(get.get("path") or "/"), headers=given)
-        connection.getresponse().read(_HOOK_LIMIT)
+    with suppress(OSError, ValueError, http.client.HTTPException):
+        number = int(named.get(port, port))
+        connection: http.client.HTTPConnection
+        if secure:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE  # the kubelet looks at no certificate either
+            connection = http.client.HTTPSConnection(host, number, timeout=timeout, context=context)
+        else:
+            connection = http.client.HTTPConnection(host, number, timeout=timeout)
+        with closing(connection):
+            given = {str(one["name"]): str(one["value"]) for one in get.get("httpHeaders") or ()}
+            connection.request("GET", str(get.get("path") or "/"), headers=given)
+            connection.getresponse().read(_HOOK_LIMIT)
 
 
 def _event_time(event: Mapping[str, Any]) -> str:

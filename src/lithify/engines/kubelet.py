@@ -2,15 +2,23 @@
 
 import os
 import re
+import signal
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from lithify.engines.attached import NOISE, ProcessContainer
-from lithify.engines.mounts import MountPoint, host_directory, read_mounts
+from lithify.engines.base import UpperLayer
+from lithify.engines.mounts import MountPoint, host_directory, read_mounts, root_overlay
 from lithify.engines.state import start_time
+from lithify.errors import NotPermitted
+from lithify.model.image import ImageFacts
 from lithify.model.path import ROOT
 
+_SOON = 0.01
+_OF_A_POD = re.compile(rb"/pods/[0-9A-Za-z-]+/containers/")
 _PLACES = re.compile(rb"PATH|HOME|TMPDIR|TMP|TEMP|XDG_[A-Z_]+|[A-Z0-9_]*(DIR|CACHE|HOME)")
 """Variables of which the value is a path."""
 
@@ -19,6 +27,33 @@ HOPELESS = frozenset((
     "CreateContainerError", "RunContainerError", "ImageInspectError",
 ))  # fmt: skip
 """Why a kubelet says that a container waits, where that does not pass by itself."""
+
+
+def sees_pods() -> bool:
+    """Tell whether this host is a node as far as we can see: containers of a kubelet's run here, and we may look."""
+    if os.geteuid() != 0:
+        return False
+    own = os.stat("/proc/self/ns/mnt").st_ino
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdecimal():
+            continue
+        with suppress(OSError), open(f"/proc/{entry.name}/mountinfo", "rb") as file:
+            if _OF_A_POD.search(file.read()) and os.stat(f"/proc/{entry.name}/ns/mnt").st_ino != own:
+                return True
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """A container whose first process was found."""
+
+    process: tuple[int, int]
+    """Its pid, and when it was started."""
+    identity: str
+    """The runtime's id of the container, which is another one after each start; nothing where that is not known."""
+    layer: UpperLayer | None
+    volumes: tuple[tuple[PurePosixPath, Path], ...]
+    """The directories behind the VOLUMEs of its image."""
 
 
 class ProcessFinder:
@@ -54,6 +89,22 @@ class ProcessFinder:
             elif not mounted and time.monotonic() > _settled_after(started):
                 self._others.add((pid, started))
         return min(((pid, started) for started, pid in found), key=lambda one: one[1], default=None)
+
+    def find(self, uid: str, but: tuple[int, int] | None) -> Sighting | None:
+        """Return what is to be seen by that process; None where there is none, or it is `but`."""
+        found = self.first_process(uid)
+        if found is None or found == but:
+            return None
+        pid = found[0]
+        group, layer = "", None
+        mounts: tuple[MountPoint, ...] = ()
+        with suppress(OSError), open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
+            group = file.read()
+        with suppress(OSError, ProcessLookupError, NotPermitted):
+            mounts = read_mounts(pid)
+            layer = root_overlay(pid, noise(mounts))
+        volumes = tuple(image_volumes(mounts).items())
+        return Sighting(process=found, identity=identity(group), layer=layer, volumes=volumes)
 
 
 def _settled_after(started: int) -> float:
@@ -98,6 +149,43 @@ class PodContainer(ProcessContainer):
         """Return the directories behind the VOLUMEs of its image."""
         pid = self.pid()
         return image_volumes(read_mounts(pid)) if pid is not None else {}
+
+
+def describe(pid: int, facts: ImageFacts) -> ImageFacts:
+    """Return `facts` with what a running container tells of its image by its first process."""
+    from lithify.engines.rootfs import RootFilesystem
+
+    with suppress(OSError, NotPermitted):
+        base = Path(f"/proc/{pid}")
+        uid, gid = credentials(base)
+        with RootFilesystem(base / "root") as root:
+            shell = root.status(PurePosixPath("/bin/sh")) is not None
+        return replace(
+            facts,
+            user=f"{uid}:{gid}",
+            uid=uid,
+            gid=gid,
+            working_directory=PurePosixPath(os.readlink(base / "cwd")),
+            environment={**facts.environment, **environment(base)},
+            command=tuple(os.fsdecode(word) for word in (base / "cmdline").read_bytes().split(b"\0")[:-1]),
+            has_shell=shell,
+        )
+    return facts
+
+
+def send_signal(process: tuple[int, int], number: int) -> None:
+    """Send a signal to a process, known by its pid and start, if it is still there; await the end of a killed one."""
+    pid, started = process
+    if start_time(pid) != started:
+        return
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+    except PermissionError as error:
+        raise NotPermitted("may not signal processes of pods", hint="run lithify as root on the node") from error
+    while number == signal.SIGKILL and start_time(pid) == started:
+        time.sleep(_SOON)
 
 
 def credentials(base: Path) -> tuple[int, int]:

@@ -19,6 +19,8 @@ from typing import Any
 
 from lithify.engines.apiserver import ApiServer, Json, Query, segment
 from lithify.engines.base import Exit
+from lithify.engines.process import TIMED_OUT
+from lithify.engines.streams import ERRORS, OUTPUT, STATUS, Streams
 from lithify.errors import EngineRefused, EngineUnreachable, NothingToExamine
 from lithify.model.path import printable
 
@@ -27,8 +29,6 @@ MANAGER = "lithify"
 _PAGE = 250
 """Objects asked for at once: pods of some 10 KB, so that a page stays within a few megabytes."""
 _RESTARTS = 3
-_QUIET = 20.0
-"""Seconds without a word after which a sign of life keeps balancers on the way from cutting a connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,43 +336,37 @@ class Cluster:
         it took longer, 127 where it could not be started. What ran out of time goes on inside: Kubernetes has no way to
         end it.
         """
-        import websocket
-
-        query = [("container", container)] if container else []
-        query += [("stdout", "true"), ("stderr", "true"), *(("command", word) for word in command)]
         deadline = time.monotonic() + timeout
-        socket = self.server.websocket(POD.path(namespace, pod, "exec"), query)
+        streams = self.streams(pod, namespace, command, container=container)
         output, status = bytearray(), b""
         errors = bytearray() if apart else output
-        streams = {b"\1": output, b"\2": errors}
+        kept = {OUTPUT: output, ERRORS: errors}
         try:
-            while True:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return Exit(code=124, output=bytes(output), errors=bytes(errors if apart else b""))
-                socket.settimeout(min(left, _QUIET))
-                try:
-                    opcode, frame = socket.recv_data_frame(True)
-                except websocket.WebSocketTimeoutException:
-                    socket.ping()
-                    continue
-                if opcode == websocket.ABNF.OPCODE_CLOSE:
-                    break
-                channel, data = frame.data[:1], frame.data[1:]
-                if (stream := streams.get(channel)) is not None:
+            while (received := streams.receive(deadline)) is not None:
+                channel, data = received
+                if (stream := kept.get(channel)) is not None:
                     stream += data[: max(limit - len(stream), 0)]
-                elif channel == b"\3":
+                elif channel == STATUS:
                     status += data
-        except (OSError, websocket.WebSocketException) as error:
+        except TimeoutError:
+            return Exit(code=TIMED_OUT, output=bytes(output), errors=bytes(errors if apart else b""))
+        except EngineUnreachable:
             if not status:
-                raise EngineUnreachable(
-                    f"{self.server.host} dropped the connection to {printable(pod)}: {printable(str(error))}",
-                    hint="does the pod still run?",
-                ) from error
+                raise
         finally:
-            socket.shutdown()  # `close` leaves the descriptor open where the server has said goodbye already
+            streams.close()
         ended = _exit(status, bytes(output))
         return replace(ended, errors=bytes(errors)) if apart else ended
+
+    def streams(
+        self, pod: str, namespace: str, command: Sequence[str], *, container: str = "", talks: bool = False
+    ) -> Streams:
+        """Start `command` in a container and return its standard streams; it reads what it is sent where it `talks`."""
+        query = [("container", container)] if container else []
+        query += [("stdin", "true")] if talks else []
+        query += [("stdout", "true"), ("stderr", "true"), *(("command", word) for word in command)]
+        socket = self.server.websocket(POD.path(namespace, pod, "exec"), query)
+        return Streams(socket, self.server.host, pod)
 
     def allows(self, verb: str, resource: Resource, namespace: str | None = None, *, subresource: str = "") -> bool:
         """Ask the server whether we may; for a check before a long piece of work."""

@@ -1,49 +1,115 @@
 """Asks lithify itself on other nodes of a cluster, in short-lived privileged pods of ours there.
 
-Such a pod shares the node's processes and waits; a question is a command of lithify's that is run in it, the answer
-what that prints. Nothing of the node is mounted into it, nothing but the answer leaves it, and it ends by itself where
-nobody takes it away. It lives in a scratch namespace (see `scratch`), gone afterwards and swept after a crash.
+Such a pod shares the node's processes and network and waits; what is asked and answered are lines, over the standard
+streams of a `lithify answer` that is run in it. Nothing of the node is mounted into it, nothing but the answers leaves
+it, and it ends by itself where nobody takes it away. It lives in a scratch namespace (see `scratch`), gone afterwards
+and swept after a crash.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from threading import Event, Lock, Thread
 from typing import Any
 
 from lithify.engines.kubelet import HOPELESS
 from lithify.engines.kubernetes import NAMESPACE, POD
-from lithify.engines.process import TIMED_OUT
 from lithify.engines.scratch import ACCOUNT, Json, Premises
-from lithify.errors import EngineRefused, LithifyError, NotPermitted
+from lithify.engines.streams import ERRORS, OUTPUT, Streams
+from lithify.errors import EngineRefused, EngineUnreachable, LithifyError, NotPermitted
 from lithify.model.path import printable
 
 _POLL = 0.2
 _PATIENCE = 8.0
-"""Seconds after which an image that can't be pulled counts as a refusal."""
+"""Seconds after which an image that can't be pulled, or a pod that no node takes, counts as a refusal."""
 _LONGEST = 300.0
 """Seconds that the pods may take until they run, their image pulled."""
-_ANSWER = 300.0
-"""Seconds that a question may take beyond the time that it watches."""
+_VERSION = 300.0
+"""Seconds that an image may take to tell its version."""
 _LIMIT = 64 << 20
 """Bytes of an answer."""
-_NOTHING = 3
-"""Lithify's exit code where there is nothing to examine."""
+_ALIVE = 20.0
+"""Seconds between two signs of life on lines that nobody uses."""
+_WORDS = 4096
+"""Bytes of what lithify on a node says beside its answers that are kept for an error."""
+
+
+class Line:
+    """A `lithify answer` on a node, for one question at a time."""
+
+    def __init__(self, streams: Streams, node: str) -> None:
+        self._streams = streams
+        self._node = node
+        self._rest = bytearray()
+        self._errors = b""
+        self._used = Lock()
+
+    def ask(self, question: bytes, timeout: float) -> bytes:
+        """Return the line that it answers; the first question is none, and answered by who it is.
+
+        EngineRefused where there is none in time or too much of it, EngineUnreachable where it is gone.
+        """
+        deadline = time.monotonic() + timeout
+        with self._used:
+            if question:
+                self._streams.send(question + b"\n")
+            while b"\n" not in self._rest:
+                self._receive(deadline, timeout)
+            line, _, self._rest = self._rest.partition(b"\n")
+        return bytes(line)
+
+    def _receive(self, deadline: float, timeout: float) -> None:
+        try:
+            received = self._streams.receive(deadline)
+        except TimeoutError:
+            raise EngineRefused(
+                f"lithify on node {printable(self._node)} did not answer within {timeout:g} s",
+                hint="is that node overloaded? or run lithify there",
+            ) from None
+        if received is None:
+            said = printable(self._errors.decode("utf-8", "replace").strip())
+            raise EngineUnreachable(
+                f"lithify on node {printable(self._node)} ended: {said or 'it said nothing'}",
+                hint="see what it says, then run this again",
+            )
+        channel, data = received
+        if channel == ERRORS:
+            self._errors = (self._errors + data)[-_WORDS:]
+        if channel != OUTPUT:
+            return
+        self._rest += data
+        if len(self._rest) > _LIMIT:
+            raise EngineRefused(
+                f"lithify on node {printable(self._node)} answered with more than {_LIMIT >> 20} MiB",
+                hint="run it on that node itself",
+            )
+
+    def keep_alive(self) -> None:
+        """Give a sign of life, unless it is in use."""
+        if self._used.acquire(blocking=False):
+            try:
+                with suppress(EngineUnreachable):  # whoever asks next hears of it
+                    self._streams.ping()
+            finally:
+                self._used.release()
+
+    def close(self) -> None:
+        """Close it: lithify there ends."""
+        self._streams.close()
 
 
 class Readers:
-    """Pods of ours, one on each node that is asked, of an image that holds lithify in the same `version` as this.
+    """Pods of ours, one on each node that is asked, of an image that holds lithify in the same `version` as this."""
 
-    `seconds` is for how long questions may watch.
-    """
-
-    def __init__(self, premises: Premises, image: str, version: str, seconds: float) -> None:
+    def __init__(self, premises: Premises, image: str, version: str) -> None:
         self._premises = premises
         self._image = image
         self._version = version
-        self._seconds = seconds
         self._namespace = ""
         self._pods: dict[str, str] = {}
         """The name of each node's pod."""
+        self._lines: set[Line] = set()
+        self._closed = Event()
 
     def __enter__(self) -> "Readers":
         return self
@@ -52,55 +118,72 @@ class Readers:
         with suppress(*(() if error is None else (LithifyError,))):  # the first failure is the one to hear of
             self.close()
 
-    def open(self, nodes: Iterable[str], rounds: int = 1) -> None:
-        """Have a pod run on each of `nodes`, for as long as so many questions after each other take at the most.
+    def open(self, nodes: Iterable[str], lifetime: float) -> None:
+        """Have a pod run on each of `nodes` for `lifetime` seconds at the most, whatever taints these have.
 
         NotPermitted, before anything is made, with the rights that are missing; EngineRefused, with the node's name,
         where the pod is refused, does not start, or holds another lithify.
         """
+        self._open([{"nodeName": node, "tolerations": [{"operator": "Exists"}]} for node in nodes], lifetime)
+
+    def place(self, demands: Mapping[str, Any], lifetime: float) -> str:
+        """Have a pod run on a node of the scheduler's choice, and return that; raises as `open` does.
+
+        `demands` are those fields of a pod's spec that say which nodes can have it.
+        """
+        self._open([demands], lifetime)
+        (node,) = self._pods
+        return node
+
+    def _open(self, demands: Iterable[Mapping[str, Any]], lifetime: float) -> None:
         self._check_rights()
-        lifetime = int(_LONGEST + (rounds + 1) * _ANSWER + rounds * self._seconds)
         self._namespace = self._premises.make_privileged("read", lifetime)
-        for number, node in enumerate(nodes, 1):
-            self._create(f"reader-{number}", node, lifetime)
-            self._pods[node] = f"reader-{number}"
-        self._await_running()
+        waiting = {}
+        for number, demanded in enumerate(demands, 1):
+            waiting[f"reader-{number}"] = node = str(demanded.get("nodeName") or "")
+            self._create(f"reader-{number}", node, demanded, int(lifetime))
+        self._await_running(waiting)
         for node in self._pods:
             self._check_version(node)
+        Thread(target=self._keep_alive, name="readers", daemon=True).start()
 
-    def ask(self, node: str, words: Sequence[str]) -> bytes | None:
-        """Return what `lithify WORDS` prints on a node; None where it finds nothing to examine.
+    def line(self, node: str) -> Line:
+        """Return a new line to lithify on a node."""
+        streams = self._premises.cluster.streams(self._pods[node], self._namespace, ["lithify", "answer"], talks=True)
+        line = Line(streams, node)
+        self._lines.add(line)
+        return line
 
-        EngineRefused where it fails otherwise, takes too long or has too much to say.
-        """
-        timeout = self._seconds + _ANSWER
-        done = self._premises.cluster.execute(
-            self._pods[node], self._namespace, ["lithify", *words], timeout=timeout, limit=_LIMIT + 1, apart=True
-        )
-        if done.code == TIMED_OUT:
-            raise EngineRefused(
-                f"lithify on node {printable(node)} did not answer within {timeout:g} s",
-                hint="is that node overloaded? or run lithify there",
-            )
-        if len(done.output) > _LIMIT:
-            raise EngineRefused(
-                f"lithify on node {printable(node)} answered with more than {_LIMIT >> 20} MiB",
-                hint="run it on that node itself",
-            )
-        if done.code in (0, _NOTHING):
-            return done.output if done.code == 0 else None
-        told = printable(done.errors.decode("utf-8", "replace").strip().removeprefix("error: ")[:1000])
-        raise EngineRefused(
-            f"lithify on node {printable(node)} failed (exit code {done.code}): {told or 'it said nothing'}",
-            hint=f"is {printable(self._image)} made as docs/how-to/cluster.md says?",
-        )
+    def drop(self, line: Line) -> None:
+        """Close a line."""
+        self._lines.discard(line)
+        line.close()
+
+    def fate(self, node: str) -> str:
+        """Return what became of the pod on a node; nothing where it runs, or nobody can tell."""
+        with suppress(LithifyError):
+            pod = self._premises.cluster.get(POD, self._pods[node], self._namespace)
+            if pod is None or pod["metadata"].get("deletionTimestamp"):
+                return "its pod was removed"
+            status = pod.get("status") or {}
+            if status.get("phase") in ("Failed", "Succeeded"):
+                return f"its pod ended: {printable(_why_ended(status)[:500])}"
+        return ""
 
     def close(self) -> None:
         """Have the pods removed, without waiting for them to be gone: `Premises.close` does."""
+        self._closed.set()
         if self._namespace:
             self._premises.remove(self._namespace)
             self._namespace = ""
         self._pods.clear()
+        for line in tuple(self._lines):
+            self.drop(line)
+
+    def _keep_alive(self) -> None:
+        while not self._closed.wait(_ALIVE):
+            for line in tuple(self._lines):
+                line.keep_alive()
 
     def _check_rights(self) -> None:
         wanted = (
@@ -121,29 +204,29 @@ class Readers:
         ]
         if missing:
             raise NotPermitted(
-                f"the context {printable(cluster.name)} may not do what reading on other nodes needs",
+                f"the context {printable(cluster.name)} may not do what looking into other nodes needs",
                 hint=f"missing: the right to {', '.join(missing)}, in every namespace",
             )
 
-    def _create(self, name: str, node: str, lifetime: int) -> None:
-        made = _pod(name, self._premises.marks(self._namespace), node, self._image, lifetime)
+    def _create(self, name: str, node: str, demanded: Mapping[str, Any], lifetime: int) -> None:
+        made = _pod(name, self._premises.marks(self._namespace), demanded, self._image, lifetime)
         try:
             self._premises.cluster.create(made, self._namespace)
         except (NotPermitted, EngineRefused) as error:  # the rights were there: it is admission's word
             raise EngineRefused(
-                f"the cluster refuses the pod that would read on node {printable(node)}: {error}",
+                f"the cluster refuses the pod that would look into {_called(node)}: {error}",
                 hint="its admission says why: a privileged pod that shares the node's processes has to be let in",
             ) from error
 
-    def _await_running(self) -> None:
+    def _await_running(self, waiting: dict[str, str]) -> None:
         begun = time.monotonic()
-        waiting = {name: node for node, name in self._pods.items()}
         while waiting:
             waited = time.monotonic() - begun
             for pod in self._premises.cluster.objects(POD, self._namespace):
-                node = waiting.get(str(pod["metadata"]["name"]))
-                if node is not None and self._runs(pod, node, waited):
-                    del waiting[str(pod["metadata"]["name"])]
+                name, placed = str(pod["metadata"]["name"]), str((pod.get("spec") or {}).get("nodeName") or "")
+                if name in waiting and self._runs(pod, placed, waited):
+                    self._pods[placed] = name
+                    del waiting[name]
             if waiting and waited > _LONGEST:
                 raise self._not_started(next(iter(waiting.values())), f"it does not run after {_LONGEST:g} s")
             if waiting:
@@ -152,7 +235,10 @@ class Readers:
     def _runs(self, pod: Mapping[str, Any], node: str, waited: float) -> bool:
         status = pod.get("status") or {}
         if status.get("phase") in ("Failed", "Succeeded"):
-            raise self._not_started(node, str(status.get("message") or status.get("reason") or _end(status)))
+            raise self._not_started(node, _why_ended(status))
+        for condition in status.get("conditions") or ():
+            if condition.get("reason") == "Unschedulable" and waited > _PATIENCE:
+                raise self._not_started(node, f"no node takes it: {condition.get('message')}")
         for state in _states(status):
             reason = str((state.get("waiting") or {}).get("reason"))
             if reason in HOPELESS and (waited > _PATIENCE or "Pull" not in reason or reason == "ErrImageNeverPull"):
@@ -161,7 +247,7 @@ class Readers:
 
     def _not_started(self, node: str, why: str) -> EngineRefused:
         return EngineRefused(
-            f"the pod of image {printable(self._image)} that would read on node {printable(node)} does not start: "
+            f"the pod of image {printable(self._image)} that would look into {_called(node)} does not start: "
             f"{printable(why.strip()[:500])}",
             hint="name an image that holds lithify and sleep, and that every node has or can pull, with --node-image",
         )
@@ -169,7 +255,7 @@ class Readers:
     def _check_version(self, node: str) -> None:
         wanted = f"lithify {self._version}"
         done = self._premises.cluster.execute(
-            self._pods[node], self._namespace, ["lithify", "--version"], timeout=_ANSWER, limit=1 << 16, apart=True
+            self._pods[node], self._namespace, ["lithify", "--version"], timeout=_VERSION, limit=1 << 16, apart=True
         )
         found = printable((done.output or done.errors).decode("utf-8", "replace").strip()[:200])
         if done.code != 0 or found != wanted:
@@ -180,8 +266,8 @@ class Readers:
             )
 
 
-def _pod(name: str, marks: Mapping[str, str], node: str, image: str, lifetime: int) -> Json:
-    """Return the pod that waits on a node, whatever taints that has, for questions."""
+def _pod(name: str, marks: Mapping[str, str], demanded: Mapping[str, Any], image: str, lifetime: int) -> Json:
+    """Return the pod that waits on a node for questions."""
     container = {
         "name": "reader",
         "image": image,
@@ -189,9 +275,9 @@ def _pod(name: str, marks: Mapping[str, str], node: str, image: str, lifetime: i
         "securityContext": {"privileged": True, "readOnlyRootFilesystem": True, "runAsUser": 0, "runAsGroup": 0},
     }
     spec = {
-        "nodeName": node,
-        "tolerations": [{"operator": "Exists"}],
+        **demanded,
         "hostPID": True,
+        "hostNetwork": True,
         "restartPolicy": "Never",
         "activeDeadlineSeconds": lifetime,
         "terminationGracePeriodSeconds": 0,
@@ -202,10 +288,15 @@ def _pod(name: str, marks: Mapping[str, str], node: str, image: str, lifetime: i
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": dict(marks)}, "spec": spec}
 
 
+def _called(node: str) -> str:
+    return f"node {printable(node)}" if node else "a node"
+
+
 def _states(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [one.get("state") or {} for one in status.get("containerStatuses") or ()]
 
 
-def _end(status: Mapping[str, Any]) -> str:
+def _why_ended(status: Mapping[str, Any]) -> str:
+    told = ": ".join(str(status[key]) for key in ("reason", "message") if status.get(key))
     ends = [state["terminated"] for state in _states(status) if state.get("terminated")]
-    return next((str(end.get("message") or end.get("reason")) for end in ends), "it ended at once")
+    return told or next((str(end.get("message") or end.get("reason")) for end in ends), "it ended at once")

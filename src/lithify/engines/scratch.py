@@ -4,21 +4,16 @@ Who made one is in its labels (engines.ownership); one whose maker is gone is sw
 another machine can't be judged from here: its namespaces are left until the time that they bear has passed.
 """
 
-import os
-import re
-import shutil
-import stat
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from lithify.engines.copies import Needs, empty_claim, strip
+from lithify.engines.host import HERE, Host
 from lithify.engines.kubernetes import NAMESPACE, POD, Cluster, Resource
-from lithify.engines.mounts import host_view, split_view
+from lithify.engines.lent import is_lent, is_scratch, lend_directory, take_back
 from lithify.engines.ownership import BOOT, RUN, boot_id, is_abandoned, labels, new_run
 from lithify.engines.quotas import quota_for
 from lithify.engines.roles import API, BINDINGS, ROLES, binding_for, role_for
@@ -33,9 +28,8 @@ KEPT = "dev.lithify.kept"
 SOURCE = "dev.lithify.of"
 OF = "dev.lithify.namespace"
 """On a volume: the scratch namespace that it was lent to."""
-_OURS = re.compile(r"lithify-[a-z0-9-]+")
-"""What our scratch namespaces are called."""
-_LIFETIME = 6 * 3600
+LIFETIME = 6 * 3600.0
+"""Seconds for which what is made for a proof may be needed."""
 _GONE = 90.0
 _ACCOUNT = 30.0
 CONFIG_MAP = Resource(api_version="v1", kind="ConfigMap", plural="configmaps", namespaced=True)
@@ -51,8 +45,6 @@ EVENT = Resource(api_version="v1", kind="Event", plural="events", namespaced=Tru
 NODE = Resource(api_version="v1", kind="Node", plural="nodes", namespaced=False)
 CLASS = Resource(api_version="storage.k8s.io/v1", kind="StorageClass", plural="storageclasses", namespaced=False)
 VOLUME = Resource(api_version="v1", kind="PersistentVolume", plural="persistentvolumes", namespaced=False)
-DISKS = Path("/var/tmp")  # noqa: S108 - directories that only root may enter; kubelet and lithify both see them
-"""Where storage for claims is made that the cluster has none for: on disk, gone with the namespace."""
 _HOST_NAME = "kubernetes.io/hostname"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _NO_PROVISIONER = "kubernetes.io/no-provisioner"
@@ -70,12 +62,18 @@ class Premises:
         self._local = threading.local()
         self._clusters: list[Cluster] = []
         self._names: set[str] = set()
+        self._privileged: set[str] = set()
+        """Those of them that hold pods of our own: they go last."""
+        self._lent: set[str] = set()
         self._marks: dict[str, Mapping[str, str]] = {}
         """The labels of what was made for each namespace."""
         self._lock = threading.Lock()
         self._bindings: tuple[Sequence[Json], Sequence[str]] | None = None
-        self._here: str | None = None
+        self._node: str | None = None
         self._labels: Mapping[str, str] = {}
+        self.host: Host = HERE
+        """Asks the node that everything runs on: this host, unless `settle` has named another."""
+        self._leave: Callable[[], None] = lambda: None
         self.source = source or self.cluster.namespace
 
     def __enter__(self) -> "Premises":
@@ -96,32 +94,46 @@ class Premises:
 
     def close(self) -> None:
         """Have every namespace gone that is not to be kept, also one that nobody gave back, and close connections."""
-        try:
-            self._await_gone()
-        finally:
-            for cluster in self._clusters:
-                cluster.server.close()
-            self._clusters.clear()
+        with ExitStack() as last:
+            last.callback(self._disconnect)
+            last.callback(self._await_gone, self._privileged)
+            last.callback(self._leave)
+            self._await_gone(self._names - self._privileged)
+            for name in sorted(self._lent):
+                self._take_back(name)
+
+    def _disconnect(self) -> None:
+        for cluster in self._clusters:
+            cluster.server.close()
+        self._clusters.clear()
 
     def node(self) -> str:
-        """Return the cluster's name for this host; EngineUnreachable where it is no node of it.
+        """Return the node that everything runs on: this host, unless `settle` has named another.
 
-        Nodes tell the boot id of their kernel, which no two kernels share.
+        EngineUnreachable where this is no node of the cluster. Nodes tell the boot id of their kernel, which no two
+        kernels share.
         """
-        if self._here is None:
+        if self._node is None:
             boot = boot_id()
             for node in self.cluster.objects(NODE):
                 if ((node.get("status") or {}).get("nodeInfo") or {}).get("bootID") == boot:
-                    self._here = str(node["metadata"]["name"])
+                    self._node = str(node["metadata"]["name"])
                     self._labels = node["metadata"].get("labels") or {}
                     break
             else:
                 raise EngineUnreachable(
                     f"this host is no node of the cluster {printable(self.cluster.name)}, so that what its containers "
                     "write can't be seen from here",
-                    hint="run lithify on a node, as root, or in a pod there: docs/how-to/cluster.md",
+                    hint="name an image that holds lithify with --node-image, or run it on a node, as root: "
+                    "docs/how-to/cluster.md",
                 )
-        return self._here
+        return self._node
+
+    def settle(self, node: str, host: Host, leave: Callable[[], None]) -> None:
+        """Have everything run on another node, which `host` asks until `leave` is called, at the end."""
+        found = self.cluster.get(NODE, node) or {}
+        self._node, self.host, self._leave = node, host, leave
+        self._labels = (found.get("metadata") or {}).get("labels") or {}
 
     def check_rights(self, kinds: Iterable[Resource]) -> None:
         """Raise NotPermitted, before anything is made, where a right is missing that a run will need."""
@@ -156,14 +168,16 @@ class Premises:
             for key, value in ((found.get("metadata") or {}).get("labels") or {}).items()
             if key not in ("kubernetes.io/metadata.name", "name") and "argocd" not in key and "helm" not in key
         }
-        name = self._make(purpose, inherited, _LIFETIME)
+        name = self._make(purpose, inherited, LIFETIME)
         self._copy_limits(name)
         return name
 
     def make_privileged(self, purpose: str, lifetime: float) -> str:
         """Make a namespace for privileged pods of our own, needed for `lifetime` seconds; return its name."""
         standards = {f"pod-security.kubernetes.io/{mode}": "privileged" for mode in ("enforce", "audit", "warn")}
-        return self._make(purpose, standards, lifetime)
+        name = self._make(purpose, standards, lifetime)
+        self._privileged.add(name)
+        return name
 
     def marks(self, name: str) -> Mapping[str, str]:
         """Return the labels that say whose a namespace of ours is, for what is made in it."""
@@ -231,7 +245,7 @@ class Premises:
         with suppress(NotPermitted):
             for found in list(self.cluster.objects(VOLUME, label_selector=OF)):
                 lent_to = str(found["metadata"]["labels"][OF])
-                if not _OURS.fullmatch(lent_to):  # anybody who may make volumes can write anything there
+                if not is_scratch(lent_to):  # anybody who may make volumes can write anything there
                     continue
                 kept = lent_to in self._names or self.cluster.get(NAMESPACE, lent_to) is not None
                 if not kept and self._is_left(found["metadata"]["labels"]):
@@ -364,18 +378,17 @@ class Premises:
         return False
 
     def lend(self, namespace: str, claim: Mapping[str, Any], notes: list[str]) -> bool:
-        """Make storage for a claim of a scratch namespace on this node's disk; False where that is not allowed.
+        """Make storage for a claim of a scratch namespace on the node's disk; False where that is not allowed.
 
-        It is a volume that only this claim can be bound to, a directory that anybody may write to, as what makes
-        storage out of directories gives it; it goes with the namespace.
+        It is a volume that only this claim can be bound to, a directory; it goes with the namespace.
         """
         name, spec = str(claim["metadata"]["name"]), claim.get("spec") or {}
-        here = self.node()
-        folder = Path(f"{host_view()}{DISKS}") / namespace
-        _make_private(folder)
-        path = tempfile.mkdtemp(dir=folder)
-        os.chmod(path, 0o777)  # noqa: S103 - the directory above is root's alone
-        matched = {"key": _HOST_NAME, "operator": "In", "values": [self._labels.get(_HOST_NAME, here)]}
+        if spec.get("volumeMode") == "Block":
+            return False
+        node = self.node()
+        self._lent.add(namespace)
+        path = self.host.call(lend_directory, namespace)
+        matched = {"key": _HOST_NAME, "operator": "In", "values": [self._labels.get(_HOST_NAME, node)]}
         volume: Json = {
             "metadata": {"generateName": f"{namespace}-"[:57], "labels": {**self._marks[namespace], OF: namespace}},
             "spec": {
@@ -384,29 +397,26 @@ class Premises:
                 "persistentVolumeReclaimPolicy": "Retain",
                 "storageClassName": spec.get("storageClassName") or "",
                 "claimRef": {"apiVersion": "v1", "kind": CLAIM.kind, "namespace": namespace, "name": name},
-                "local": {"path": split_view(Path(path))[1]},
+                "local": {"path": path},
                 "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [matched]}]}},
             },
         }
-        if spec.get("volumeMode") == "Block":
-            return False
         try:
             self.cluster.create({"apiVersion": "v1", "kind": VOLUME.kind, **volume})
         except (NotPermitted, EngineRefused):
             return False
-        notes.append(f"claim {printable(name)} was given a directory of this node")
+        notes.append(f"claim {printable(name)} was given a directory of the node")
         return True
 
     def _take_back(self, namespace: str) -> None:
         """Remove the storage that was lent to a namespace which is gone."""
-        folder = Path(f"{host_view()}{DISKS}") / namespace
-        if not folder.exists():
+        if not self.host.call(is_lent, namespace):
             return
         with suppress(NotPermitted):
             for found in list(self.cluster.objects(VOLUME, label_selector=f"{OF}={namespace}")):
                 with suppress(NothingToExamine):
                     self.cluster.delete(VOLUME, str(found["metadata"]["name"]))
-        shutil.rmtree(folder, ignore_errors=True)
+        self.host.call(take_back, namespace)
 
     def _put(self, namespace: str, made: Json, resource: Resource) -> None:
         made["apiVersion"], made["kind"] = resource.api_version, resource.kind
@@ -429,9 +439,9 @@ class Premises:
                 )
             time.sleep(0.05)
 
-    def _await_gone(self) -> None:
+    def _await_gone(self, names: Iterable[str]) -> None:
         deadline = time.monotonic() + _GONE
-        for name in sorted(self._names):
+        for name in sorted(names):
             while (found := self.cluster.get(NAMESPACE, name)) is not None:
                 if not found["metadata"].get("deletionTimestamp"):
                     self.remove(name)  # an interrupt came between making it and knowing whose it is
@@ -441,19 +451,6 @@ class Premises:
                         hint=f"see kubectl get namespace {name} -o yaml; the next lithify tries again",
                     )
                 time.sleep(0.1)
-            self._take_back(name)
-
-
-def _make_private(folder: Path) -> None:
-    """Make a directory that only we may enter, or find the one that we made; others may make things beside it."""
-    try:
-        os.mkdir(folder, 0o700)
-    except FileExistsError as error:
-        found = os.lstat(folder)
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-            raise EngineRefused(
-                f"{printable(str(folder))} is there already, and is not ours", hint="remove it: lithify did not make it"
-            ) from error
 
 
 def _portable(found: Mapping[str, Any]) -> Json:

@@ -22,6 +22,7 @@ from lithify.model.pod import Role
 from lithify.model.quantity import parse_quantity
 from lithify.model.run import Exercise, Probe, Target, TargetKind
 from lithify.patch.kubernetes import patch
+from lithify.pipeline.elsewhere import settle
 from lithify.pipeline.group import Case
 from lithify.pipeline.group_options import ClusterOptions, GroupOptions
 from lithify.pipeline.pods import find_meant, has_run_time_files
@@ -60,8 +61,8 @@ def open_cluster(path: str, data: bytes, options: GroupOptions) -> "ClusterGroup
     """Return the workloads of a manifest as a group that runs on a cluster; whoever calls closes it.
 
     InvalidInput where the manifest can't be read, NothingToExamine where no pod is in it, UsageError for a member that
-    is not there, EngineUnreachable where the cluster does not answer or this host is no node of it, NotPermitted, with
-    the rights named, where too little is allowed.
+    is not there, EngineUnreachable where the cluster does not answer, or this host is no node of it and no image is
+    named that could look into one, NotPermitted, with the rights named, where too little is allowed.
     """
     manifest = read_objects(path, data)
     if not manifest.sites:
@@ -80,7 +81,8 @@ def open_cluster(path: str, data: bytes, options: GroupOptions) -> "ClusterGroup
         kinds = {(str(one.get("apiVersion")), str(one.get("kind"))) for one in objects}
         resources = [cluster.resource(version, kind) for version, kind in sorted(kinds)]
         premises.check_rights([resource for resource in resources if resource.namespaced])
-        premises.node()
+        pods = [below(manifest.objects[place.object], place.pod) for place in manifest.places]
+        settle(premises, options.settings.node_image, pods)
     except BaseException:
         premises.close()
         raise

@@ -10,7 +10,7 @@ from threading import Event
 
 from lithify.engines.base import Container, Engine, Root
 from lithify.engines.host import Host, host_of
-from lithify.errors import NothingToExamine, TargetBroken
+from lithify.errors import EngineRefused, NothingToExamine, TargetBroken
 from lithify.model.image import ImageFacts
 from lithify.model.run import Exercise, Target
 from lithify.model.writes import Observation, RunKey, WriteSet
@@ -155,6 +155,15 @@ def learn_process(
     """
     image = _image_of_process(container.pid(), target)
     return _watch(engine, image, container, target, seconds, tell, storage=None, live=live, cancelled=cancelled)
+
+
+def learn_pod(uid: str, container: str, seconds: float, *, live: bool) -> WriteSet | None:
+    """Return the same of a container of the pod `uid` on this node; None where it does not run."""
+    try:
+        found = choose_in_pod(f"pod:{uid}/{container}")
+        return learn_process(found[0].engine, *found, seconds, lambda _: None, live=live) if found else None
+    except (NothingToExamine, EngineRefused):  # it ended meanwhile
+        return None
 
 
 def _watch(

@@ -15,12 +15,12 @@ from lithify.engines.copies import Json
 from lithify.engines.kubelet import PodContainer, ProcessFinder
 from lithify.engines.readers import Readers
 from lithify.engines.scratch import Premises
-from lithify.errors import EngineRefused, InvalidInput, NothingToExamine
-from lithify.model.path import container_path, printable
+from lithify.errors import EngineRefused, NothingToExamine
+from lithify.model.path import printable
 from lithify.model.run import Target, TargetKind
 from lithify.model.writes import WriteSet
-from lithify.pipeline.learn import learn_process
-from lithify.report.wire import parse
+from lithify.pipeline.elsewhere import PATIENCE, NodeHost
+from lithify.pipeline.learn import learn_pod, learn_process
 
 _AT_ONCE = 8
 """Containers that are read at the same time."""
@@ -97,15 +97,21 @@ def learn_replicas(
         )
         elsewhere = []
     # The readers go first, also after a failure: with their pods end the questions that threads still wait for.
-    readers = Readers(premises, watch.node_image or "", __version__, watch.seconds)
+    readers = Readers(premises, watch.node_image or "", __version__)
     cancelled = Event()
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool, readers, _cancelling(cancelled, pool):
         if elsewhere:
-            readers.open(nodes, rounds=-(-len(running) // _AT_ONCE))
+            rounds = -(-len(running) // _AT_ONCE)
+            readers.open(nodes, lifetime=(rounds + 1) * (PATIENCE + watch.seconds))
+        hosts = {node: NodeHost(readers, node, watch.seconds) for node in nodes}
 
         def learn(replica: Replica) -> WriteSet | None:
             pid = here.get(id(replica))
-            found = _learn_here(engine, replica, pid, watch, cancelled) if pid else _ask(readers, replica, watch)
+            if pid:
+                found = _learn_here(engine, replica, pid, watch, cancelled)
+            else:
+                host = hosts[replica.node]
+                found = host.call(learn_pod, replica.uid, replica.container, watch.seconds, live=watch.live)
             return _as_of(replica, engine, found) if found else None
 
         wanted = [*(one for one in running if id(one) in here), *elsewhere]
@@ -143,29 +149,6 @@ def _learn_here(engine: str, replica: Replica, pid: int, watch: Watch, cancelled
         return learn_process(engine, view, target, watch.seconds, lambda _: None, live=watch.live, cancelled=cancelled)
     except (NothingToExamine, EngineRefused):  # it ended meanwhile
         return None
-
-
-def _ask(readers: Readers, replica: Replica, watch: Watch) -> WriteSet | None:
-    words = ["learn", "--attach", f"pod:{replica.uid}/{replica.container}", "--format", "json"]
-    words += ["--for", f"{watch.seconds:g}s", *([] if watch.live else ["--no-live"])]
-    answer = readers.ask(replica.node, words)
-    return None if answer is None else read_answer(answer, replica.node)
-
-
-def read_answer(data: bytes, node: str) -> WriteSet:
-    """Return the write set that lithify on a node answered with; InvalidInput where it is none of a container's."""
-    source = f"the answer of node {printable(node)}"
-    found = parse(data, WriteSet, source=source)
-    image = found.image
-    paths = [write.path for write in found.writes]
-    paths += (*image.entries, *image.code_roots, *image.volumes, image.working_directory, *found.mounted)
-    paths += (process.working_directory for process in found.processes)
-    for path in paths:
-        try:
-            container_path(str(path))
-        except ValueError as error:
-            raise InvalidInput(f"{source}: {error}", hint="does that node run the image that you named?") from error
-    return found
 
 
 def _as_of(replica: Replica, engine: str, found: WriteSet) -> WriteSet:

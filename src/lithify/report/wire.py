@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from lithify.errors import InvalidInput
+from lithify.model.path import container_path
 
 T = TypeVar("T")
 
@@ -22,7 +23,23 @@ LIMIT = 1 << 30
 
 def render(value: object) -> str:
     """Return a model value as indented JSON with a line end."""
-    return json.dumps(msgspec.to_builtins(value, enc_hook=_encode), indent=1) + "\n"
+    return json.dumps(plain(value), indent=1) + "\n"
+
+
+def plain(value: object) -> Any:
+    """Return a value as `json` takes it."""
+    return msgspec.to_builtins(value, enc_hook=_encode)
+
+
+def typed(found: object, type_: Any, *, source: str) -> Any:
+    """Return what `plain` gave, and somebody else may have changed, as a `type_` again.
+
+    InvalidInput, with `source` and the place in it, where it is none, or a path is relative or climbs.
+    """
+    try:
+        return msgspec.convert(found, type_, dec_hook=_decode_strictly, strict=False)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise InvalidInput(f"{source}: {error}", hint="is that the same version of lithify?") from error
 
 
 def parse(data: bytes, type_: type[T], *, source: str) -> T:
@@ -94,6 +111,11 @@ def _decode(type_: type, value: object) -> object:
     if issubclass(type_, PurePosixPath):
         return PurePosixPath(str(value))
     raise NotImplementedError(f"{type_.__name__} has no JSON form")
+
+
+def _decode_strictly(type_: type, value: object) -> object:
+    path = container_path(str(value))
+    return Path(path) if issubclass(type_, Path) else _decode(type_, str(path))
 
 
 def _schema(type_: type) -> dict[str, Any]:

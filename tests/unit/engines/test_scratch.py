@@ -3,14 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from tests.fake_apiserver import FakeApiServer, Reply, Script, refused, serving, write_config
 
-from lithify.engines import scratch
-from lithify.engines.base import Exit
+from lithify.engines import lent
 from lithify.engines.kubernetes import Cluster
 from lithify.engines.readers import Readers
 from lithify.engines.scratch import OF, UNTIL, Premises
@@ -45,7 +43,7 @@ def test_rights_to_see_a_namespace_come_and_go_are_asked_for_first(fake: Any) ->
         premises.check_rights([])
     assert met.value.hint.startswith("missing: the right to get namespaces, get serviceaccounts,")
     with pytest.raises(NotPermitted) as met:
-        Readers(premises, "image", "1", 0.0).open(["node"])
+        Readers(premises, "image", "1").open(["node"], 60.0)
     assert met.value.hint.startswith("missing: the right to get namespaces, get serviceaccounts,")
 
 
@@ -78,8 +76,8 @@ def test_a_volume_names_no_directory_but_of_a_scratch_namespace(
         return 200, {"metadata": {}, "items": volumes}
 
     disks = tmp_path / "disks"
-    monkeypatch.setattr(scratch, "DISKS", disks)
-    monkeypatch.setattr(scratch, "host_view", str)
+    monkeypatch.setattr(lent, "DISKS", disks)
+    monkeypatch.setattr(lent, "host_view", str)
     for folder in ("disks/lithify-12ab-original", "disks/someone.elses", "etc"):
         (tmp_path / folder).mkdir(parents=True)
     premises, _ = fake(answer)
@@ -91,8 +89,8 @@ def test_a_volume_names_no_directory_but_of_a_scratch_namespace(
 def test_storage_is_not_lent_where_somebody_has_laid_a_link(
     fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scratch, "DISKS", tmp_path)
-    monkeypatch.setattr(scratch, "host_view", str)
+    monkeypatch.setattr(lent, "DISKS", tmp_path)
+    monkeypatch.setattr(lent, "host_view", str)
     monkeypatch.setattr(Premises, "node", lambda _: "node")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -102,11 +100,3 @@ def test_storage_is_not_lent_where_somebody_has_laid_a_link(
         premises.lend("lithify-1-original", {"metadata": {"name": "data"}}, [])
     assert not list(elsewhere.iterdir())
     assert server.asked == []
-
-
-def test_a_node_that_does_not_answer_in_time_is_told_as_that() -> None:
-    cluster = SimpleNamespace(execute=lambda *_, **__: Exit(code=124, output=b""))
-    readers = Readers(cast(Any, SimpleNamespace(cluster=cluster)), "image", "1", 30.0)
-    readers._pods["node2"] = "reader-1"
-    with pytest.raises(EngineRefused, match="node node2 did not answer within 330 s"):
-        readers.ask("node2", ["learn"])

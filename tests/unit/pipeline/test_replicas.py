@@ -1,20 +1,19 @@
-"""What another node answers is believed no further than a write set of a container goes."""
+"""Replicas of a workload as the API server has them, and how those that run are learnt from."""
 
 import json
 import time
-from dataclasses import replace
 from pathlib import PurePosixPath
 from threading import Event
 from typing import Any, cast
 
 import pytest
 
-from lithify.errors import EngineRefused, InvalidInput
+from lithify.errors import EngineRefused
 from lithify.model.image import ImageFacts
-from lithify.model.writes import Change, Observation, Process, RunKey, Write, WriteSet
+from lithify.model.writes import Change, Observation, RunKey, Write, WriteSet
 from lithify.pipeline import replicas
-from lithify.pipeline.replicas import Replica, Watch, learn_replicas, read_answer
-from lithify.report.wire import render
+from lithify.pipeline.elsewhere import NodeHost
+from lithify.pipeline.replicas import Replica, Watch, learn_replicas
 
 WRITTEN = WriteSet(
     key=RunKey(image="x"),
@@ -23,33 +22,6 @@ WRITTEN = WriteSet(
     writes=(Write(path=PurePosixPath("/var/cache/app"), change=Change.CREATED),),
     observation=Observation(seconds=1.0),
 )
-
-
-def test_an_answer_is_read_as_it_was_given() -> None:
-    assert read_answer(render(WRITTEN).encode(), "node2") == WRITTEN
-
-
-@pytest.mark.parametrize("path", ["/var/../../etc", "etc/passwd", ".."])
-def test_a_path_that_leads_out_of_a_container_is_refused(path: str) -> None:
-    write = Write(path=PurePosixPath(path), change=Change.CREATED)
-    with pytest.raises(InvalidInput, match="the answer of node node2: not an absolute path"):
-        read_answer(render(replace(WRITTEN, writes=(write,))).encode(), "node2")
-    with pytest.raises(InvalidInput, match="not an absolute path"):
-        read_answer(render(replace(WRITTEN, mounted=(PurePosixPath(path),))).encode(), "node2")
-    process = Process(program="/bin/app", working_directory=PurePosixPath(path))
-    for answer in (
-        replace(WRITTEN, image=replace(WRITTEN.image, volumes=(PurePosixPath(path),))),
-        replace(WRITTEN, image=replace(WRITTEN.image, working_directory=PurePosixPath(path))),
-        replace(WRITTEN, processes=(process,)),
-    ):
-        with pytest.raises(InvalidInput, match="not an absolute path"):
-            read_answer(render(answer).encode(), "node2")
-
-
-@pytest.mark.parametrize("data", [b"", b"[" * 100_000, b"\xff", b"{}", b'{"schema": "lithify.dev/write-set/v9"}'])
-def test_an_answer_of_another_kind_is_refused(data: bytes) -> None:
-    with pytest.raises(InvalidInput, match="the answer of node"):
-        read_answer(data, "node\x1b[2J")
 
 
 def replica(**status: Any) -> Replica:
@@ -72,7 +44,7 @@ def test_what_is_watched_here_ends_with_the_first_failure(monkeypatch: pytest.Mo
         assert time.monotonic() - begun < 20
         return WRITTEN
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise EngineRefused("node2 does not answer", hint="is it there?")
 
     class NoReaders:
@@ -86,7 +58,7 @@ def test_what_is_watched_here_ends_with_the_first_failure(monkeypatch: pytest.Mo
     monkeypatch.setattr(replicas, "Readers", NoReaders)
     monkeypatch.setattr(replicas, "PodContainer", lambda *_: None)
     monkeypatch.setattr(replicas, "learn_process", watch_here)
-    monkeypatch.setattr(replicas, "_ask", refuse)
+    monkeypatch.setattr(NodeHost, "call", refuse)
     monkeypatch.setattr(replicas, "_pid", lambda one: 4711 if one.node == "node1" else 0)
     running = [replica(name="app", state={"running": {}}) for _ in range(2)]
     for number, one in enumerate(running, 1):
