@@ -2,14 +2,18 @@
 
 import json
 import os
+import select
 import shlex
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from tests.cluster.node import Node, pack_directory, run_kubectl, write_image
@@ -81,6 +85,62 @@ class Cluster:
             layer.unlink()
             archive.unlink(missing_ok=True)
         return name
+
+
+@contextmanager
+def forwarder(cluster: Cluster, server: socket.socket | None = None) -> Iterator[tuple[Path, Callable[[], None]]]:
+    """Give a kubeconfig that leads to the API server by a detour, and what cuts that off.
+
+    The detour is by a port of ours, or one that a `server` on a loopback elsewhere listens at.
+    """
+    content = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json"))
+    entry = content["clusters"][0]["cluster"]
+    address = urlsplit(entry["server"])
+    ends: list[socket.socket] = []
+    with closing(server or socket.create_server(("127.0.0.1", 0))) as listening:
+        port = listening.getsockname()[1]
+        entry["server"] = f"https://127.0.0.1:{port}"
+        entry["tls-server-name"] = str(address.hostname)
+        kubeconfig = cluster.work / f"detour-{port}"
+        kubeconfig.write_text(json.dumps(content))
+
+        def accept() -> None:
+            while True:
+                try:
+                    near = listening.accept()[0]
+                except OSError:
+                    return
+                far = socket.create_connection((address.hostname or "", address.port or 443))
+                ends.extend((near, far))
+                threading.Thread(target=pump, args=(near, far), daemon=True).start()
+
+        def pump(near: socket.socket, far: socket.socket) -> None:
+            try:
+                while True:
+                    for one in select.select([near, far], [], [])[0]:
+                        data = one.recv(1 << 16)
+                        if not data:
+                            return
+                        (far if one is near else near).sendall(data)
+            except (OSError, ValueError):
+                return
+            finally:
+                near.close()
+                far.close()
+
+        def cut() -> None:
+            with suppress(OSError):
+                listening.shutdown(socket.SHUT_RDWR)
+            listening.close()
+            for end in ends:
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield kubeconfig, cut
+        cut()
+        for end in ends:
+            end.close()
 
 
 def left_behind(cluster: Cluster) -> list[str]:

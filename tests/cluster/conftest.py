@@ -1,5 +1,6 @@
 """A cluster that the tests of this folder share, and images that are in it."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -11,13 +12,14 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.cluster import Cluster
-from tests.cluster.node import DAEMONS, Node, NodeUnavailable, find_programs
+from tests.cluster.node import DAEMONS, Node, NodeUnavailable, find_programs, pack_directory
 from tests.runtime.conftest import (
     base_rootfs,
     cached,
     debootstrap,
     lean_rootfs,
     lithify,
+    needs,
     nginx_rootfs,
     slim,
     static_rootfs,
@@ -62,7 +64,11 @@ def nginx_image(cluster: Cluster, nginx_rootfs: Path) -> str:
     return cluster.import_root("docker.io/lithify-test/nginx:1", nginx_rootfs, Cmd=["nginx", "-g", "daemon off;"])
 
 
-PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+SOURCE = Path(__file__).parents[2]
+_TABLES = tomllib.loads((SOURCE / "pyproject.toml").read_text())
+PROJECT, BUILD = _TABLES["project"], _TABLES["build-system"]
+EXAMPLE = "registry.example/lithify:node"
+"""What the documentation calls the image that holds lithify."""
 PACKAGES = "usr/local/lib/python3.11/dist-packages"
 
 
@@ -93,14 +99,42 @@ def lithify_rootfs(python_rootfs: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
-def client_rootfs(python_rootfs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """And with the Kubernetes client, as examples/node-image makes it: what can ask as well. Not to be written to."""
+def example_image(cluster: Cluster) -> Iterator[str]:
+    """The image that examples/node-image makes, by Docker and the command that it says, as an image of the cluster.
+
+    It is built without a network, on a Debian that has the packages and wheels which it would fetch.
+    """
+    wheels = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["kubernetes"], *BUILD["requires"]]
 
     def build(directory: Path) -> None:
-        copy_linked(python_rootfs, directory)
-        install(directory, PROJECT["optional-dependencies"]["kubernetes"])
+        debootstrap(directory, "python3-venv")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", f"--dest={directory / 'wheels'}"]
+        subprocess.run([*command, "--python-version=3.11", "--only-binary=:all:", *wheels], check=True, timeout=300)
+        (directory / "etc/pip.conf").write_text("[global]\nno-index = true\nfind-links = /wheels\n")
+        shutil.rmtree(directory / "etc/apt/sources.list.d", ignore_errors=True)
+        (directory / "etc/apt/sources.list").write_text("")
 
-    return add_lithify(cached("python-kubernetes", build), tmp_path_factory.mktemp("client") / "root")
+    needs("docker")
+    base_rootfs = cached(f"node-base-{hashlib.sha256(repr(wheels).encode()).hexdigest()[:12]}", build)
+    base, image, archive = f"localhost/lithify-test-base:{os.getpid()}", EXAMPLE, cluster.work / "example.tar"
+    try:
+        layer = pack_directory(base_rootfs, cluster.work / "base.tar")
+        subprocess.run(["docker", "import", layer, base], check=True, capture_output=True, timeout=300)
+        layer.unlink()
+        words = [
+            "--network=none",
+            f"--build-arg=BASE={base}",
+            "--file=examples/node-image/Dockerfile",
+            f"--tag={image}",
+        ]
+        done = subprocess.run(["docker", "build", *words, "."], cwd=SOURCE, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stdout + done.stderr
+        subprocess.run(["docker", "save", f"--output={archive}", image], check=True, timeout=300)
+        cluster.import_image(archive)
+        yield image
+    finally:
+        archive.unlink(missing_ok=True)
+        subprocess.run(["docker", "rmi", "--force", image, base], capture_output=True, timeout=60, check=False)
 
 
 def add_lithify(base: Path, root: Path) -> Path:

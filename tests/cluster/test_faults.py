@@ -1,19 +1,12 @@
 """What goes wrong while a cluster is used: one clear error, the right exit code, and nothing left for good."""
 
-import json
-import select
 import signal
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from tests.cluster.cluster import Cluster, left_behind, wait_for
+from tests.cluster.cluster import Cluster, forwarder, left_behind, wait_for
 from tests.cluster.manifests import STAY, deployment, shell, text
 from tests.runtime.hardening import Lithify
 
@@ -122,58 +115,6 @@ def test_a_right_that_is_missing_is_named_before_anything_is_made(
         assert left_behind(cluster) == []
 
 
-@contextmanager
-def forwarder(cluster: Cluster) -> Iterator[tuple[Path, Any]]:
-    """Give a kubeconfig that leads to the API server by a detour, and what cuts that off."""
-    content = json.loads(cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json"))
-    entry = content["clusters"][0]["cluster"]
-    address = urlsplit(entry["server"])
-    ends: list[socket.socket] = []
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        entry["server"] = f"https://127.0.0.1:{server.getsockname()[1]}"
-        entry["tls-server-name"] = str(address.hostname)
-        kubeconfig = cluster.work / "detour"
-        kubeconfig.write_text(json.dumps(content))
-
-        def accept() -> None:
-            while True:
-                try:
-                    near = server.accept()[0]
-                except OSError:
-                    return
-                far = socket.create_connection((address.hostname or "", address.port or 443))
-                ends.extend((near, far))
-                threading.Thread(target=pump, args=(near, far), daemon=True).start()
-
-        def pump(near: socket.socket, far: socket.socket) -> None:
-            try:
-                while True:
-                    for one in select.select([near, far], [], [])[0]:
-                        data = one.recv(1 << 16)
-                        if not data:
-                            return
-                        (far if one is near else near).sendall(data)
-            except (OSError, ValueError):
-                return
-            finally:
-                near.close()
-                far.close()
-
-        def cut() -> None:
-            server.shutdown(socket.SHUT_RDWR)
-            server.close()
-            for end in ends:
-                try:
-                    end.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    continue
-
-        threading.Thread(target=accept, daemon=True).start()
-        yield kubeconfig, cut
-        for end in ends:
-            end.close()
-
-
 def test_a_host_that_is_no_node_says_so(cluster: Cluster, lithify: Lithify, file: Path, tmp_path: Path) -> None:
     """Nodes are told by the boot of their kernel; another one's stands here in place of ours."""
     boot = tmp_path / "boot"
@@ -184,7 +125,7 @@ def test_a_host_that_is_no_node_says_so(cluster: Cluster, lithify: Lithify, file
     assert done.code == 4
     message, hint = done.error()
     assert message.startswith("this host is no node of the cluster")
-    assert hint.startswith("run lithify on a node, as root, or in a pod there")
+    assert hint.startswith("name an image that holds lithify with --node-image, or run it on a node, as root")
 
 
 def test_an_init_container_that_fails_is_told_in_its_words(

@@ -36,9 +36,12 @@ def test_a_stateful_set_and_a_cron_job(cluster: Cluster, lithify: Lithify, app_i
 
 
 def test_a_daemon_set_and_a_replica_set(cluster: Cluster, lithify: Lithify, app_image: str, tmp_path: Path) -> None:
-    """The first runs one pod, on this node only; what its preStop hook writes has a place as well."""
-    stop = {"exec": {"command": ["sh", "-c", "mkdir -p /var/cache/last && touch /var/cache/last/word"]}}
-    agent = shell(f"mkdir -p /var/cache/agent; {STAY}", app_image, lifecycle={"preStop": stop})
+    """The first runs one pod, on this node only; what its hooks write has a place as well."""
+    start, stop = (
+        {"exec": {"command": ["sh", "-c", f"mkdir -p /var/cache/{name} && touch /var/cache/{name}/word"]}}
+        for name in ("first", "last")
+    )
+    agent = shell(f"mkdir -p /var/cache/agent; {STAY}", app_image, lifecycle={"postStart": start, "preStop": stop})
     daemons = deployment("agent", agent)
     daemons["kind"] = "DaemonSet"
     del daemons["spec"]["replicas"]
@@ -48,7 +51,7 @@ def test_a_daemon_set_and_a_replica_set(cluster: Cluster, lithify: Lithify, app_
     file.write_text(text(daemons, replicas))
     result = proved(harden(lithify, cluster, file, "--format", "json", timeout=400))
     assert _places(result) == {
-        "DaemonSet/agent/app": ["/var/cache/agent", "/var/cache/last"],
+        "DaemonSet/agent/app": ["/var/cache/agent", "/var/cache/first", "/var/cache/last"],
         "ReplicaSet/web/app": ["/var/cache/web"],
     }
 

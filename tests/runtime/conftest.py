@@ -192,20 +192,21 @@ def podman_nginx() -> str:
 
 
 def _measured(engine: str, name: str) -> str:
-    _needs(engine)
+    needs(engine)
     if os.geteuid() != 0 or not shutil.which("mmdebstrap"):
         pytest.skip("needs root and mmdebstrap")
     (service,) = read_services((name,))
     return load(build(service), engine)
 
 
-def _needs(engine: str) -> None:
+def needs(engine: str) -> None:
+    """Skip the test where an engine does not work here."""
     if not shutil.which(engine) or subprocess.run([engine, "info"], capture_output=True, check=False).returncode:
         pytest.skip(f"needs a {engine} that works")
 
 
 def _imported(program: list[str], archive: Path) -> Iterator[str]:
-    _needs(program[0])
+    needs(program[0])
     name = f"localhost/lithify-test-app:{os.getpid()}"
     changes = [word for change in APP_CONFIG for word in ("--change", change)]
     subprocess.run([*program, "import", *changes, archive, name], check=True, capture_output=True, timeout=300)

@@ -406,7 +406,8 @@ class MemberContainer:
             if now - unseen > _PATIENCE:
                 raise EngineUnreachable(
                     f"container {printable(self._run.member)} runs, and none of its processes can be seen from here",
-                    hint="run lithify on the node, as root, or in a pod there that shares its processes (hostPID)",
+                    hint="name an image that holds lithify with --node-image; or run it on the node, as root, or in a "
+                    "pod there that shares its processes (hostPID)",
                 )
             if now - begun > _LONGEST:
                 why = self._run.why_no_pod() or "its pod does not come up"

@@ -7,12 +7,11 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from lithify.engines.cluster import MemberContainer
+from lithify.engines.cluster import call_hook
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -43,39 +42,30 @@ def server() -> Iterator[ThreadingHTTPServer]:
     server.server_close()
 
 
-def stop(monkeypatch: pytest.MonkeyPatch, get: dict[str, Any]) -> None:
-    """Run the hook as a container that is to end does."""
-    described = {"name": "app", "lifecycle": {"preStop": {"httpGet": get}}}
-    monkeypatch.setattr(MemberContainer, "_described", lambda _: described)
-    monkeypatch.setattr(MemberContainer, "address", lambda _: "127.0.0.1")
-    MemberContainer(cast(Any, SimpleNamespace(member="app")))._run_pre_stop(5.0)
+def stop(get: dict[str, Any]) -> None:
+    """Call the hook of a container that is to end."""
+    call_hook(get, {"name": "app"}, "127.0.0.1", 5.0)
 
 
-def test_an_answer_without_an_end_is_not_read_to_it(
-    server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stop(monkeypatch, {"path": "/endless", "port": server.server_address[1]})
+def test_an_answer_without_an_end_is_not_read_to_it(server: ThreadingHTTPServer) -> None:
+    stop({"path": "/endless", "port": server.server_address[1]})
     assert cast(Any, server.RequestHandlerClass).ended.wait(10)
 
 
-def test_a_hook_that_nobody_could_call_is_passed_by(
-    server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stop(monkeypatch, {"path": "/", "port": "no-such-name"})
-    stop(monkeypatch, {"path": "/h\u00f6r-auf", "port": server.server_address[1]})
-    stop(monkeypatch, {"path": "/a b", "port": server.server_address[1]})
+def test_a_hook_that_nobody_could_call_is_passed_by(server: ThreadingHTTPServer) -> None:
+    stop({"path": "/", "port": "no-such-name"})
+    stop({"path": "/h\u00f6r-auf", "port": server.server_address[1]})
+    stop({"path": "/a b", "port": server.server_address[1]})
     assert cast(Any, server.RequestHandlerClass).asked == []
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl makes a certificate")
-def test_no_certificate_is_looked_at_as_by_the_kubelet(
-    server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_no_certificate_is_looked_at_as_by_the_kubelet(server: ThreadingHTTPServer, tmp_path: Path) -> None:
     key, certificate = str(tmp_path / "key"), str(tmp_path / "certificate")
     words = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=other"]
     subprocess.run(["openssl", "req", *words, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    stop(monkeypatch, {"path": "/bye", "port": server.server_address[1], "scheme": "HTTPS"})
+    stop({"path": "/bye", "port": server.server_address[1], "scheme": "HTTPS"})
     assert cast(Any, server.RequestHandlerClass).asked == ["/bye"]
