@@ -424,7 +424,7 @@ class MemberContainer:
                 raise EngineRefused(f"no pod comes up: {printable(why[:1000])}", hint="mend what it names")
             return
         self._pod = pods[0]
-        self._sockets = self._sockets or endpoints()
+        self._sockets = self._sockets or self.where.call(endpoints)
         for status in _statuses(self._pod):
             waiting = (status.get("state") or {}).get("waiting") or {}
             if waiting.get("reason") in HOPELESS and (waited > _PATIENCE or "Pull" not in str(waiting["reason"])):
@@ -492,7 +492,7 @@ class MemberContainer:
         """Return the layers of a container that has ended, which its runtime keeps as long as the pod is there."""
         mounted = {PurePosixPath(str(one.get("mountPath"))) for one in self._described().get("volumeMounts") or ()}
         sockets = [one.removeprefix("unix://") for one in self._sockets]
-        return snapshot_layers(sockets, "k8s.io", "overlayfs", container, NOISE | mounted)
+        return self.where.call(snapshot_layers, sockets, "k8s.io", "overlayfs", container, NOISE | mounted)
 
     # Looking.
 

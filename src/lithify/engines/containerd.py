@@ -6,11 +6,11 @@ of its numbered directories are the container's, and says so as the mount that i
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from lithify.engines.base import UpperLayer
-from lithify.engines.mounts import MountPoint, overlay_layers
+from lithify.engines.mounts import MountPoint, host_view, overlay_layers
 from lithify.engines.process import run
 from lithify.model.path import ROOT
 
@@ -19,23 +19,33 @@ _SOCKETS = ("/run/containerd/containerd.sock", "/run/docker/containerd/container
 
 
 def snapshot_layers(
-    sockets: Iterable[str], namespace: str, snapshotter: str, key: str, noise: frozenset[PurePosixPath]
+    sockets: Sequence[str], namespace: str, snapshotter: str, key: str, noise: frozenset[PurePosixPath]
 ) -> UpperLayer | None:
     """Return the layers of the snapshot `key`, from the first of `sockets`, or of the usual ones, that has it.
 
     None where there is no `ctr`, none that answers, no such snapshot, or none that is an overlay on this host.
     """
-    program = shutil.which("ctr")
-    if program is None:
-        return None
+    client, view = _client()
     for socket in dict.fromkeys((*sockets, *filter(None, [os.environ.get("CONTAINERD_ADDRESS")]), *_SOCKETS)):
-        if os.access(socket, os.R_OK | os.W_OK):
+        if client and os.access(f"{view}{socket}", os.R_OK | os.W_OK):
             words = ("--address", socket, "--namespace", namespace, "--timeout", "10s", "--connect-timeout", "5s")
-            result = run((program, *words, "snapshots", "--snapshotter", snapshotter, "mounts", "/", key), timeout=30.0)
+            result = run((*client, *words, "snapshots", "--snapshotter", snapshotter, "mounts", "/", key), timeout=30.0)
             mount = _parse_mount(result.stdout.decode("utf-8", "surrogateescape")) if result.code == 0 else None
             if mount is not None:
                 return overlay_layers(mount, noise=noise)
     return None
+
+
+def _client() -> tuple[tuple[str, ...], str]:
+    """Return how `ctr` is called, nothing where there is none, and the root under which it finds its paths.
+
+    In a pod that shares its node's processes it is the node's.
+    """
+    view = host_view()
+    if view:
+        return ("nsenter", "--target", "1", "--mount", "ctr"), view
+    program = shutil.which("ctr")
+    return (program,) if program else (), ""
 
 
 def _parse_mount(text: str) -> MountPoint | None:

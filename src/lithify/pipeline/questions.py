@@ -13,8 +13,10 @@ from typing import Any, BinaryIO
 
 from lithify import __version__, errors
 from lithify.engines.cluster import call_hook
+from lithify.engines.containerd import snapshot_layers
 from lithify.engines.kubelet import ProcessFinder, describe, send_signal
 from lithify.engines.lent import is_lent, lend_directory, take_back
+from lithify.engines.node import endpoints
 from lithify.engines.state import start_time
 from lithify.errors import InvalidInput, LithifyError
 from lithify.model.path import printable
@@ -32,9 +34,9 @@ _LIMIT = 64 << 20
 KINDS: tuple[type, ...] = (ProcessFinder, Collector)
 """What is made and kept for the questions after it, until another is made."""
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (
-    attempt, call_hook, connect, describe, hear, is_lent, learn_pod, lend_directory, look, request, send_signal,
-    start_time, take_back, *KINDS, ProcessFinder.find, Collector.follow, Collector.start, Collector.look,
-    Collector.read, Collector.finish,
+    attempt, call_hook, connect, describe, endpoints, hear, is_lent, learn_pod, lend_directory, look, request,
+    send_signal, snapshot_layers, start_time, take_back, *KINDS, ProcessFinder.find, Collector.follow, Collector.start,
+    Collector.look, Collector.read, Collector.finish,
 )  # fmt: skip
 QUESTIONS: Mapping[str, Callable[..., Any]] = {function.__qualname__: function for function in _FUNCTIONS}
 """By their names; nothing else is ever called."""
