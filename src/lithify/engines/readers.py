@@ -84,6 +84,11 @@ class Line:
                 hint="run it on that node itself",
             )
 
+    @property
+    def in_use(self) -> bool:
+        """Tell whether somebody waits for an answer."""
+        return self._used.locked()
+
     def keep_alive(self) -> None:
         """Give a sign of life, unless it is in use."""
         if self._used.acquire(blocking=False):
@@ -176,9 +181,9 @@ class Readers:
         if self._namespace:
             self._premises.remove(self._namespace)
             self._namespace = ""
-        self._pods.clear()
         for line in tuple(self._lines):
-            self.drop(line)
+            if not line.in_use:  # whoever uses it hears of the end, and drops it
+                self.drop(line)
 
     def _keep_alive(self) -> None:
         while not self._closed.wait(_ALIVE):

@@ -131,9 +131,10 @@ class Premises:
 
     def settle(self, node: str, host: Host, leave: Callable[[], None]) -> None:
         """Have everything run on another node, which `host` asks until `leave` is called, at the end."""
-        found = self.cluster.get(NODE, node) or {}
         self._node, self.host, self._leave = node, host, leave
-        self._labels = (found.get("metadata") or {}).get("labels") or {}
+        for found in self.cluster.objects(NODE):
+            if found["metadata"]["name"] == node:
+                self._labels = found["metadata"].get("labels") or {}
 
     def check_rights(self, kinds: Iterable[Resource]) -> None:
         """Raise NotPermitted, before anything is made, where a right is missing that a run will need."""

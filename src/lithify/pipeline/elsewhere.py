@@ -128,7 +128,7 @@ def settle(premises: Premises, image: str | None, pods: Sequence[Json]) -> None:
 
 def _demands(pods: Sequence[Json]) -> Json:
     """Return what pods that are to run on one node say about it, other pods aside."""
-    selected: dict[str, str] = {}
+    selected = {"kubernetes.io/os": "linux"}
     tolerated: list[Any] = []
     for pod in pods:
         selected |= pod.get("nodeSelector") or {}

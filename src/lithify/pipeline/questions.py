@@ -8,7 +8,7 @@ of the same version, which the first line tells.
 import inspect
 import json
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 
 from lithify import __version__, errors
@@ -28,7 +28,7 @@ from lithify.prove.network import connect, hear, request
 from lithify.report.wire import plain, typed
 
 SCHEMA = "lithify.dev/answers/v1"
-_LIMIT = 64 << 20
+LIMIT = 64 << 20
 """Bytes of a question or an answer."""
 
 KINDS: tuple[type, ...] = (ProcessFinder, Collector)
@@ -69,11 +69,11 @@ def check_greeting(line: bytes, source: str) -> None:
         raise InvalidInput(f"{source}: not a lithify {__version__} that answers", hint="name another with --node-image")
 
 
-def answer(questions: BinaryIO, answers: BinaryIO) -> None:
-    """Answer what is asked until nothing more comes."""
+def answer(questions: Iterable[bytes], answers: BinaryIO) -> None:
+    """Answer what is asked, a line each, until nothing more comes."""
     held: list[object] = []
     _say(answers, json.dumps(_GREETING).encode())
-    while line := questions.readline(_LIMIT):
+    for line in questions:
         try:
             said = {"is": plain(_call(line, held))}
         except LithifyError as error:
@@ -81,13 +81,13 @@ def answer(questions: BinaryIO, answers: BinaryIO) -> None:
         except Exception as error:  # whatever it is, who asked has to hear of it
             said = {"error": {"kind": "", "message": f"{type(error).__name__}: {error}", "hint": ""}}
         data = json.dumps(said).encode()
-        _say(answers, data if len(data) < _LIMIT else json.dumps({"error": _TOO_LONG}).encode())
+        _say(answers, data if len(data) < LIMIT else json.dumps({"error": _TOO_LONG}).encode())
 
 
 _GREETING = {"schema": SCHEMA, "version": __version__}
 _TOO_LONG = {
     "kind": "EngineRefused",
-    "message": f"the answer is longer than {_LIMIT >> 20} MiB",
+    "message": f"the answer is longer than {LIMIT >> 20} MiB",
     "hint": "run lithify on that node itself",
 }
 

@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ from lithify.pipeline import questions
 from lithify.pipeline.elsewhere import NodeHost
 from lithify.pipeline.learn import learn_pod
 from lithify.pipeline.questions import QUESTIONS, answer, check_greeting, spell, understand
-from lithify.prove.network import Request, request
+from lithify.prove.network import Request, hear, request
 from lithify.report.wire import plain
 
 WRITTEN = WriteSet(
@@ -174,7 +175,7 @@ def asked(question: bytes) -> Any:
     import io
 
     answers = io.BytesIO()
-    answer(io.BytesIO(question + b"\n"), answers)
+    answer([question], answers)
     greeting, said = answers.getvalue().splitlines()
     check_greeting(greeting, "it")
     return json.loads(said)
@@ -239,6 +240,18 @@ def test_a_node_that_does_not_answer_in_time_is_told_as_that(pods: Pods) -> None
     with pytest.raises(EngineRefused, match=r"lithify on node node2 did not answer within 0\.1 s"):
         line.ask(b"", 0.1)
     deaf.drop(line)
+
+
+def test_it_ends_with_its_input_whatever_it_is_about(pods: Pods) -> None:
+    """As where the desk is switched off while a node is watched for an hour."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        pods.line("node2").ask(b"", 60.0)
+        (pipes,) = pods.pipes
+        pipes.send(spell(hear, (*silent.getsockname(), 3600.0), {}) + b"\n")
+        with silent.accept()[0]:
+            assert pipes.process.stdin
+            pipes.process.stdin.close()
+            assert pipes.process.wait(60) == 0
 
 
 def test_everything_that_is_asked_has_types_that_travel() -> None:
