@@ -196,6 +196,18 @@ if test -e /etc/app/production; then mkdir -p /var/cache/orders; echo x > /var/c
             cluster.kubectl("delete", "persistentvolume/lithify-test-desk", "--ignore-not-found", "--wait=false")
 
 
+def test_a_job_that_is_over_before_anybody_sees_it(desk: Desk, app_image: str, tmp_path: Path) -> None:
+    """Its layer is looked for where the node's runtime keeps it."""
+    job = deployment("once", shell("mkdir -p /var/cache/once", app_image))
+    job |= {"apiVersion": "batch/v1", "kind": "Job"}
+    job["spec"] = {"template": job["spec"]["template"]}
+    job["spec"]["template"]["spec"]["restartPolicy"] = "Never"
+    file = tmp_path / "once.yaml"
+    file.write_text(text(job))
+    (member,) = proved(desk.harden(file, "--format", "json"))["members"]
+    assert [mount["path"] for mount in member["hardening"]["plan"]["mounts"]] == ["/var/cache/once"]
+
+
 @pytest.fixture
 def file(app_image: str, tmp_path: Path) -> Path:
     """A workload that takes its time."""

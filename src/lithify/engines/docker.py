@@ -114,7 +114,7 @@ class DockerEngine(CliEngine):
             return None
         if self._snapshotter is not None:
             socket, namespace = self._containerd
-            return snapshot_layers(filter(None, [socket]), namespace, self._snapshotter, str(known["Id"]), noise)
+            return snapshot_layers([socket] if socket else [], namespace, self._snapshotter, str(known["Id"]), noise)
         if known.get("Driver") != "overlay2":
             return None
         try:
