@@ -9,7 +9,7 @@ from lithify.engines.copies import Json
 from lithify.engines.kubelet import sees_pods
 from lithify.engines.readers import Line, Readers
 from lithify.engines.scratch import LIFETIME, Premises
-from lithify.errors import EngineRefused, EngineUnreachable, LithifyError
+from lithify.errors import EngineRefused, EngineUnreachable, LithifyError, NothingToExamine
 from lithify.model.path import printable
 from lithify.pipeline.questions import check_greeting, spell, understand
 
@@ -64,26 +64,33 @@ class NodeHost:
         self._idle.append(line)
 
     def _open(self) -> Line:
-        line = self._readers.line(self._node)
-        try:
-            check_greeting(line.ask(b"", PATIENCE), self._name)
-        except BaseException:
-            self._readers.drop(line)
-            raise
-        return line
+        with self._losing():
+            line = self._readers.line(self._node)
+            try:
+                check_greeting(line.ask(b"", PATIENCE), self._name)
+            except BaseException:
+                self._readers.drop(line)
+                raise
+            return line
 
     def _ask(self, line: Line, function: Callable[..., Any], given: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-        try:
+        with self._losing():
             answer = line.ask(spell(function, given, named), self._patience)
+        return understand(answer, function, self._name)
+
+    @contextmanager
+    def _losing(self) -> Iterator[None]:
+        """Tell of a node that is lost with what became of the pod there."""
+        try:
+            yield
         except EngineRefused:
             raise
-        except EngineUnreachable as error:
+        except (EngineUnreachable, NothingToExamine) as error:
             fate = self._readers.fate(self._node)
             raise EngineUnreachable(
                 f"node {printable(self._node)} can't be looked into any more: {fate or error}",
                 hint="nothing of the run is left but what the next start removes; see the node, then start again",
             ) from error
-        return understand(answer, function, self._name)
 
     @property
     def _name(self) -> str:
