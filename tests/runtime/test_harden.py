@@ -149,6 +149,19 @@ def test_writes_that_the_program_shrugs_off_get_no_place(lithify: Lithify, image
     assert PurePosixPath("/var/cache") in {t.path for t in result.plan.tolerated if t.proved}
 
 
+def test_a_log_without_which_the_program_goes_on_is_proved(lithify: Lithify, images: Images) -> None:
+    """All that the flag alone costs is the log: that is what an over-tight plan fails by, too."""
+    log = "{ date > /var/log/app.log; } 2>/dev/null || echo 'error: unable to open the log' >&2"
+    image = images.make(f"{log}; {STAY}")
+    done = lithify.run("harden", image, "--check-inside", "true", *JSON, "--", "app")
+    result = hardening(done)
+    assert failed(result.verdict) == []
+    assert list(places(result.plan)) == ["/var/log"]
+    (told,) = [check.summary for check in result.verdict.honest if check.name == "over-tight fails"]
+    assert told.startswith("with the flag alone: the log is lost: ")
+    assert result.flag_alone_works
+
+
 def test_state_never_lies_in_memory_unless_the_user_says_so(lithify: Lithify, images: Images) -> None:
     program = f"mkdir -p /var/lib/app; echo row >> /var/lib/app/app.db || exit 1; {STAY}"
     image = images.make(program, {"var/lib/app/app.db": "SQLite format 3\0 and rows\n"})

@@ -59,10 +59,11 @@ def render_hardening(result: Hardening, *, paint: Paint = plain, width: int = 80
 
 def _before(result: Hardening) -> str:
     """Say what setting the flag and nothing else comes to."""
-    if result.flag_alone_works:
-        return "with the read-only flag alone it works: nothing has to be writable"
     failed = next((check.summary for check in result.verdict.honest if check.name == "over-tight fails"), "")
-    return f"with the read-only flag alone: {failed.partition(': ')[2] or 'it does not work'}"
+    told = failed.partition(": ")[2]
+    if result.flag_alone_works and not told:
+        return "with the read-only flag alone it works: nothing has to be writable"
+    return f"with the read-only flag alone: {told or 'it does not work'}"
 
 
 def _after(result: Hardening) -> str:
