@@ -83,6 +83,12 @@ class Mount:
         """The reasons that say most: what it is for, else who wrote there, and no detail of storage."""
         return next((reason for reason in self.reasons if reason.startswith("It is for")), " ".join(self.reasons[:1]))
 
+    @property
+    def may_be_emptied(self) -> bool:
+        """Tell whether all in it may go at each start: files that no start expects, and no state beside them."""
+        kept = self.storage is StorageKind.VOLUME or PathClass.STATE in self.classes
+        return PathClass.RUNTIME in self.classes and not kept
+
     def covers(self, path: PurePosixPath) -> bool:
         """Tell whether a write to `path` lands in this mount."""
         return path == self.path or (self.type is not EntryType.FILE and path.is_relative_to(self.path))

@@ -259,7 +259,7 @@ class PodGroup:
 
 def has_run_time_files(plan: MountPlan) -> bool:
     """Tell whether something is written that a start may not bear to find: a pid, a socket, a lock."""
-    return any(PathClass.RUNTIME in mount.classes for mount in plan.mounts) or any(
+    return any(mount.may_be_emptied for mount in plan.mounts) or any(
         refusal.path_class is PathClass.RUNTIME for refusal in plan.refusals
     )
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.unit.patch.programs import on_path
 
 from lithify.engines.helm import Chart
 from lithify.model.image import EntryType, ImageFacts
-from lithify.model.mount import Mount, PathClass, Seed
+from lithify.model.mount import Mount, PathClass, Seed, StorageKind
 from lithify.model.patch import Patched
 from lithify.patch import compose, helm, kubernetes
 from lithify.patch.kubernetes import Options
@@ -141,3 +142,11 @@ def test_p40_what_the_last_run_left_is_told_or_taken_away() -> None:
     assert fresh[:2] == ["sh", "-c"]
     assert fresh[2].startswith("rm -rf /run/*")
     assert fresh[-1] == "daemon"
+
+
+@pytest.mark.parametrize("more", [{"storage": StorageKind.VOLUME}, {"classes": (PathClass.RUNTIME, PathClass.STATE)}])
+def test_p40_a_store_is_never_emptied_because_a_lock_lies_in_it(more: dict[str, Any]) -> None:
+    wanted = replace(place("/var/lib/store", classes=(PathClass.RUNTIME,)), **more)
+    patched = pod(wanted, text=POD + "    command: [daemon]\n", options=Options(fresh_start=frozenset({"web"})))
+    assert spec(patched)["containers"][0]["command"] == ["daemon"]
+    assert b"rm -rf /var" not in patched.text
