@@ -122,6 +122,9 @@ class Write:
             return known
         owner = (self.uid, self.uid if self.gid is None else self.gid)
         own = tuple(ids for ids in known if ids[0] == self.uid)
+        groups = {writer.gid for writer in self.writers if writer.uid == self.uid}
+        if self.gid == 0 and groups and not groups & {0, None}:
+            return ((0, 0),)  # who is not in root's group makes no file of it: root did, and gave it to its user alone
         return own or (known if any(uid == 0 for uid, _ in known) else (owner,))
 
 

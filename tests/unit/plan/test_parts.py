@@ -65,6 +65,8 @@ def paths(plan: MountPlan) -> list[str]:
         ),
         # the same, and only its later user was seen: who is not root can't have given the file away
         (directory(), [write("/srv/x/f", uid=0, gid=0, by="p:33")], (0, 0, 0o755)),
+        # root gave it to the user that it then became, and kept its group, as dnsmasq does with its log
+        (directory(), [write("/srv/x/f", uid=33, gid=0, by="p:33")], (0, 0, 0o755)),
         # names that are gone tell of no owner: where root made some, the image's mode says who made the rest
         (
             directory(),
