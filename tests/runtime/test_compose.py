@@ -231,6 +231,55 @@ def test_services_that_share_a_volume_and_what_a_merge_key_says(compose: Compose
     assert again.json()["members"][0]["hardening"]["plan"]["mounts"] == []
 
 
+SPREAD = {
+    "compose.yaml": """\
+# What is ours.
+include:
+  - db/compose.yaml   # theirs
+services:
+  web:
+    extends: {file: base.yaml, service: base}
+    depends_on: [db]
+""",
+    "base.yaml": f'services:\n  base:\n    image: lean:1\n    command: sh -c "date > /tmp/web; {STAY}"\n',
+    "compose.override.yaml": "services:\n  web:\n    tmpfs: !override [/srv/own]   # only this\n",
+    "db/compose.yaml": """\
+services:
+  db:
+    image: lean:1
+    command: ["sh", "-c", "cp /in/word /tmp/db; exec sleep 3600"]
+    init: true
+    volumes: ["./in:/in:ro"]
+""",
+}
+
+
+def test_a_project_of_several_files(compose: Compose) -> None:
+    """Each change goes where it takes effect: the included file, and the override that would take back the other."""
+    (compose.folder / "db" / "in").mkdir(parents=True)
+    (compose.folder / "db" / "in" / "word").write_text("x")
+    compose.write(SPREAD["compose.yaml"], **{name: text for name, text in SPREAD.items() if name != "compose.yaml"})
+    done = compose.harden("--check-inside", "test -e /tmp/web -o -e /tmp/db", "--write", "--format", "json")
+    assert done.code == 0, done.err + done.out
+    result = done.json()
+    assert [os.path.basename(file["path"]) for file in result["files"]] == ["compose.yaml", "compose.override.yaml"]
+    assert all(member["together"] for member in result["members"])
+    for name, text in SPREAD.items():
+        now = (compose.folder / name).read_text()
+        assert (now == text) == (name in ("compose.yaml", "base.yaml")), name
+        assert not [line for line in difflib.ndiff(text.splitlines(), now.splitlines()) if line[:2] == "- "] or (
+            name == "compose.override.yaml"
+        )
+    services = json.loads(compose.compose("config", "--format", "json"))["services"]
+    assert all(service["read_only"] for service in services.values())
+    assert [entry.partition(":")[0] for entry in services["web"]["tmpfs"]] == ["/srv/own", "/tmp"]
+    compose.compose("up", "--detach", "--wait")
+    assert compose.docker.ask("exec", "shop-db-1", "cat", "/tmp/db") == "x"
+    assert "Read-only file system" in compose.docker.call("exec", "shop-web-1", "touch", "/usr/x").stderr
+    assert compose.lithify.run("patch", compose.file, "--revert").code == 0
+    assert {name: (compose.folder / name).read_text() for name in SPREAD} == SPREAD
+
+
 # What goes wrong
 
 

@@ -3,7 +3,7 @@
 import argparse
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,8 +90,10 @@ def add_kubernetes_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the patched file; 1 where a container was left out of it."""
     from lithify.cli.options import settings_of
+    from lithify.model.path import printable
     from lithify.pipeline.patch import patch_file
     from lithify.pipeline.write import replace_file
+    from lithify.pipeline.write_folder import write_files
 
     gc.disable()  # a short process, and its many nodes hold no cycles
     state = settings_of(arguments).state
@@ -113,8 +115,20 @@ def run(arguments: argparse.Namespace) -> int:
         original = read_original(Path(arguments.file))
         data = original.data
         patched = patch_file(arguments.file, data, plans, patch_options_of(arguments))
-        if arguments.write and replace_file(original, patched.text, state):
-            tell_revert(arguments.file)
+        if arguments.output and patched.files:
+            others = ", ".join(printable(file.path) for file in patched.files if file.path != arguments.file)
+            raise UsageError(
+                f"--output is for one file, and {others} would change too",
+                hint="print the diff, or write the files with --write",
+            )
+        if arguments.write:
+            written = (
+                write_files(arguments.file, patched.files, state)
+                if patched.files
+                else replace_file(original, patched.text, state)
+            )
+            if written:
+                tell_revert(arguments.file, [file.path for file in patched.files])
     _show(arguments, data, patched)
     return 1 if patched.refused else 0
 
@@ -143,29 +157,25 @@ def _patch_folder(arguments: argparse.Namespace, plans: "list[GivenPlan]", state
 def revert(file: str, state: Path) -> int:
     """Put back what stood in a file or folder before it was patched last, and say so."""
     from lithify.model.path import printable
-    from lithify.pipeline.write import revert_file
+    from lithify.pipeline import write_folder
 
     if file == "-":
         raise UsageError("standard input can't be reverted", hint="name the file")
-    if Path(file).is_dir():
-        from lithify.pipeline.write_folder import revert_folder
-
-        revert_folder(file, state)
-    else:
-        revert_file(Path(file), state)
-    print(f"{printable(file)} is what it was before it was patched", file=sys.stderr)
+    reverted = write_folder.revert(file, state)
+    for path in [file] if Path(file).is_dir() else reverted:
+        print(f"{printable(path)} is what it was before it was patched", file=sys.stderr)
     return 0
 
 
-def tell_revert(file: str) -> None:
-    """Say on stderr that a file was replaced, and how that is taken back."""
+def tell_revert(file: str, files: "Sequence[str]" = ()) -> None:
+    """Say on stderr that a file was replaced, or those that belong to it, and how that is taken back."""
     import shlex
 
     from lithify.model.path import printable
 
-    print(
-        f"{printable(file)} is patched; take it back with: lithify patch --revert {shlex.quote(file)}", file=sys.stderr
-    )
+    named = ", ".join(map(printable, files)) or printable(file)
+    verb = "are" if len(files) > 1 else "is"
+    print(f"{named} {verb} patched; take it back with: lithify patch --revert {shlex.quote(file)}", file=sys.stderr)
 
 
 def show_refused(patched: "Patched | PatchedFiles") -> None:
@@ -256,7 +266,8 @@ def _show(arguments: argparse.Namespace, data: bytes, patched: "Patched") -> Non
     elif arguments.output:
         write_file(Path(arguments.output), patched.text)
     elif not arguments.write:
-        _print_diff(arguments, unified_diff(arguments.file, data, patched.text))
+        one = unified_diff(arguments.file, data, patched.text)
+        _print_diff(arguments, "".join(file.diff for file in patched.files) or one)
 
 
 def _print_diff(arguments: argparse.Namespace, diff: str) -> None:

@@ -73,7 +73,8 @@ class GroupHardening:
     text: str = ""
     """The patched file; bytes that are not UTF-8 are escaped as lone surrogates. Nothing where nothing was patched."""
     files: tuple[GroupFile, ...] = ()
-    """What is written instead of `text` where the target is a folder: a chart, a kustomization."""
+    """What is written instead of `text` where the target is a folder (a chart, a kustomization), or a Compose file of
+    which others change: those that it includes."""
     refused: tuple[Refused, ...] = ()
     """What the patch leaves for a person."""
     notes: tuple[str, ...] = ()

@@ -80,7 +80,8 @@ class Patched:
     notes: tuple[str, ...] = ()
     """What the file's format can't say or the reader should know, in sentences."""
     files: tuple[PatchedFile, ...] = ()
-    """What is written instead of `text`, where the input is a folder and `text` what it comes to."""
+    """What is written instead of `text`, where the input is a folder and `text` what it comes to, or where other files
+    change than the one that was named."""
     folder: bool = False
     """The input is a folder; no file of it where nothing had to change."""
 

@@ -9,7 +9,7 @@ import copy
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -29,22 +29,43 @@ from lithify.model.path import ROOT, printable
 _VARIABLE = re.compile(r"\$\$|(\$(?:\{[^}]*\}|[A-Za-z_]\w*))")
 """A variable, as its one group; `$$` stands for a dollar and is none."""
 _RUN_OPTIONS = {"user": "user", "working_dir": "workdir"}
-_OVERRIDE = (
+OVERRIDE = (
     "Put this in compose.override.yaml beside the file, where Compose finds it by itself (or name it with a second -f)"
 )
 
+_EXTENDED = "service {} extends it, and would change with it"
+
 Mapped = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Around:
+    """What the whole project says, where it is more than one file."""
+
+    service: Mapped
+    """The service as all files have it."""
+    tables: Mapping[str, Mapped]
+    """Their `configs`, `secrets` and `volumes`."""
+    extended_by: str = ""
+    """A service of another file that extends this one."""
 
 
 class _Refusal(Exception):
     """The service can't be patched; the message says why, `remedy` what would let it be."""
 
-    def __init__(self, reason: str, remedy: str = _OVERRIDE) -> None:
+    def __init__(self, reason: str, remedy: str = OVERRIDE) -> None:
         super().__init__(reason)
         self.remedy = remedy
 
 
-def patch(data: bytes, planned: Sequence[Planned], *, stack: bool = False, engine: str = "docker") -> Patched:
+def patch(
+    data: bytes,
+    planned: Sequence[Planned],
+    *,
+    stack: bool = False,
+    engine: str = "docker",
+    around: Mapping[str, Around] | None = None,
+) -> Patched:
     """Return the Compose file `data` with each plan of `planned` in it; what can't be done safely is refused.
 
     The route of a container leads to its service. A second time changes nothing. A `stack` is what Swarm runs, which
@@ -52,25 +73,36 @@ def patch(data: bytes, planned: Sequence[Planned], *, stack: bool = False, engin
     """
     result = Patched(text=data)
     for one in planned:
-        result = _patch_one(result, one, stack=stack, engine=engine)
+        known = around.get(str(one.route[-1])) if around else None
+        result = _patch_one(result, one, stack=stack, engine=engine, around=known)
     return result
 
 
-def _patch_one(result: Patched, planned: Planned, *, stack: bool, engine: str) -> Patched:
+def is_missing(planned: Planned, service: Mapped, engine: str) -> bool:
+    """Tell whether a service, as all files have it, lacks something of its plan; UsageError where none can tell."""
+    wanted = plan_service(_line(str(planned.route[-1]), service, engine), _image(planned), planned.plan)
+    more = (wanted.tmpfs, wanted.volumes, wanted.environment, wanted.arguments, wanted.working_directory)
+    return service.get("read_only") is not True or any(more)
+
+
+def _patch_one(result: Patched, planned: Planned, *, stack: bool, engine: str, around: Around | None) -> Patched:
     name = str(planned.route[-1])
-    service: Mapped = {}
+    service: Mapped = dict(around.service) if around else {}
     image = _image(planned)
     try:
         editor = Editor(result.text)
         draft = editor.draft(planned.document)
         _insist_on_service(draft, planned.route)
         _insist_on_last_line(draft)
-        service = copy.deepcopy(draft.get(planned.route))
+        if around is None:
+            service = copy.deepcopy(draft.get(planned.route))
+        elif around.extended_by:
+            raise _Refusal(_EXTENDED.format(printable(around.extended_by)))
         if not stack:
-            _insist_on_files(draft.data, service)
+            _insist_on_files(around.tables if around else draft.data, service)
         wanted = plan_service(_line(name, service, engine, stack=stack), image, planned.plan, stack=stack)
         _insist_on_no_single_file(name, wanted)
-        writer = _Writer(draft, planned, service, image)
+        writer = _Writer(draft, planned, service, image, around)
         writer.write(wanted)
         text = editor.apply()
     except (Uneditable, _Refusal, UsageError) as error:
@@ -90,11 +122,17 @@ def _patch_one(result: Patched, planned: Planned, *, stack: bool, engine: str) -
 class _Writer:
     """Says in a service what its plan asks for."""
 
-    def __init__(self, draft: Draft, planned: Planned, service: Mapped, image: ImageFacts) -> None:
+    def __init__(
+        self, draft: Draft, planned: Planned, service: Mapped, image: ImageFacts, around: Around | None
+    ) -> None:
         self.draft = draft
         self.planned = planned
         self.route = planned.route
         self.service = service
+        """As all files have it, where they are known."""
+        self.own: Mapped = copy.deepcopy(draft.get(planned.route))
+        """As it stands here."""
+        self.around = around
         self.image = image
         self.changes: list[Change] = []
         self.notes: list[str] = []
@@ -102,7 +140,7 @@ class _Writer:
     def write(self, wanted: ServicePlan) -> None:
         """Make every change; Uneditable or _Refusal where one can't be made."""
         if self.service.get("read_only") is not True:
-            self._insist_on_literal("read_only", self.service.get("read_only"))
+            self._insist_on_literal("read_only", self.own.get("read_only"))
             self._set("read_only", True, "sets read_only")
         self._add_tmpfs(wanted.tmpfs)
         names = self._add_named(wanted)
@@ -111,11 +149,11 @@ class _Writer:
         self._set_environment(wanted.environment)
         self._set_arguments(wanted.arguments)
         if wanted.working_directory is not None:
-            self._insist_on_literal("working_dir", self.service.get("working_dir"))
+            self._insist_on_literal("working_dir", self.own.get("working_dir"))
             self._set("working_dir", _escaped(wanted.working_directory), "sets working_dir")
 
     def _add_tmpfs(self, entries: Sequence[str]) -> None:
-        present = self.service.get("tmpfs")
+        present = self.own.get("tmpfs")
         if isinstance(present, str) and entries:
             self._set("tmpfs", [present, *map(_escaped, entries)], f"adds {', '.join(map(_path_of, entries))} to tmpfs")
             return
@@ -127,6 +165,8 @@ class _Writer:
         names: dict[str, str] = {}
         present = self.draft.get(("volumes",))
         taken = set(present) if isinstance(present, dict) else set()
+        if self.around:
+            taken |= self.around.tables["volumes"].keys()
         for key, options in wanted.named.items():
             number, name = 2, key
             while name in taken:
@@ -141,7 +181,7 @@ class _Writer:
         return names
 
     def _set_environment(self, variables: Mapping[str, str]) -> None:
-        present = self.service.get("environment")
+        present = self.own.get("environment")
         for name, value in variables.items():
             text = f"sets the variable {name}"
             if isinstance(present, list):
@@ -158,7 +198,7 @@ class _Writer:
     def _set_arguments(self, arguments: Mapping[int, str]) -> None:
         if not arguments:
             return
-        present = self.service.get("command")
+        present = self.own.get("command")
         self._insist_on_literal("command", present)
         if isinstance(present, list):
             for index, word in arguments.items():
@@ -168,7 +208,7 @@ class _Writer:
                     self._append("command", _escaped(word), "adds an argument to the command")
             return
         command = list(_command(self.service) or self.image.command)
-        if not command or (present is None and "extends" in self.service):
+        if not command or (present is None and "extends" in self.own and not self.around):
             raise _Refusal("its command, of which an argument has to change, is not in this file")
         for index, word in arguments.items():
             command[index : index + 1] = [word]
@@ -241,6 +281,11 @@ def render_override(name: str, wanted: ServicePlan) -> str:
     return "\n".join(render_block(model, step=2, listed=2)) + "\n"
 
 
+def by_hand(planned: Planned, service: Mapped, engine: str) -> str:
+    """Return what a person may put into an override file, for a service as all files have it."""
+    return _override(str(planned.route[-1]), service, _image(planned), planned.plan, engine, stack=False)
+
+
 def _override(name: str, service: object, image: ImageFacts, plan: MountPlan, engine: str, *, stack: bool) -> str:
     """Return the override for a service; nothing where it can't even be told what that would be."""
     try:
@@ -257,7 +302,7 @@ def _why(error: Exception) -> tuple[str, str]:
         return str(error), error.remedy
     if isinstance(error, Uneditable) and error.obstacle is Obstacle.UNREADABLE:
         return str(error), "Make it a file that Compose reads"
-    return str(error), _OVERRIDE
+    return str(error), OVERRIDE
 
 
 def _insist_on_service(draft: Draft, route: Route) -> None:
@@ -272,10 +317,10 @@ def _insist_on_service(draft: Draft, route: Route) -> None:
         if extends == name or (
             isinstance(extends, dict) and extends.get("service") == name and not extends.get("file")
         ):
-            raise _Refusal(f"service {printable(str(other))} extends it, and would change with it")
+            raise _Refusal(_EXTENDED.format(printable(str(other))))
 
 
-def _insist_on_files(model: Mapped, service: Mapped) -> None:
+def _insist_on_files(model: Mapping[str, Any], service: Mapped) -> None:
     """Raise _Refusal where Compose would have to copy a config or secret into the read-only container."""
     for table in ("configs", "secrets"):
         known = model.get(table)
@@ -306,7 +351,7 @@ def _insist_on_no_single_file(name: str, wanted: ServicePlan) -> None:
         raise _Refusal(
             f"the single file {path} has to be writable, and a Compose file can't copy one out of the image",
             f"Copy it once (docker compose create {name}; docker compose cp {name}:{path} ./{mount.path.name}); "
-            f"then {_OVERRIDE[0].lower()}{_OVERRIDE[1:]}",
+            f"then {OVERRIDE[0].lower()}{OVERRIDE[1:]}",
         )
 
 

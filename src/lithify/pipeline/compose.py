@@ -8,17 +8,18 @@ from urllib.parse import urlsplit
 from lithify.documents.yaml import Document, read_documents
 from lithify.engines.cli import CliEngine
 from lithify.engines.compose import ComposeEngine, ComposeFile, ComposeProgram, default_overrides, find_compose
+from lithify.engines.compose_flags import plan_service
 from lithify.engines.compose_project import Project
 from lithify.errors import NothingToExamine, TargetBroken, UsageError
 from lithify.model.group import MemberPlan
 from lithify.model.location import Route
-from lithify.model.patch import Patched, Planned
+from lithify.model.patch import Patched, Planned, Refused
 from lithify.model.path import printable
 from lithify.model.run import Exercise, Probe, Target, TargetKind
 from lithify.patch import compose, stack
+from lithify.pipeline.compose_files import laid_out, patch_project
 from lithify.pipeline.group import Case, Group
 from lithify.pipeline.group_options import GroupOptions
-from lithify.pipeline.patch import name_included
 from lithify.pipeline.target import make_cli_engine
 from lithify.sources.compose import read_compose
 
@@ -118,15 +119,35 @@ class ComposeGroup:
             document = self._document_of(route)
             planned.append(Planned(document=document, route=route, container=name, plan=member.plan, image=image))
         if self.stack:
-            patched = stack.patch(self.file.text, planned)
-        else:
-            patched = compose.patch(self.file.text, planned, engine=self.program.engine)
-        return name_included(self.name, self.file.text, planned, patched)
+            return stack.patch(self.file.text, planned)
+        patched = patch_project(self.name, self.file.text, planned, engine=self.program.engine)
+        otherwise = self._read_otherwise(patched, planned)
+        if not otherwise:
+            return patched
+        left = [one for one in planned if one.container not in {refused.container for refused in otherwise}]
+        patched = patch_project(self.name, self.file.text, left, engine=self.program.engine)
+        return replace(patched, refused=(*patched.refused, *otherwise))
 
     def as_patched(self, patched: Patched) -> Group:
-        """Return the project that the patched file describes, to be run as it stands."""
+        """Return the project that the patched files describe, to be run as it stands."""
         file = replace(self.file, text=patched.text)
-        return replace(self, file=file, project=file.read(self.program), as_it_stands=True)
+        return replace(self, file=file, project=self._patched_project(patched), as_it_stands=True)
+
+    def _patched_project(self, patched: Patched) -> Project:
+        with laid_out(self.file.path, patched) as (text, overrides):
+            return replace(self.file, text=text, overrides=overrides).read(self.program)
+
+    def _read_otherwise(self, patched: Patched, planned: Sequence[Planned]) -> list[Refused]:
+        """Return the services of which Compose itself makes something else than what is planned."""
+        project = self._patched_project(patched)
+        done = {one.container for one in planned} - {refused.container for refused in patched.refused}
+        found = []
+        for one in planned:
+            if one.container in done and _is_missing(project, one):
+                reason = f"what {self.engine} makes of the patched files is not what was planned"
+                by_hand = compose.by_hand(one, {}, self.program.engine)
+                found.append(Refused(container=one.container, reason=reason, by_hand=by_hand, remedy=compose.OVERRIDE))
+        return found
 
     @property
     def _left_out(self) -> tuple[str, ...]:
@@ -170,6 +191,14 @@ class ComposeGroup:
                         f"Compose starts no read-only service with the {table[:-1]} {name}, which is not in a file",
                         hint=f"put it in a file and say `file: ./{name}` in its place",
                     )
+
+
+def _is_missing(project: Project, one: Planned) -> bool:
+    """Tell whether a service, as Compose has it, lacks something of its plan."""
+    assert one.image is not None
+    wanted = plan_service(project.line(one.container), one.image, one.plan)
+    more = (wanted.tmpfs, wanted.volumes, wanted.environment, wanted.arguments, wanted.working_directory)
+    return project.service(one.container).get("read_only") is not True or any(more)
 
 
 def _port_of(url: str) -> int:

@@ -191,7 +191,7 @@ def _result(group: Group, members: Sequence[Member], patched: Patched | None) ->
 
 
 def _diff(group: Group, patched: Patched) -> str:
-    if patched.folder:
+    if patched.folder or patched.files:
         return "".join(file.diff for file in patched.files)
     return unified_diff(group.name, group.text, patched.text)
 

@@ -1,9 +1,8 @@
 """Takes plans to the containers of a file that they are for, and the file to the format that writes them."""
 
 import os
-import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lithify.errors import InvalidInput, NothingToExamine, UsageError
@@ -14,7 +13,7 @@ from lithify.model.hardening import Hardening
 from lithify.model.image import ImageFacts
 from lithify.model.location import Route
 from lithify.model.mount import MountPlan
-from lithify.model.patch import Patched, PatchedFiles, Planned, Refused
+from lithify.model.patch import Patched, PatchedFiles, Planned
 from lithify.model.path import printable
 from lithify.patch.kubernetes import Options
 from lithify.report.wire import read, read_schema
@@ -125,44 +124,6 @@ def patch_folder(folder: str, plans: Sequence[GivenPlan], options: PatchOptions 
     return writer(before, patch(before, [_assign(one, places, folder) for one in plans], options.kubernetes))
 
 
-def name_included(path: str, data: bytes, planned: Sequence[Planned], patched: Patched) -> Patched:
-    """Return what became of a Compose file, with the file named that holds a service which is not in it itself.
-
-    That file is left to its owner: another project may include it as well, and would change with this one.
-    """
-    if not patched.refused or b"include" not in data:
-        return patched
-    from lithify.sources.base import read_bytes
-    from lithify.sources.compose import read_compose
-
-    found = (container for workload in read_compose(path, data).workloads for container in workload.containers)
-    elsewhere = {each.name: each.location for each in found if each.location.path != path}
-    plans = {one.container: one for one in planned}
-
-    def told(refused: Refused) -> Refused:
-        place = elsewhere.get(refused.container)
-        if place is None:
-            return refused
-        from lithify.patch import compose
-
-        one = replace(plans[refused.container], document=place.document, route=place.route)
-        held = read_bytes(place.path)
-        if isinstance(held, str):
-            return refused
-        tried = compose.patch(held, [one])
-        if tried.refused:
-            reason = f"it is included from {printable(place.path)}, and there {tried.refused[0].reason}"
-            return replace(refused, reason=reason)
-        words = ["lithify", "patch", place.path, "--plan", "PLAN.json", "--container", refused.container, "--write"]
-        return replace(
-            refused,
-            reason=f"it is included from {printable(place.path)}, which other projects may include as well",
-            remedy=f"Where none does: {shlex.join(words)}. Where one does: {refused.remedy}",
-        )
-
-    return replace(patched, refused=tuple(map(told, patched.refused)))
-
-
 def _kind(path: str, data: bytes) -> str:
     if os.path.basename(path).endswith((".sh", ".bash")) or data.startswith(b"#!"):
         return "script"
@@ -229,10 +190,10 @@ def _compose(path: str, data: bytes, planned: Sequence[Planned], options: PatchO
     if options.stack:
         from lithify.patch import stack
 
-        return name_included(path, data, planned, stack.patch(data, planned))
-    from lithify.patch.compose import patch
+        return stack.patch(data, planned)
+    from lithify.pipeline.compose_files import patch_project
 
-    return name_included(path, data, planned, patch(data, planned))
+    return patch_project(path, data, planned)
 
 
 def _ecs(path: str, data: bytes, planned: Sequence[Planned], options: PatchOptions) -> Patched:

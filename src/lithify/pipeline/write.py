@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,16 +66,44 @@ def replace_file(original: Original, text: bytes, state: Path) -> Path | None:
     """
     if text == original.data:
         return None
+    prepared = prepare_file(original, text, state)
+    prepared.take_place()
+    return prepared.kept
+
+
+def prepare_file(original: Original, text: bytes, state: Path) -> "Prepared":
+    """Return `text` as a file that is ready to take the place of `original`; errors as for `replace_file`."""
     _insist_on_replaceable(original)
     kept = _keep(original, text, state)
     try:
-        _replace(original, text)
+        return Prepared(original=original, temporary=_write_beside(original, text), kept=kept)
     except BaseException:
-        with contextlib.suppress(OSError):
-            kept.unlink()
+        _unlink(kept)
         raise
-    _forget_oldest(kept.parent)
-    return kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A file that waits beside the one that it is to replace."""
+
+    original: Original
+    temporary: Path
+    kept: Path
+    """What stands there now, kept for taking it back."""
+
+    def take_place(self) -> None:
+        """Replace the original; FileChanged, OutputFailed where that can't be: then nothing is left of this."""
+        try:
+            _take_place(self.original, self.temporary)
+        except BaseException:
+            self.discard()
+            raise
+        _forget_oldest(self.kept.parent)
+
+    def discard(self) -> None:
+        """Leave the original as it is."""
+        _unlink(self.temporary)
+        _unlink(self.kept)
 
 
 def revert_file(path: Path, state: Path) -> bytes:
@@ -99,7 +128,7 @@ def revert_file(path: Path, state: Path) -> bytes:
 
 
 def _nothing(path: Path, folder: Path) -> NothingToRevert:
-    versions = sorted(folder.glob("*"), key=lambda kept: kept.stat().st_mtime) if folder.is_dir() else []
+    versions = sorted(folder.glob("[!.]*"), key=lambda kept: kept.stat().st_mtime) if folder.is_dir() else []
     if versions:
         hint = f"it was changed after it was patched; what stood there before is in {printable(versions[-1])}"
         return NothingToRevert(f"{printable(path)} is not what lithify wrote", hint=hint)
@@ -144,9 +173,19 @@ def _keep(original: Original, text: bytes, state: Path) -> Path:
 
 
 def _replace(original: Original, text: bytes) -> None:
+    temporary = _write_beside(original, text)
+    try:
+        _take_place(original, temporary)
+    except BaseException:
+        _unlink(temporary)
+        raise
+
+
+def _write_beside(original: Original, text: bytes) -> Path:
+    """Write what is to take the place of a file, with all that the file has; return where."""
     path, status = original.path, original.status
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp"[-250:])
-    try:
+    with _told_of(path):
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -154,18 +193,34 @@ def _replace(original: Original, text: bytes) -> None:
                 file.flush()
                 _give_attributes(descriptor, path, status)
                 os.fsync(descriptor)
-            _insist_on_same(original)
-            os.replace(temporary, path)
         except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+            _unlink(temporary)
             raise
+    return temporary
+
+
+def _take_place(original: Original, temporary: Path) -> None:
+    with _told_of(original.path):
+        _insist_on_same(original)
+        os.replace(temporary, original.path)
+    _make_lasting(original.path.parent)
+
+
+@contextlib.contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """Raise OutputFailed for what the system refuses to do with a file."""
+    try:
+        yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise OutputFailed(
             f"{printable(path)}: {reason}", hint="is there room, and may you write there? The old file is unchanged"
         ) from error
-    _make_lasting(path.parent)
+
+
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _give_attributes(descriptor: int, path: Path, status: os.stat_result) -> None:

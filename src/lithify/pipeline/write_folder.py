@@ -1,7 +1,8 @@
-"""Puts the files of a patched folder where they belong, and takes them back: all of them or none.
+"""Puts the files of a patch where they belong, and takes them back: all of them or none.
 
-New files come first and what refers to them last, so that a folder never names a file that is not there. What was
-written is noted in the state directory, by the folder's path.
+All are written beside what they replace before the first takes its place. New files come first and what refers to them
+last, so that a folder never names a file that is not there. What was written is noted in the state directory, by the
+path that the user named, before anything is changed: what a killed run leaves half done is taken back like the rest.
 """
 
 import contextlib
@@ -13,57 +14,70 @@ from pathlib import Path
 from lithify.errors import FileChanged, NothingToRevert, OutputFailed
 from lithify.model.patch import PatchedFile
 from lithify.model.path import printable
-from lithify.pipeline.write import digest, kept_folder, read_original, replace_file, revert_file
+from lithify.pipeline.write import KEPT, Prepared, digest, kept_folder, prepare_file, read_original, revert_file
 
-_NOTE = "folder.json"
+_NOTE = ".files.json"
 
 
-def write_files(folder: str, files: Sequence[PatchedFile], state: Path) -> bool:
-    """Write the files of a patch of `folder`; False where nothing changes.
+def write_files(named: str, files: Sequence[PatchedFile], state: Path) -> bool:
+    """Write the files of a patch of `named`, a folder or the first of them; False where nothing changes.
 
     FileChanged where one is no longer what was read, OutputFailed where one can't be written: then none is changed.
     """
-    wanted = [file for file in files if file.changed]
+    wanted = sorted((file for file in files if file.changed), key=lambda one: one.before is not None)
     if not wanted:
         return False
     for file in wanted:
         _insist_on_same(file)
+    known = _noted(named, state)
+    _note(named, [*known, _entries(named, wanted)], state)
     done: list[PatchedFile] = []
+    prepared: list[Prepared] = []
     try:
-        for file in sorted(wanted, key=lambda one: one.before is not None):
-            _write(file, state)
+        for file in (one for one in wanted if one.before is not None):
+            prepared += [prepare_file(read_original(Path(file.path)), file.after, state)]
+        for file in wanted:
+            if file.before is None:
+                _write_new(file)
+            else:
+                prepared.pop(0).take_place()
             done.append(file)
-        _note(folder, wanted, state)
     except BaseException:
+        for waiting in prepared:
+            waiting.discard()
         for file in reversed(done):
             _take_back(Path(file.path), new=file.before is None, state=state)
+        _note(named, known, state)
         raise
     return True
 
 
-def revert_folder(folder: str, state: Path) -> list[str]:
-    """Put back what stood in a folder before it was patched last; return the files.
+def revert(named: str, state: Path) -> list[str]:
+    """Put back what stood in a file or a folder before it was patched last; return the files.
 
     NothingToRevert where no patch of it is known, or where a file is no longer what was written: then none is changed.
     """
-    note = kept_folder(Path(folder), state) / _NOTE
-    try:
-        entries = json.loads(note.read_bytes())
-    except FileNotFoundError:
+    known = _noted(named, state)
+    while known and all(_is_back(entry) for entry in known[-1]):
+        known.pop()
+    path = Path(named)
+    if not path.is_dir() and not (known and _is_written(_entry_of(named, known[-1]))):
+        revert_file(path, state)
+        return [named]
+    if not known:
         hint = "was it patched with another --state-dir?"
-        raise NothingToRevert(f"no patch of {printable(folder)} is known here", hint=hint) from None
-    except (OSError, ValueError) as error:
-        raise OutputFailed(f"can't read {printable(note)}", hint="may you read the state directory?") from error
+        raise NothingToRevert(f"no patch of {printable(named)} is known here", hint=hint)
+    entries = [entry for entry in known[-1] if not _is_back(entry)]
     for entry in entries:
-        path = Path(entry["path"])
-        if not path.is_file() or digest(path.read_bytes()) != entry["digest"]:
+        if not _is_written(entry):
             raise NothingToRevert(
-                f"{printable(path)} is not what lithify wrote", hint="take the folder's patch out by hand"
+                f"{printable(_path_of(entry))} is not what lithify wrote",
+                hint=f"take the patch of {printable(named)} out by hand",
             )
     for entry in reversed(entries):
-        _take_back(Path(entry["path"]), new=entry["new"], state=state)
-    note.unlink()
-    return [entry["path"] for entry in entries]
+        _take_back(_path_of(entry), new=entry["before"] is None, state=state)
+    _note(named, known[:-1], state)
+    return [str(_path_of(entry)) for entry in entries]
 
 
 def _insist_on_same(file: PatchedFile) -> None:
@@ -75,11 +89,8 @@ def _insist_on_same(file: PatchedFile) -> None:
         raise FileChanged(f"{printable(path)} was changed meanwhile", hint="start again with what stands there now")
 
 
-def _write(file: PatchedFile, state: Path) -> None:
+def _write_new(file: PatchedFile) -> None:
     path = Path(file.path)
-    if file.before is not None:
-        replace_file(read_original(path), file.after, state)
-        return
     try:
         path.parent.mkdir(exist_ok=True)
         mode = 0o777 if file.executable else 0o666  # less what the user's umask takes
@@ -107,16 +118,69 @@ def _take_back(path: Path, *, new: bool, state: Path) -> None:
         path.parent.rmdir()  # ours where it was made for this file; else it is not empty
 
 
-def _note(folder: str, files: Sequence[PatchedFile], state: Path) -> None:
-    entries = [
-        {"path": os.path.abspath(file.path), "digest": digest(file.after), "new": file.before is None}
-        for file in sorted(files, key=lambda one: one.before is not None)
+Entry = dict[str, str | None]
+"""A file that was written: its path, and what tells its text before (null where it was none) and after."""
+
+
+def _entries(named: str, files: Sequence[PatchedFile]) -> list[Entry]:
+    """Return what to note; the file that the user named is in it even where it did not change."""
+    found: list[Entry] = [
+        {
+            "path": os.path.abspath(file.path),
+            "before": None if file.before is None else digest(file.before),
+            "after": digest(file.after),
+        }
+        for file in files
     ]
-    place = kept_folder(Path(folder), state)
+    if not os.path.isdir(named) and not any(entry["path"] == os.path.abspath(named) for entry in found):
+        own = digest(Path(named).read_bytes())
+        found.append({"path": os.path.abspath(named), "before": own, "after": own})
+    return found
+
+
+def _entry_of(named: str, entries: Sequence[Entry]) -> Entry:
+    return next(entry for entry in entries if entry["path"] == os.path.abspath(named))
+
+
+def _path_of(entry: Entry) -> Path:
+    return Path(entry["path"] or "")
+
+
+def _text_of(entry: Entry) -> str | None:
+    """Return what tells the text that stands there now; None where there is no file."""
+    path = _path_of(entry)
+    return digest(path.read_bytes()) if path.is_file() else None
+
+
+def _is_back(entry: Entry) -> bool:
+    return _text_of(entry) == entry["before"]
+
+
+def _is_written(entry: Entry) -> bool:
+    return _text_of(entry) == entry["after"]
+
+
+def _noted(named: str, state: Path) -> list[list[Entry]]:
+    """Return the patches that are known, the last one last."""
+    note = kept_folder(Path(named), state) / _NOTE
+    try:
+        found: list[list[Entry]] = json.loads(note.read_bytes())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise OutputFailed(f"can't read {printable(note)}", hint="may you read the state directory?") from error
+    return found
+
+
+def _note(named: str, known: Sequence[Sequence[Entry]], state: Path) -> None:
+    place = kept_folder(Path(named), state)
     try:
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not known:
+            (place / _NOTE).unlink(missing_ok=True)
+            return
         temporary = place / f".{os.getpid()}"
-        temporary.write_text(json.dumps(entries))
+        temporary.write_text(json.dumps(known[-KEPT:]))
         os.replace(temporary, place / _NOTE)
     except OSError as error:
         raise OutputFailed(

@@ -24,14 +24,22 @@ from lithify.model.finding import Skipped
 from lithify.model.location import Location, Route
 from lithify.model.quantity import parse_engine_size
 from lithify.model.workload import Container, Exemption, ObjectName, Oddity, Volume, VolumeMount, Workload
-from lithify.sources.base import EXEMPTION_KEY, Reading, normal_path, nowhere, parse_exemption, read_comments
+from lithify.sources.base import (
+    EXEMPTION_KEY,
+    Reading,
+    normal_path,
+    nowhere,
+    parse_exemption,
+    read_bytes,
+    read_comments,
+)
 from lithify.sources.interpolate import interpolate, read_variables
 from lithify.sources.manifest import capability_names, noun, read_exemptions
 
 _TRUE = frozenset(("true", "yes", "y", "on"))
 _FALSE = frozenset(("false", "no", "n", "off"))
 # In the order that Compose looks for them: one of each is taken, whatever the other is called.
-_DEFAULTS = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+DEFAULTS = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 _OVERRIDES = (
     "compose.override.yml",
     "compose.override.yaml",
@@ -39,7 +47,7 @@ _OVERRIDES = (
     "docker-compose.override.yaml",
 )
 _LISTS = frozenset(
-    ("cap_add", "cap_drop", "configs", "devices", "secrets", "security_opt", "tmpfs", "volumes")
+    ("cap_add", "cap_drop", "configs", "devices", "environment", "secrets", "security_opt", "tmpfs", "volumes")
 )  # joined, not replaced, when files or services are merged
 _MAX_FILES = 100
 _SWARM_ONLY = frozenset(("update_config", "rollback_config", "placement", "endpoint_mode"))
@@ -97,21 +105,37 @@ def read_compose(path: str, data: bytes, *, stack: bool = False, elsewhere: Call
     What can't be followed (a missing file, a URL) becomes an oddity or a skip. Nothing for a file that has `services`
     and is no Compose file, as other programs' configurations are.
     """
-    return _Compose(path, elsewhere, stack=stack).read(data)
+    return Compose(path, elsewhere, stack=stack).read(data)
 
 
-class _Compose:
-    def __init__(self, path: str, elsewhere: Callable[[str], bool], *, stack: bool) -> None:
+class Compose:
+    """A Compose file that is being read, with those that belong to it."""
+
+    def __init__(
+        self,
+        path: str,
+        elsewhere: Callable[[str], bool] = nowhere,
+        *,
+        stack: bool,
+        read_other: Callable[[str], bytes | str] = read_bytes,
+    ) -> None:
         self.elsewhere = elsewhere
         self.reading = Reading(path)
         self.reading.depends = True
         self.stack = stack
+        self.read_other = read_other
         self.opened: dict[str, list[_File]] = {}
         """What was read for its own services, or for those that others extend."""
         self.told: set[str] = set()
         """Files whose services are told; none is told twice."""
         self.known: dict[tuple[_File, Route], Fields] = {}
         """Services with what they extend: each is put together once, however many extend it."""
+        self.said: list[list[tuple[_File, str, _Place, Fields]]] = []
+        """What each service is made of, by what is merged; what a file includes comes after it."""
+        self.named: dict[str, str] = {}
+        """Included files, by path, as they were asked for."""
+        self.extenders: dict[tuple[str, str], str] = {}
+        """Who extends a service, by that one's file and name."""
 
     def read(self, data: bytes) -> Reading:
         reading, path = self.reading, self.reading.path
@@ -134,7 +158,7 @@ class _Compose:
             self.opened[os.path.abspath(path)] = files
             self.told.add(os.path.abspath(path))
             self._read_layers([*files, *self._open_override(files[0])])
-        elif any(_is_first_format(document.root) for document in roots) and os.path.basename(path) in _DEFAULTS:
+        elif any(_is_first_format(document.root) for document in roots) and os.path.basename(path) in DEFAULTS:
             reason = "Compose's first format, services without `services:`: no Compose of today reads it"
             reading.skipped.append(Skipped(Location(path, line=1, column=1), reason))
         if files:
@@ -143,11 +167,11 @@ class _Compose:
 
     def _overrides(self, path: str) -> bool:
         folder, name = os.path.split(path)
-        return name == _first(folder, _OVERRIDES) and _first(folder, _DEFAULTS) != ""
+        return name == _first(folder, _OVERRIDES) and _first(folder, DEFAULTS) != ""
 
     def _open_override(self, file: _File) -> list[_File]:
         folder, name = os.path.split(file.path)
-        override = _first(folder, _OVERRIDES) if name == _first(folder, _DEFAULTS) else ""
+        override = _first(folder, _OVERRIDES) if name == _first(folder, DEFAULTS) else ""
         return self._open(os.path.join(folder, override), None, file.variables, folder) if override else []
 
     def _read_layers(self, layers: list[_File]) -> None:
@@ -159,13 +183,16 @@ class _Compose:
         }
         services: dict[str, Fields] = {}
         places: dict[str, _Place] = {}
+        said: list[tuple[_File, str, _Place, Fields]] = []
+        self.said.append(said)
         for file in layers:
             for name, place in file.table("services").items():
                 if place.node.tag == "!reset":
                     services.pop(name, None)
                     continue
                 below = {} if place.node.tag == "!override" else services.get(name, {})
-                services[name] = _join(below, self._fields(file, place, 0))
+                said.append((file, name, place, self._fields(file, place, 0)))
+                services[name] = join(below, said[-1][3])
                 places.setdefault(name, place)
         named = [file.fields["name"] for file in layers if "name" in file.fields]
         namespace = named[-1].value if named and type(named[-1]) is ScalarNode else ""
@@ -191,7 +218,9 @@ class _Compose:
         for index, item in enumerate(listed):
             place = file.root.child(node, "include").child(item, index)
             found = entries(item) if type(item) is MappingNode else {"path": item}
-            paths = [self._beside(file, name) for name in _names(found.get("path"))]
+            named = {self._beside(file, name): name for name in _names(found.get("path"))}
+            self.named |= named
+            paths = list(named)
             folder = next((self._beside(file, name) for name in _names(found.get("project_directory"))), None)
             if folder is None:
                 folder = os.path.dirname(paths[0]) if paths else ""
@@ -213,8 +242,6 @@ class _Compose:
 
         `folder` is what its own relative paths start from.
         """
-        from lithify.sources.base import read_bytes
-
         key = os.path.abspath(path)
         self.opened[key] = []
         problem = ""
@@ -223,7 +250,7 @@ class _Compose:
         elif len(self.opened) > _MAX_FILES:
             problem = f"more than {_MAX_FILES} files belong together"
         else:
-            data = read_bytes(path)
+            data = self.read_other(path)
             if isinstance(data, str):
                 problem = data
             else:
@@ -254,7 +281,7 @@ class _Compose:
         self.known[key] = own  # to who extends itself this adds nothing
         extends = found.get("extends")
         if extends is not None and depth <= 20:
-            self.known[key] = _join(self._extended(file, extends, place, depth), own)
+            self.known[key] = join(self._extended(file, extends, place, depth), own)
         return self.known[key]
 
     def _extended(self, file: _File, extends: Node, place: _Place, depth: int) -> Fields:
@@ -268,16 +295,19 @@ class _Compose:
             if known is None:
                 known = self._open(path, place.location("extends"), file.variables, os.path.dirname(path))
             others = known
+        if type(name) is ScalarNode:
+            target = file.path if named is None or type(named) is not ScalarNode else self._beside(file, named.value)
+            self.extenders[os.path.abspath(target), name.value] = str(place.route[-1])
         base: Fields = {}
         for other in others:
             service = other.table("services").get(name.value) if type(name) is ScalarNode else None
             if service is not None:
-                base = _join(base, self._fields(other, service, depth + 1))
+                base = join(base, self._fields(other, service, depth + 1))
         # What is local to a service is not inherited.
         return {key: value for key, value in base.items() if key not in ("depends_on", "links", "volumes_from")}
 
 
-def _join(base: Fields, own: Fields) -> Fields:
+def join(base: Fields, own: Fields) -> Fields:
     """Return two services as one: lists are joined, the rest replaced; `!reset` and `!override` end what was below.
 
     What stands on both sides comes in once: it would double at each level of services that share what they extend.

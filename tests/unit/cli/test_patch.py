@@ -154,26 +154,39 @@ def test_a_compose_file(tmp_path: Path, plan: Path, capfd: pytest.CaptureFixture
     assert "read_only: true" in capfd.readouterr().out
 
 
-@pytest.mark.skipif(not shutil.which("patch"), reason="patch is not installed")
-def test_a_service_of_an_included_file_is_patched_there(
+def test_files_that_belong_together_are_changed_and_given_back_together(
     tmp_path: Path, plan: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file is left to its owner, since others may include it; the command that is named does it."""
+    """The diff has each file; they are written all at once, and one word takes all of it back, newest first."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "shop").mkdir()
-    included = tmp_path / "shop" / "compose.yaml"
-    included.write_text("services:\n  web: {image: nginx}\n")
-    (tmp_path / "compose.yaml").write_text("include: [shop/compose.yaml]\nservices: {own: {image: x}}\n")
-    assert run("compose.yaml", "--plan", plan) == 1
-    said = capfd.readouterr().err
-    assert "web: left as it is: it is included from shop/compose.yaml, which other projects may include as well" in said
-    assert "compose.override.yaml" in said
-    words = said.partition("Where none does: lithify patch ")[2].partition(". Where one does")[0]
-    assert run(*words.replace("PLAN.json", str(plan)).split()) == 0
+    main, included = tmp_path / "compose.yaml", tmp_path / "db" / "db.yaml"
+    included.parent.mkdir()
+    included.write_text("services:\n  db: {image: x}\n")
+    main.write_text("include: [db/db.yaml]\nservices:\n  web: {image: nginx}\n")
+    both, state = (main.read_text(), included.read_text()), ("--state-dir", str(tmp_path / "state"))
+    plans = ("--plan", plan, "--container", "web", "--plan", plan, "--container", "db")
+    assert run("compose.yaml", *plans, *state) == 0
+    diff = capfd.readouterr().out
+    assert [line[4:] for line in diff.splitlines() if line.startswith("+++ ")] == ["b/compose.yaml", "b/db/db.yaml"]
+    assert run("compose.yaml", *plans, *state, "--output", "new.yaml") == 2
+    assert "db/db.yaml would change too" in capfd.readouterr().err
+    assert (main.read_text(), included.read_text()) == both
+    assert run("compose.yaml", *plans, *state, "--write") == 0
+    assert "compose.yaml, db/db.yaml are patched; take it back with: lithify patch --revert" in capfd.readouterr().err
+    assert "read_only: true" in main.read_text()
     assert "read_only: true" in included.read_text()
-    included.write_text("x-base: &base {tmpfs: /x}\nservices:\n  web: {image: nginx, <<: *base}\n")
-    assert run("compose.yaml", "--plan", plan) == 1
-    assert "and there services.web.tmpfs comes from a merge key" in capfd.readouterr().err
+    included.write_text(included.read_text() + "# mine\n")
+    assert run("compose.yaml", *state, "--revert") == 3
+    assert "db.yaml is not what lithify wrote" in capfd.readouterr().err
+    included.write_text(included.read_text().removesuffix("# mine\n"))
+    once = main.read_text()
+    main.write_text(once + "  late: {image: nginx}\n")  # then patched by itself: that goes first
+    assert run("compose.yaml", "--plan", plan, "--container", "late", *state, "--write") == 0
+    assert run("compose.yaml", *state, "--revert") == 0
+    assert (main.read_text(), "read_only" in included.read_text()) == (once + "  late: {image: nginx}\n", True)
+    main.write_text(once)
+    assert run("compose.yaml", *state, "--revert") == 0
+    assert (main.read_text(), included.read_text()) == both
 
 
 def test_a_diff_of_a_long_file_is_of_the_changed_part(tmp_path: Path) -> None:

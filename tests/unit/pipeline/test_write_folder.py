@@ -7,7 +7,7 @@ import pytest
 
 from lithify.errors import FileChanged, NothingToRevert, OutputFailed
 from lithify.model.patch import PatchedFile
-from lithify.pipeline.write_folder import revert_folder, write_files
+from lithify.pipeline.write_folder import revert, write_files
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -43,11 +43,11 @@ def test_everything_is_written_and_taken_back(folder: Path, tmp_path: Path) -> N
     }
     assert os.access(folder / "ours" / "post-render", os.X_OK)
     assert not os.access(folder / "ours" / "plugin.yaml", os.X_OK) or os.geteuid() == 0
-    revert_folder(str(folder), tmp_path / "state")
+    revert(str(folder), tmp_path / "state")
     assert contents(folder) == before
     assert not (folder / "ours").exists()
     with pytest.raises(NothingToRevert):
-        revert_folder(str(folder), tmp_path / "state")
+        revert(str(folder), tmp_path / "state")
 
 
 def test_nothing_is_written_where_nothing_changes(folder: Path, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_what_was_changed_since_is_not_taken_back(folder: Path, tmp_path: Path) 
     (folder / "ours" / "plugin.yaml").write_bytes(b"theirs")
     before = contents(folder)
     with pytest.raises(NothingToRevert, match=r"plugin\.yaml"):
-        revert_folder(str(folder), tmp_path / "state")
+        revert(str(folder), tmp_path / "state")
     assert contents(folder) == before
 
 

@@ -1,0 +1,246 @@
+"""A Compose project of several files: each plan goes where it takes effect, as Compose itself says, or nowhere."""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pytest
+from tests.unit.patch.plans import VOLUME, place, planned
+from tests.unit.patch.programs import program
+from tests.unit.patch.schemas import compose_errors
+
+from lithify.model.mount import Mount, Redirect
+from lithify.model.patch import Patched, Planned
+from lithify.pipeline.compose_files import laid_out, patch_project
+from lithify.pipeline.write_folder import revert, write_files
+
+RUN = place("/run", size=1 << 20)
+DATA = place("/data", VOLUME, name="kept")
+
+
+def project(folder: Path, files: Mapping[str, str]) -> Path:
+    """Write the files of a project; return its first."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(text.encode())
+    return folder / next(iter(files))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def on(service: str, *mounts: Mount, **more: Any) -> Planned:
+    return planned(*(mounts or (RUN,)), container=service, route=("services", service), **more)
+
+
+def patch(path: Path, *wanted: Planned) -> Patched:
+    patched = patch_project(str(path), path.read_bytes(), wanted)
+    for file in patched.files:
+        assert not compose_errors(file.after) - compose_errors(file.before or b"{}")
+    return patched
+
+
+def config(path: Path, text: bytes | None = None, overrides: tuple[Path, ...] | None = None) -> Any:
+    """Return what Compose makes of the project, as it lies there or with other text; None where it refuses it."""
+    files = [] if text is None else ["-f", "-", *(word for file in overrides or () for word in ("-f", str(file)))]
+    words = [program("docker-compose"), "--project-directory", str(path.parent), *files, "--profile", "*"]
+    done = subprocess.run(
+        [*words, "config", "--format", "json"], cwd=path.parent, input=text or b"", capture_output=True, timeout=120
+    )
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+def check(path: Path, *wanted: Planned) -> Patched:
+    """Patch a project; hold that it comes to the plan and nothing else, that twice is once, that it is taken back."""
+    folder, state = path.parent, path.parent.parent / "state"
+    before, seen = contents(folder), config(path)
+    patched = patch(path, *wanted)
+    assert not patched.refused, patched.refused
+    with laid_out(path, patched) as (text, overrides):
+        laid = config(path, text, overrides)
+    laid.pop("x-include", None)
+    if patched.files:
+        assert write_files(str(path), patched.files, state)
+    else:
+        path.write_bytes(patched.text)
+    now = config(path)
+    assert now == laid  # what is tried before anything is written is what is written
+    for one in wanted:
+        service, was = now["services"][one.container], seen["services"][one.container]
+        assert service["read_only"] is True
+        mounted = [entry.partition(":")[0] for entry in service.get("tmpfs", ())]
+        mounted += [volume["target"] for volume in service.get("volumes", ())]
+        assert {str(mount.path) for mount in one.plan.mounts} <= set(mounted)
+        same = ("read_only", "tmpfs", "volumes", "command", "environment")
+        assert {k: v for k, v in service.items() if k not in same} == {k: v for k, v in was.items() if k not in same}
+    left = now["services"].keys() - {one.container for one in wanted}
+    assert {name: now["services"][name] for name in left} == {name: seen["services"][name] for name in left}
+    again = patch(path, *wanted)
+    assert (again.text, again.files, again.refused) == (path.read_bytes(), (), ())
+    if patched.files:
+        revert(str(path), state)
+        assert contents(folder) == before
+    return patched
+
+
+INCLUDED = "services:\n  db:   # the data\n    image: x\n    env_file: db.env\n    volumes: [./d:/d]\n"
+
+
+def test_an_included_service_is_patched_where_it_stands(tmp_path: Path) -> None:
+    path = project(
+        tmp_path / "shop",
+        {
+            "compose.yaml": "include: [db/compose.yaml]\nservices:\n  web: {image: y}\n",
+            "db/compose.yaml": INCLUDED,
+            "db/db.env": "A=1\n",
+        },
+    )
+    only = check(path, on("db", RUN, DATA))
+    assert [os.path.relpath(file.path, path.parent) for file in only.files] == ["db/compose.yaml"]
+    assert any("for who starts the project in" in note for note in only.notes)
+    both = check(path, on("db", RUN, DATA), on("web"))
+    assert [os.path.relpath(file.path, path.parent) for file in both.files] == ["compose.yaml", "db/compose.yaml"]
+    assert b"  kept: {}" in both.files[1].after
+
+
+def test_includes_of_includes_with_overrides_and_directories_of_their_own(tmp_path: Path) -> None:
+    path = project(
+        tmp_path / "shop",
+        {
+            "compose.yaml": "include:\n- path: [a/one.yaml, a/two.yaml]\n  env_file: my.env\n"
+            "- path: ../other/c.yaml\n  project_directory: a\n",
+            "a/one.yaml": "include: [b/deep.yml]\nservices: {one: {image: 'x:${TAG}', volumes: ['./v:/v']}}\n",
+            "a/two.yaml": "services: {one: {tmpfs: !override [/x], read_only: false}}\n",
+            "a/b/deep.yml": "services:\n  deep: {image: x, volumes: ['./w:/w']}\n",
+            "my.env": "TAG=7\n",
+            "../other/c.yaml": "services:\n  c: {image: x, volumes: ['./u:/u']}\n",
+        },
+    )
+    patched = check(path, on("one"), on("deep"), on("c"))
+    changed = [os.path.relpath(file.path, path.parent) for file in patched.files]
+    assert sorted(changed) == ["../other/c.yaml", "a/b/deep.yml", "a/two.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("{image: y}", "compose.yaml"),
+        ("{read_only: false}", "compose.override.yaml"),
+        ("{tmpfs: !override [/x]}", "compose.override.yaml"),
+        ("!override {image: z}", "compose.override.yaml"),
+        ("{read_only: true, tmpfs: ['/run:size=5m']}", ""),
+    ],
+)
+def test_an_override_file_decides_where_the_plan_takes_effect(tmp_path: Path, override: str, changed: str) -> None:
+    path = project(
+        tmp_path / "shop",
+        {
+            "compose.yaml": "services:\n  web:\n    image: x\n    tmpfs: [/tmp]\n",
+            "compose.override.yaml": f"services:\n  web: {override}\n",
+        },
+    )
+    before = path.read_bytes()
+    patched = check(path, on("web"))
+    found = [os.path.basename(file.path) for file in patched.files]
+    assert (found or ["compose.yaml"] * (patched.text != before)) == ([changed] if changed else [])
+
+
+def test_what_a_base_file_says_counts(tmp_path: Path) -> None:
+    """An argument of a command that stands in the file it extends; a place that is mounted there."""
+    path = project(
+        tmp_path / "shop",
+        {
+            "compose.yaml": "services:\n  web:\n    extends: {file: base.yaml, service: base}\n    user: '5'\n",
+            "base.yaml": "services:\n  base: {image: x, command: [serve, --dir, /srv], tmpfs: /run}\n",
+        },
+    )
+    argument = Redirect(old=PurePosixPath("/srv"), new=PurePosixPath("/run/d"), argument=(2, "/run/d"))
+    patched = check(path, on("web", redirects=(argument,)))
+    assert not patched.files
+    assert b"tmpfs" not in patched.text
+    path.write_bytes(patched.text)
+    assert config(path)["services"]["web"]["command"] == ["serve", "--dir", "/run/d"]
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (
+            {"compose.yaml": "include: ['${WHERE}/db.yaml']\n", ".env": "WHERE=a\n", "a/db.yaml": INCLUDED},
+            "a path that a variable decides: ${WHERE}/db.yaml",
+        ),
+        (
+            {
+                "compose.yaml": "include: [../common/db.yaml]\n",
+                "../common/db.yaml": INCLUDED,
+                "../blog/compose.yml": "include:\n- path: ../common/db.yaml\nservices: {blog: {image: x}}\n",
+            },
+            "uses as well, and would change with it",
+        ),
+        (
+            {
+                "compose.yaml": "include: [../common/db.yaml]\n",
+                "../common/db.yaml": INCLUDED,
+                "../blog/x.yml": "services: {blog: {extends: {file: ../common/db.yaml, service: db}}}\n",
+            },
+            "uses as well, and would change with it",
+        ),
+        (
+            {
+                "compose.yaml": "include: [db.yaml]\nservices: {b: {extends: {file: db.yaml, service: db}}}\n",
+                "db.yaml": INCLUDED,
+            },
+            "service b extends it, and would change with it",
+        ),
+        ({"compose.yaml": "include: ['oci://reg/db:1']\nservices: {b: {image: x}}\n"}, "it is not on this machine"),
+        (
+            {"compose.yaml": "include: ['https://github.com/a/b.git']\nservices: {b: {image: x}}\n"},
+            "it is not on this machine",
+        ),
+        (
+            {"compose.yaml": "include: [db.yaml]\n", "db.yaml": "x-a: &a {tmpfs: /x}\n" + INCLUDED + "    <<: *a\n"},
+            "and there services.db.tmpfs comes from a merge key",
+        ),
+        (
+            {
+                "compose.yaml": "services:\n  db: {image: x}\n",
+                "compose.override.yaml": "services:\n  db: {read_only: false, tmpfs: !reset []}\n",
+            },
+            "what would stand in",
+        ),
+    ],
+)
+def test_what_is_not_ours_to_change_is_left(tmp_path: Path, files: dict[str, str], reason: str) -> None:
+    path = project(tmp_path / "shop", files)
+    (path.parent / "d").mkdir()
+    before = contents(tmp_path)
+    patched = patch(path, on("db"))
+    assert (patched.text, patched.files) == (path.read_bytes(), ())
+    (refused,) = patched.refused
+    assert reason in refused.reason
+    assert "compose.override.yaml" in refused.remedy
+    assert contents(tmp_path) == before
+    if "would change" in reason or "variable" in reason:
+        for name in ("a", "../common", "."):
+            (path.parent / name).mkdir(exist_ok=True)
+            (path.parent / name / "db.env").touch()
+        (path.parent / "compose.override.yaml").write_text(refused.by_hand)
+        assert config(path)["services"]["db"]["read_only"] is True
+
+
+def test_a_link_is_named(tmp_path: Path) -> None:
+    path = project(tmp_path / "shop", {"compose.yaml": "include: [db.yaml]\n", "../db.yaml": INCLUDED})
+    (path.parent / "db.yaml").symlink_to("../db.yaml")
+    (refused,) = patch(path, on("db")).refused
+    assert "which is a link to" in refused.reason
+
+
+def test_standard_input_changes_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = project(tmp_path / "shop", {"compose.yaml": "include: [db.yaml]\n", "db.yaml": INCLUDED})
+    monkeypatch.chdir(path.parent)
+    (refused,) = patch_project("-", path.read_bytes(), [on("db")]).refused
+    assert "only standard input is patched here" in refused.reason
