@@ -116,9 +116,12 @@ class Writer:
             )
             yield Piece(self._at(node.value[0][0].start_mark), self._end_of_last(node), text)
             return
-        for key in gone:
-            last = len(edit.removed) == len(node.value) and not edit.set
-            yield self._removal(node, known[str(key)][0], gone, only=last)
+        last = len(edit.removed) == len(node.value) and not edit.set
+        for name, _ in node.value:
+            if name.value in gone:
+                piece = self._removal(node, name, gone, only=last)
+                if piece is not None:
+                    yield piece
         for key, value in edit.set.items():
             if key in known:
                 yield from self._replacement(*known[str(key)], value, flow=node.flow_style)
@@ -127,7 +130,7 @@ class Writer:
         if node.flow_style:
             yield from self._flow_addition(node, list(fresh.items()))
             return
-        column = node.value[0][0].start_mark.column
+        column = self._column(node.value[0][0])
         style = self._style(node)
         lines = [line for key, value in fresh.items() for line in render_entry(key, value, **style)]
         yield self._lines(self._end_with_comments(node, column), lines, column, _ENTRY)
@@ -171,7 +174,7 @@ class Writer:
             yield Piece(begin, end, space + (render_json(new, compact=self.compact) if self.json else render_flow(new)))
             return
         style = self._style(self.root)
-        column = name.start_mark.column
+        column = self._column(name)
         head, *rest = render_entry(name.value, new, **style)
         head = head[len(render_entry(name.value, None, **style)[0]) - len("null") :]
         if not rest:
@@ -187,12 +190,12 @@ class Writer:
         yield Piece(colon + len(properties), end, f" {head}" if head else "")
         yield self._lines(end, rest, column, _VALUE, literal=head == "|")
 
-    def _removal(self, node: Node, name: Node, gone: Collection[Key], *, only: bool) -> Piece:
-        """Return what takes an entry away; `gone` are the keys of all that go."""
+    def _removal(self, node: Node, name: Node, gone: Collection[Key], *, only: bool) -> Piece | None:
+        """Return what takes an entry away; `gone` are the keys of all that go. None where another takes it along."""
         index = next(index for index, (key, _) in enumerate(node.value) if key is name)
-        begin, end = self._at(name.start_mark), self._end(node.value[index][1], self._at(name.end_mark))
+        begin, end = self._start(name), self._end(node.value[index][1], self._at(name.end_mark))
         if only:
-            first, last = self._at(node.value[0][0].start_mark), self._end_of_last(node)
+            first, last = self._start(node.value[0][0]), self._end_of_last(node)
             if len(node.value) > 1:
                 raise Uneditable(Obstacle.TYPE, "every entry of a mapping can't be taken away")
             if node.flow_style:
@@ -201,6 +204,8 @@ class Writer:
             colon = len(self.text[:first].rstrip())
             return Piece(colon, last, " {}") if self.text[colon - 1 : colon] == ":" else Piece(first, last, "{}")
         stays = next((key for key, _ in node.value[index + 1 :] if key.value not in gone), None)
+        if stays is not None and all(key.value in gone for key, _ in node.value[:index]) and self._on_dash_line(node):
+            return None if index else self._from_dash(begin, stays)
         line = self.text.rfind("\n", 0, begin) + 1
         if not node.flow_style and not self.text[line:begin].strip("\ufeff \t"):
             ends = self._next_line(end) == len(self.text) and not self.text.endswith("\n")
@@ -209,10 +214,26 @@ class Writer:
                 return Piece(line, len(self.text), "")
             return Piece(line, self._next_line(end), "")
         if stays is not None:
-            return Piece(begin, self._at(node.value[index + 1][0].start_mark), "")
+            return Piece(begin, self._start(node.value[index + 1][0]), "")
         if not node.flow_style:
             raise Uneditable(Obstacle.TYPE, f"{name.value} can't be taken away")
         return Piece(self._end(node.value[index - 1][1], self._at(node.value[index - 1][0].end_mark)), end, "")
+
+    def _on_dash_line(self, node: Node) -> bool:
+        """Tell whether the first entry of a block mapping stands behind the dash of an item, or behind a `?` or `:`."""
+        return (
+            not node.flow_style
+            and self._own_line(self._start(node.value[0][0])) is None
+            and self._column(node.value[0][0]) != 0
+        )
+
+    def _from_dash(self, begin: int, stays: Node) -> Piece:
+        """Return what puts the first entry that stays where the first of all stood; Uneditable for comments between."""
+        end = self._start(stays)
+        lines = self.text[begin:end].splitlines()
+        if any(line.lstrip().startswith("#") for line in lines[1:]):
+            raise Uneditable(Obstacle.TYPE, f"{stays.value} has a comment above it, for which there would be no place")
+        return Piece(begin, end, "")
 
     def _flow_addition(self, node: Node, added: list[tuple[str | None, Any]]) -> Iterator[Piece]:
         """Add entries or items at the end of a flow collection that has some."""
@@ -290,6 +311,15 @@ class Writer:
 
     def _at(self, mark: Any) -> int:
         return min(int(mark.index) + self.shift, len(self.text))
+
+    def _start(self, name: Node) -> int:
+        """Return where the entry of a key begins: with its `?` where it has one."""
+        start = self._at(name.start_mark)
+        before = self.text[max(start - 80, 0) : start].rstrip(" \t")
+        return start - min(start, 80) + len(before) - 1 if before.endswith("?") else start
+
+    def _column(self, name: Node) -> int:
+        return int(name.start_mark.column) - (self._at(name.start_mark) - self._start(name))
 
     def _colon(self, name: Node) -> int:
         """Return where the value of a key may begin: after its colon."""
@@ -411,9 +441,9 @@ class Writer:
                     if type(value) is ScalarNode or value.flow_style or value.start_mark.index < name.start_mark.index:
                         continue
                     stack.append(value)
-                    column = name.start_mark.column
+                    column = self._column(name)
                     if type(value) is MappingNode and found["step"] is None:
-                        found["step"] = value.value[0][0].start_mark.column - column
+                        found["step"] = self._column(value.value[0][0]) - column
                     elif type(value) is SequenceNode and found["listed"] is None:
                         found["listed"] = max(self._dash_column(value) - column, 0)
         return found

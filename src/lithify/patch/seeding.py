@@ -55,6 +55,10 @@ _TREE_OWN = """\
 """
 
 
+_OPEN = "chmod -R u+rwX new 2>/dev/null || :"
+"""Only root removes what is in a directory that is closed to writing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filled:
     """A place and the volume that is to be filled for it."""
@@ -159,6 +163,7 @@ def command(places: Sequence[Filled], who: Doer, *, source: PurePosixPath, at: P
         lines += [
             shlex.join(["cd", str(at / place.volume)]),
             f"if [ ! -e {CONTENT} ]; then",
+            *([f"  {_OPEN}"] if _may_be_closed(place.mount, who) else []),
             "  rm -rf new",
             *(f"  {line}" for line in _made(place.mount, who, source)),
             f"  mv new {CONTENT}",
@@ -176,6 +181,11 @@ def _empty_directory(place: Filled, who: Doer, at: PurePosixPath) -> str:
     mount = place.mount
     alone = mount.type is not EntryType.FILE and mount.seed is Seed.NONE and not _gives(mount.uid, mount.gid, who)
     return str(at / place.volume / CONTENT) if alone else ""
+
+
+def _may_be_closed(mount: Mount, who: Doer) -> bool:
+    """Tell whether a copy that was interrupted may have left directories that its user can't write to."""
+    return not who.mighty and mount.type is not EntryType.FILE and _named(mount, who) is None
 
 
 def _made(mount: Mount, who: Doer, source: PurePosixPath) -> Iterator[str]:

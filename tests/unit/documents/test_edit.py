@@ -123,6 +123,26 @@ CASES: dict[str, tuple[str, list[tuple[Any, ...]], str]] = {
         [("remove", ("a", 0, "x"))],
         "a:\n- y: 2\n",
     ),
+    "the entry on a dash's line and the next": (
+        "a:\n- k: 1  # of k\n  w: [2,\n    3]\n\n  x: 4 # of x\n  y: 5\n",
+        [("remove", ("a", 0, "w")), ("remove", ("a", 0, "k"))],
+        "a:\n- x: 4 # of x\n  y: 5\n",
+    ),
+    "the entry on a dash's line and the last": (
+        "a:\n- k: 1\n  w: 2\n  x: 3\n- z\n",
+        [("remove", ("a", 0, "k")), ("remove", ("a", 0, "x"))],
+        "a:\n- w: 2\n- z\n",
+    ),
+    "beside a key with a question mark": (
+        "spec:\n  ? a  # why\n  # more\n  : - ? k\n      : 1\n",
+        [("set", ("spec", "b"), 2), ("set", ("spec", "a", 0, "w"), [3])],
+        "spec:\n  ? a  # why\n  # more\n  : - ? k\n      : 1\n      w:\n        - 3\n  b: 2\n",
+    ),
+    "a key with a question mark itself": (
+        "? a\n: 1 # one\n? b\n: {c: 1}\n? d\n:\n  e: 1\n",
+        [("set", ("a",), {"x": 1}), ("set", ("b", "w"), 2), ("remove", ("d",))],
+        "? a\n: # one\n  x: 1\n? b\n: {c: 1, w: 2}\n",
+    ),
     "the last entry of a flow mapping": ("a: {b: 1, c: 2}\n", [("remove", ("a", "c"))], "a: {b: 1}\n"),
     "the last two entries of a file without a last line end": (
         "a: 1\nb: 2\nc: 3",
@@ -213,6 +233,11 @@ REFUSALS: dict[str, tuple[str, tuple[Any, ...], Obstacle]] = {
     "a scalar where a mapping should be": ("a: 1\n", ("set", ("a", "b"), 3), Obstacle.TYPE),
     "a scalar where a list should be": ("a: 1\n", ("append", ("a",), 3), Obstacle.TYPE),
     "a mapping in place of a block": ("a:\n  b: 1\n", ("set", ("a",), 3), Obstacle.TYPE),
+    "a comment that would have no place": (
+        "a:\n- k: 1\n  # of w\n  w: 2\n",
+        ("remove", ("a", 0, "k")),
+        Obstacle.TYPE,
+    ),
     "no such item": ("a: [1]\n", ("set", ("a", 3, "b"), 3), Obstacle.MISSING),
     "broken": ("a: [1\n", ("set", ("a", 0), 3), Obstacle.UNREADABLE),
 }

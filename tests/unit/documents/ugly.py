@@ -56,9 +56,13 @@ class Ugly:
             lines += [] if literal else self.between(indent)
             literal = False
             head = "-" if key is None else f"{render_scalar(key)}:"
+            explicit = key is not None and self.random.random() < 0.1
+            if explicit:
+                lines.append(f"{pad}? {render_scalar(key)}{self.comment()}")
+                head = ":"
             if isinstance(item, dict | list) and item and self.random.random() < 0.75:
                 deeper = self.random.choice([1, 2, 2, 4])
-                if key is not None and isinstance(item, list):
+                if key is not None and not explicit and isinstance(item, list):
                     deeper = self.random.choice([0, 2, 4])
                 inner = self.block(item, indent + deeper)
                 if (

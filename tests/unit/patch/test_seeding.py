@@ -1,7 +1,9 @@
 """The script of the init container, in real shells, as root and as nobody."""
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -150,6 +152,41 @@ def test_a_skeleton_has_directories_and_no_files(image: Path, shell: tuple[str, 
     assert (content / "a b/.hidden/-n").stat().st_mode & 0o7777 == 0o1777
     if uid == 0:
         assert (content / "closed").stat().st_gid == (image / "var/cache/closed").stat().st_gid
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids="-".join)
+@pytest.mark.parametrize("uid", ROOT_OR_NOBODY)
+def test_an_interrupted_copy_is_done_anew(image: Path, shell: tuple[str, ...], uid: int) -> None:
+    """Killed once a directory is closed to writing, which only root could take away as it is."""
+    cache, volume = image / "var/cache", image.parent / "volumes/cache"
+    for number in range(40):
+        (cache / f"d{number}").mkdir()
+        for name in range(100):
+            (cache / f"d{number}" / str(name)).write_text("x")
+        os.chmod(cache / f"d{number}", 0o555)
+    filled = place("/var/cache", "cache", uid=uid, gid=uid, mode=0o555)
+    words = command(
+        [filled], Doer(user=uid, mighty=uid == 0), source=PurePosixPath(image), at=PurePosixPath(volume.parent)
+    )
+    as_user = {"user": uid, "group": uid, "extra_groups": []} if os.geteuid() == 0 else {}
+    for _ in range(20):
+        with subprocess.Popen([*shell, *words[1:]], cwd="/", start_new_session=True, **as_user) as copying:  # type: ignore[call-overload]
+            while copying.poll() is None and not any(_closed(path) for path in volume.glob("new/d*")):
+                pass
+            os.killpg(copying.pid, signal.SIGKILL)
+        if not (volume / "content").exists():
+            break
+        shutil.rmtree(volume / "content")
+    assert any(_closed(path) for path in volume.glob("new/d*"))
+    content = seeded(shell, image, uid, filled, Doer(user=uid, mighty=uid == 0))
+    assert len(list(content.glob("d*/*"))) == 4000
+    assert {path.name for path in volume.iterdir()} == {"content"}
+
+
+def _closed(path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_mode & 0o777 == 0o555
+    return False
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids="-".join)
