@@ -9,7 +9,7 @@ import itertools
 import json
 import marshal
 import re
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any
 
 from lithify.documents.emit import render_block
@@ -262,7 +262,7 @@ class Editor:
     """A file, and what is to be changed in its documents."""
 
     def __init__(
-        self, data: bytes, wanted: Callable[[bytes], bool] | None = None, only: Container[int] | None = None
+        self, data: bytes, wanted: Callable[[bytes], bool] | None = None, only: Set[int] | None = None
     ) -> None:
         """Read the documents whose text is `wanted`, and keep those with an index in `only`, and what shares text with
         them; all without these."""
@@ -272,7 +272,9 @@ class Editor:
         self._documents: dict[int, Document | Broken] = {}
         for _, group in itertools.groupby(read_documents(data, wanted), lambda one: one.text):
             read = {one.index: one for one in group}
-            if only is None or any(index in only for index in read):
+            if only is not None and min(read) > max(only, default=-1):
+                break
+            if only is None or not only.isdisjoint(read.keys()):
                 self._documents |= read
         self._by_start: dict[int, list[Document]] = {}
         for document in self._documents.values():

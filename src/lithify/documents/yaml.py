@@ -369,6 +369,7 @@ def _chunks(data: bytes) -> Iterator[Chunk]:
 
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """Characters that JSON strings may hold and YAML may not, or that YAML counts as line ends."""
+_JSON_SPACE = re.compile(r"\s*")
 _SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 
 
@@ -392,7 +393,7 @@ def _json_chunks(data: bytes) -> list[Chunk] | None:
         line = position = 0
         offset = len(data) - len(text.encode())  # of the byte order mark
         while position < len(text):
-            start = len(text) - len(text[position:].lstrip())
+            start = _JSON_SPACE.match(text, position).end()  # type: ignore[union-attr]
             line += text.count("\n", position, start)
             if start == len(text):
                 break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import IntEnum, StrEnum
+from operator import add
 
 from lithify.model.location import Location, Route
 from lithify.model.workload import Container, Exemption, ObjectName, Workload
@@ -347,7 +348,7 @@ class Report:
 class Summary:
     """The numbers of a report."""
 
-    __slots__ = ("by_severity", "containers", "exempted", "files", "read_only", "skipped", "writable")
+    __slots__ = ("_severities", "containers", "exempted", "files", "read_only", "skipped", "writable")
 
     def __init__(self) -> None:
         self.files = 0
@@ -356,7 +357,12 @@ class Summary:
         self.read_only = 0
         self.exempted = 0
         self.skipped = 0
-        self.by_severity = dict.fromkeys(reversed(Severity), 0)
+        self._severities = [0] * len(Severity)
+
+    @property
+    def by_severity(self) -> dict[Severity, int]:
+        """Findings that nobody exempted, by severity from the highest."""
+        return {severity: self._severities[severity] for severity in reversed(Severity)}
 
     def add(self, result: FileResult) -> None:
         """Count one more input, or what is left of the one before."""
@@ -367,13 +373,12 @@ class Summary:
         self.read_only += read_only
         self.exempted += exempted
         self.skipped += skipped
-        for severity, count in zip(Severity, severities, strict=True):
-            self.by_severity[severity] += count
+        self._severities = [*map(add, self._severities, severities)]
 
     @property
     def findings(self) -> int:
         """All findings that nobody exempted."""
-        return sum(self.by_severity.values())
+        return sum(self._severities)
 
 
 def numbers(result: FileResult) -> Numbers:

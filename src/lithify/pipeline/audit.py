@@ -22,7 +22,7 @@ from lithify.pipeline.judge import ALL, Judge, depends_on_more, pack, unpack
 from lithify.pipeline.spool import Spool
 from lithify.pipeline.spread import Results, spread
 from lithify.sources.base import Reading, left_out, read_bytes, unreadable
-from lithify.sources.files import Input, find_inputs, kind_of, read_parts, read_stdin
+from lithify.sources.files import Input, find_inputs, kind_by_name, read_parts, read_stdin
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Examiner:
         data = as_utf8(data)
         key = b""
         if self.cache is not None and kind != "stdin":
-            key = self.cache.key(kind_of(path, data), data)
+            key = self.cache.key(kind_by_name(path), data)
             found = self.cache.find(key)
             if found is not None:
                 spool.refer(*found)

@@ -39,7 +39,7 @@ class Cache:
         """The file with the results."""
 
     def key(self, kind: str, data: bytes) -> bytes:
-        """Return the key of a file of some kind with this content."""
+        """Return the key of a file with this content, and a name of some kind."""
         return hashlib.blake2b(data, digest_size=KEY, salt=self._salt, person=kind.encode()[:16]).digest()
 
     def find(self, key: bytes) -> tuple[int, int] | None:

@@ -26,7 +26,7 @@ class ReportModule(Protocol):
 
 
 class Items:
-    """A list in JSON: written as it comes, or kept, in a file beyond some text, until what stands before it has ended."""
+    """A list in JSON: written as it comes, or kept until what stands before it has ended, much of it in a file."""
 
     def __init__(self, write: Write | None = None) -> None:
         self._kept: IO[str] | None = None

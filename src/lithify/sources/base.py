@@ -117,7 +117,8 @@ def read_bytes(path: str) -> bytes | str:
         if status.st_size > MAX_BYTES:
             return f"larger than {MAX_BYTES >> 20} MiB"
         data = os.read(descriptor, status.st_size + 1)
-        while len(data) <= MAX_BYTES and (more := os.read(descriptor, 1 << 20)):
+        # One that is as long as it said ends there: a byte more was asked for.
+        while len(data) != status.st_size and len(data) <= MAX_BYTES and (more := os.read(descriptor, 1 << 20)):
             data += more
         return data if len(data) <= MAX_BYTES else f"larger than {MAX_BYTES >> 20} MiB"
     except OSError as error:

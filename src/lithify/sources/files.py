@@ -160,20 +160,27 @@ def read_stdin() -> bytes | str:
     return data if len(data) <= MAX_BYTES else f"larger than {MAX_BYTES >> 20} MiB"
 
 
+def kind_by_name(path: str) -> str:
+    """Say what a file's name has to do with what it describes; nothing for a name like all others."""
+    if path.endswith(".container"):
+        return "quadlet"
+    if path.endswith((".sh", ".bash")):
+        return "script"
+    return "compose" if os.path.basename(path).startswith(("compose.", "docker-compose.")) else ""
+
+
 def kind_of(path: str, data: bytes) -> str:
     """Say what a file describes: `kubernetes`, `compose`, `quadlet`, `ecs`, `script`, or nothing of ours."""
-    name = os.path.basename(path)
-    if name.endswith(".container"):
-        return "quadlet"
-    if name.endswith((".sh", ".bash")) or (data.startswith(b"#!") and b"sh" in data[: data.find(b"\n")]):
+    by_name = kind_by_name(path)
+    if by_name == "quadlet" or by_name == "script":
+        return by_name
+    if data.startswith(b"#!") and b"sh" in data[: data.find(b"\n")]:
         return "script"
     if b"ontainerDefinitions" in data:
         return "ecs"
     if _has_services(data) and not _has_kind(data):
         return "compose"
-    if b"ontainers" in data or b"kind" in data or name in ("-",):
-        return "kubernetes"
-    return "compose" if name.startswith(("compose.", "docker-compose.")) else ""
+    return "kubernetes" if b"ontainers" in data or b"kind" in data or path == "-" else by_name
 
 
 def _has_services(data: bytes) -> bool:
