@@ -9,7 +9,7 @@ from lithify.engines.copies import Json
 from lithify.engines.kubelet import sees_pods
 from lithify.engines.readers import Line, Readers
 from lithify.engines.scratch import LIFETIME, Premises
-from lithify.errors import EngineRefused, EngineUnreachable, LithifyError, NothingToExamine
+from lithify.errors import EngineRefused, EngineUnreachable, LithifyError, NothingToExamine, NotPermitted
 from lithify.model.path import printable
 from lithify.pipeline.questions import check_greeting, spell, understand
 
@@ -83,7 +83,7 @@ class NodeHost:
         """Tell of a node that is lost with what became of the pod there."""
         try:
             yield
-        except EngineRefused:
+        except (EngineRefused, NotPermitted):
             raise
         except (EngineUnreachable, NothingToExamine) as error:
             fate = self._readers.fate(self._node)
