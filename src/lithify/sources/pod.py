@@ -36,6 +36,7 @@ _FILE_KINDS = ("configMap", "secret", "downwardAPI", "projected")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """What the API server takes as the name of a container or volume; it becomes a part of paths here."""
 _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+_INDEX, _INDEX_VARIABLE = "batch.kubernetes.io/job-completion-index", "JOB_COMPLETION_INDEX"
 _ANY_UID = "00000000-0000-4000-8000-000000000000"
 
 
@@ -186,6 +187,9 @@ class _PodReader:
         self.route = workload.location.route + workload.pod
         self.spec = _Fields(_at(document, self.route), f"{self.where}: {'.'.join(map(str, workload.pod))}")
         self.metadata = _Fields(_at(document, self.route[:-1]) or {}, self.where).below("metadata")
+        holder = _at(document, self.route[:-2]) if len(workload.pod) > 1 else None
+        self.indexed = isinstance(holder, dict) and holder.get("completionMode") == "Indexed"
+        """It is one of a job's that each have a number, which their controller tells them."""
         self.notes: list[str] = []
 
     def read(self) -> Pod:
@@ -238,7 +242,7 @@ class _PodReader:
             "spec.serviceAccountName": self.spec.text("serviceAccountName", "default"),
         }
         for kind in ("labels", "annotations"):
-            values = self.metadata.texts(kind)
+            values = {**self.metadata.texts(kind), **({_INDEX: "0"} if self.indexed else {})}
             for key, value in values.items():
                 fields[f"metadata.{kind}['{key}']"] = value
             fields[f"metadata.{kind}"] = "\n".join(f'{key}="{_quoted(v)}"' for key, v in sorted(values.items()))
@@ -401,6 +405,8 @@ class _PodReader:
                         yield Variable(name=prefix + name_, value=_text(value), expands=False)
         for variable in container.each("env"):
             yield from self._variable(variable, name, fields)
+        if self.indexed and not any(variable.text("name") == _INDEX_VARIABLE for variable in container.each("env")):
+            yield Variable(name=_INDEX_VARIABLE, value="0", expands=False)
 
     def _variable(self, variable: _Fields, container: str, fields: Mapping[str, str]) -> Iterator[Variable]:
         name = variable.text("name")

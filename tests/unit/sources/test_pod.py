@@ -56,6 +56,15 @@ def test_every_kind_with_a_pod(kind: str, route: tuple[Any, ...]) -> None:
     assert (pod.name, container.route, pod.restart_policy) == (f"{kind}/web", route, "Never")
 
 
+@pytest.mark.parametrize("kind", ["Job", "CronJob"])
+def test_an_indexed_job_tells_its_pods_which_they_are(kind: str) -> None:
+    pod = one({"containers": [app()], "restartPolicy": "Never"}, kind=kind, completionMode="Indexed")
+    assert environment_of(pod.containers[0], {})["JOB_COMPLETION_INDEX"] == "0"
+    assert pod.fields["metadata.annotations['batch.kubernetes.io/job-completion-index']"] == "0"
+    (container,) = one({"containers": [app()], "restartPolicy": "Never"}, kind=kind).containers
+    assert container.environment == ()
+
+
 def test_each_template_of_a_list_and_of_each_document_is_a_pod() -> None:
     items = [yaml.safe_load(deployment({"containers": [app()]}, kind=kind)) for kind in ("Deployment", "Job")]
     listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": items}).encode()
