@@ -226,7 +226,7 @@ def measure(bench: Bench, name: str, way: str, source: Path, flag: bool | None) 
     target = folder / source.name
     (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
     begun = time.monotonic()
-    report = harden(bench, service, target, way, job=job)
+    report = harden(bench, service, target, way, job=job, container=container)
     seconds = time.monotonic() - begun
     row: dict[str, Any] = {
         "service": name,
@@ -257,12 +257,27 @@ def flag_alone(text: str, *, compose: bool) -> str:
     return yaml.safe_dump(documents[0])
 
 
-def harden(bench: Bench, service: Service, target: Path, way: str, *, job: bool) -> dict[str, Any] | str:
+def asks(program: Path, container: str, folder: Path) -> Path:
+    """Return a program that asks this service of a Compose project, whichever is hardened beside it."""
+    address = f"LITHIFY_ADDRESS_{container.upper().replace('-', '_')}"
+    made = folder / program.name
+    made.write_text(f'#!/bin/sh\nLITHIFY_ADDRESS=${{{address}:-$LITHIFY_ADDRESS}} exec {program} "$@"\n')
+    made.chmod(0o755)
+    return made
+
+
+def harden(
+    bench: Bench, service: Service, target: Path, way: str, *, job: bool, container: str
+) -> dict[str, Any] | str:
     """Harden a file as a user does; return the report, or lithify's words where there is none."""
     report = bench.work / f"{service.name}-{way}.json"
     options = ["--write", "--timeout", f"{service.timeout:g}s"]
     if not job:
-        options += ["--exercise", str(service.exercise), "--check", str(service.check)]
+        exercise, check = service.exercise, service.check
+        if way == "compose":
+            folder = Path(tempfile.mkdtemp(dir=bench.work))
+            exercise, check = (asks(program, container, folder) for program in (exercise, check))
+        options += ["--exercise", str(exercise), "--check", str(check)]
     if way == "pod":
         options += ["--engine", "docker"]
     elif way == "cluster":
@@ -312,13 +327,14 @@ def render(row: Row, widths: dict[str, int]) -> str:
 @contextmanager
 def a_bench(work: Path, ways: Sequence[str], kubeconfig: str) -> Iterator[Bench]:
     """Yield what the ways need: a Kubernetes node of our own, or the cluster that `kubeconfig` names."""
-    if set(ways) == {"compose"}:
-        yield Bench(work)
-        return
     from tests.cluster.node import DAEMONS, Node, find_programs
 
-    programs = find_programs(*DAEMONS)
+    alone = set(ways) == {"compose"}
+    programs = find_programs("docker-compose", "helm", *(() if alone else DAEMONS))
     os.environ["PATH"] = f"{programs}:{os.environ['PATH']}"
+    if alone:
+        yield Bench(work)
+        return
     found = Node.find(Path(kubeconfig)) if kubeconfig else None
     node = found or Node(Path(tempfile.mkdtemp(prefix="lithify-node-", dir="/var/tmp")), programs)
     try:

@@ -87,7 +87,7 @@ class Mount:
     def may_be_emptied(self) -> bool:
         """Tell whether all in it may go at each start: files that no start expects, and no state beside them."""
         kept = self.storage is StorageKind.VOLUME or PathClass.STATE in self.classes
-        return PathClass.RUNTIME in self.classes and not kept
+        return PathClass.RUNTIME in self.classes and not kept and self.seed is not Seed.CONTENT
 
     def covers(self, path: PurePosixPath) -> bool:
         """Tell whether a write to `path` lands in this mount."""

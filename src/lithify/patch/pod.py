@@ -522,7 +522,7 @@ class _One:
 
     def start_fresh(self, places: list[_Place]) -> None:
         """Empty the places for run-time files at each start of the container, where that was asked for."""
-        runtime = [place.mount.path for place in places if place.mount.may_be_emptied]
+        runtime = [place.mount for place in places if place.mount.may_be_emptied]
         if self.planned.container not in self.options.fresh_start or not runtime:
             return
         image = self.planned.image

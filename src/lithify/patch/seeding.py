@@ -50,6 +50,10 @@ dirs() (
   done
 )
 """
+_FRESH = (
+    'fresh() ( for f in "$1"/* "$1"/.[!.]* "$1"/..?*; do if [ -d "$f" ] && [ ! -L "$f" ]; then fresh "$f" "$2"; '
+    '[ "$2" ] || rmdir "$f"; else rm -f "$f"; fi; done ) 2>/dev/null;'
+)
 _TREE_OWN = """\
       chown `stat -c %u:%g "$d"` "$2/${d##*/}"
 """
@@ -249,10 +253,16 @@ def _gives(uid: int, gid: int, who: Doer, *, copied: bool = False) -> bool:
     return who.mighty is not False and (copied or (uid, gid) != (0, 0))
 
 
-def fresh_start(started: list[str], places: Iterable[PurePosixPath]) -> list[str]:
-    """Return `started` behind a shell that first empties `places`: what the last run left there is in the way."""
-    globs = " ".join(f"{shlex.quote(str(path))}/{glob}" for path in places for glob in ("*", ".[!.]*", "..?*"))
-    return ["sh", "-c", f'rm -rf {globs.replace("$(", "$$(")}; exec "$@"', "lithify", *started]
+def fresh_start(started: list[str], places: Iterable[Mount]) -> list[str]:
+    """Return `started` behind a shell that first removes what the last run left in `places`, which is in the way.
+
+    Directories go where the image has none there. What it may not remove stays: something else is mounted below.
+    """
+    emptied = " ".join(
+        f"fresh {shlex.quote(str(place.path))} {'keep' if place.seed is not Seed.NONE else shlex.quote('')};"
+        for place in places
+    )
+    return ["sh", "-c", f'{_FRESH} {emptied.replace("$(", "$$(")} exec "$@"', "lithify", *started]
 
 
 def _sub(path: str) -> dict[str, str]:

@@ -25,7 +25,7 @@ from lithify.patch.kubernetes import patch
 from lithify.pipeline.elsewhere import settle
 from lithify.pipeline.group import Case
 from lithify.pipeline.group_options import ClusterOptions, GroupOptions
-from lithify.pipeline.pods import find_meant, has_run_time_files
+from lithify.pipeline.pods import find_meant, is_hindered
 from lithify.sources.base import read_bytes
 from lithify.sources.manifest import read_manifest
 
@@ -173,7 +173,7 @@ class ClusterGroup:
     def try_otherwise(self, member: str, failed: Hardening) -> bool:
         """Have run-time files removed at each start: an emptyDir keeps them where the container's own layer did not."""
         name = self._site(member).container
-        if not has_run_time_files(failed.plan) or name in self.fresh | self.options.manifest.fresh_start:
+        if not is_hindered(failed) or name in self.fresh | self.options.manifest.fresh_start:
             return False
         self.fresh.add(name)
         return True

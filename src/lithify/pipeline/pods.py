@@ -150,7 +150,7 @@ class PodGroup:
     def try_otherwise(self, member: str, failed: Hardening) -> bool:
         """Have run-time files removed at each start: an emptyDir keeps them where the container's own layer did not."""
         _, container = self._find(member)
-        if not has_run_time_files(failed.plan) or container.name in self.fresh | self.options.manifest.fresh_start:
+        if not is_hindered(failed) or container.name in self.fresh | self.options.manifest.fresh_start:
             return False
         self.fresh |= {container.name}
         return True
@@ -257,10 +257,12 @@ class PodGroup:
         )
 
 
-def has_run_time_files(plan: MountPlan) -> bool:
-    """Tell whether something is written that a start may not bear to find: a pid, a socket, a lock."""
-    return any(mount.may_be_emptied for mount in plan.mounts) or any(
-        refusal.path_class is PathClass.RUNTIME for refusal in plan.refusals
+def is_hindered(failed: Hardening) -> bool:
+    """Tell whether its second start as planned may have failed by what the first left: a pid, a socket, a lock."""
+    again = f"planned: {Phase.RESTARTED.value}"
+    return any(start.purpose == again for start in failed.verdict.starts) and (
+        any(mount.may_be_emptied for mount in failed.plan.mounts)
+        or any(refusal.path_class is PathClass.RUNTIME for refusal in failed.plan.refusals)
     )
 
 

@@ -318,13 +318,16 @@ def test_as_whom_places_are_filled(
     assert (found.user, found.mighty) == (user, mighty)
 
 
-def test_a_fresh_start_empties_places_and_keeps_arguments(tmp_path: Path) -> None:
-    for name in ("a b/x.pid", "a b/.hidden/y", "other"):
+@pytest.mark.parametrize(("seed", "left"), [(Seed.NONE, []), (Seed.SKELETON, [".hidden", "d"])])
+def test_a_fresh_start_empties_places_and_keeps_arguments(tmp_path: Path, seed: Seed, left: list[str]) -> None:
+    """Directories that the image has there stay: nobody makes them again."""
+    for name in ("a b/x.pid", "a b/.hidden/y", "a b/d/z", "other"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    words = fresh_start(["printf", "%s|"], [PurePosixPath(tmp_path / "a b")])
+    words = fresh_start(["printf", "%s|"], [place(str(tmp_path / "a b"), "", seed=seed).mount])
     done = subprocess.run([*words, "one two", "$3"], check=True, capture_output=True, text=True, timeout=10)
     assert done.stdout == "one two|$3|"
     assert [path.name for path in tmp_path.iterdir()] != []
-    assert list((tmp_path / "a b").iterdir()) == []
+    assert sorted(path.name for path in (tmp_path / "a b").iterdir()) == left
+    assert list((tmp_path / "a b").glob("*/*")) == []
     assert (tmp_path / "other").exists()

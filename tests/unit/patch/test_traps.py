@@ -140,7 +140,7 @@ def test_p40_what_the_last_run_left_is_told_or_taken_away() -> None:
     started = POD + "    command: [daemon]\n"
     fresh = spec(pod(wanted, text=started, options=Options(fresh_start=frozenset({"web"}))))["containers"][0]["command"]
     assert fresh[:2] == ["sh", "-c"]
-    assert fresh[2].startswith("rm -rf /run/*")
+    assert fresh[2].endswith("fresh /run ''; exec \"$@\"")
     assert fresh[-1] == "daemon"
 
 
@@ -149,4 +149,4 @@ def test_p40_a_store_is_never_emptied_because_a_lock_lies_in_it(more: dict[str, 
     wanted = replace(place("/var/lib/store", classes=(PathClass.RUNTIME,)), **more)
     patched = pod(wanted, text=POD + "    command: [daemon]\n", options=Options(fresh_start=frozenset({"web"})))
     assert spec(patched)["containers"][0]["command"] == ["daemon"]
-    assert b"rm -rf /var" not in patched.text
+    assert b"fresh" not in patched.text
