@@ -260,6 +260,8 @@ def test_an_image_without_a_shell(lithify: Lithify, static_rootfs: Path, lean_ro
     assert "--copier" in refused.remedy
     assert not without.proved
     assert without.diff == ""
+    (hardening,) = [member.hardening for member in without.members if member.hardening is not None]
+    assert "the image has no shell" in hardening.rounds[0].found[0]
 
 
 def test_a_member_that_is_broken_does_not_hide_the_other(lithify: Lithify, images: Images, tmp_path: Path) -> None:

@@ -94,10 +94,11 @@ def harden_group(
     plans: dict[str, MemberPlan] = {}
     broken: list[TargetBroken] = []
     for name in group.members:
-        member = _harden_member(group, name, plans, wishes, tell, broken)
+        member = first = _harden_member(group, name, plans, wishes, tell, broken)
         while _can_try_otherwise(group, member):
             tell(f"{name}: the same, written otherwise")
             member = _harden_member(group, name, plans, wishes, tell, broken)
+        member = member if member.planned else first
         members.append(member)
         if member.planned and member.hardening is not None:
             plans[name] = MemberPlan(plan=member.hardening.plan, image=member.hardening.write_set.image)

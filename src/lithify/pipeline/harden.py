@@ -135,7 +135,9 @@ class _Hardener:
                 return plan, proof
             self.trials.tell("it does not work yet: the same with a writable root, to see what is missing")
             diagnosis = diagnose(self.trials, plan, proof.trial, self.write_set, self.settings, self.wishes.jobs)
-            self.rounds.append(Round(number=number, works=False, found=diagnosis.found, changed=diagnosis.changed))
+            refused = filter(None, [proof.trial.behaviour.engine_error])
+            found = (*refused, *diagnosis.found)
+            self.rounds.append(Round(number=number, works=False, found=found, changed=diagnosis.changed))
             if not diagnosis.helps:
                 return plan, proof
             self.settings, self.write_set = diagnosis.settings, diagnosis.write_set
