@@ -5,6 +5,7 @@ They decode with sigs.k8s.io/yaml, whose go-yaml v2 follows YAML 1.1 with its ow
 """
 
 import re
+from functools import lru_cache
 
 TRUE = frozenset(("y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "true", "True", "TRUE"))
 FALSE = frozenset(("n", "N", "no", "No", "NO", "off", "Off", "OFF", "false", "False", "FALSE"))
@@ -32,8 +33,14 @@ def read_plain(text: str) -> Scalar:
         return WORDS[text]
     first = text[0]
     if first in "+-.0123456789":
-        return _SPECIAL[text] if text in _SPECIAL else _read_number(text)
+        if text in _SPECIAL:
+            return _SPECIAL[text]
+        return _known_number(text) if len(text) < _SHORT else _read_number(text)
     return text
+
+
+_SHORT = 32
+"""Characters of what is looked up rather than read again: a file has few numbers, and each many times."""
 
 
 def _read_number(text: str) -> Scalar:
@@ -56,3 +63,6 @@ def _read_number(text: str) -> Scalar:
         number = float(digits)
         return int(number) if number.is_integer() and abs(number) < 1 << 53 else number
     return text
+
+
+_known_number = lru_cache(maxsize=4096)(_read_number)

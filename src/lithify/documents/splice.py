@@ -427,10 +427,9 @@ class Writer:
     def _indents(self, root: Node) -> "_Found":
         found: _Found = dict.fromkeys(_USUAL)
         stack: list[Node] = [root]
-        looked = 0
-        while stack and looked < 1000 and None in found.values():
-            node = stack.pop(0)
-            looked += 1
+        for node in stack:  # which grows
+            if None not in found.values() or len(stack) > _LOOKED_AT:
+                break
             if type(node) is SequenceNode:
                 first = node.value[0] if node.value and not node.flow_style else None
                 if first is not None and found["gap"] is None and first.start_mark.line == node.start_mark.line:
@@ -449,6 +448,8 @@ class Writer:
         return found
 
 
+_LOOKED_AT = 2000
+"""Nodes that are looked at to see how far a document indents."""
 _USUAL = {"step": 2, "listed": 0, "gap": 2}
 _Found = dict[str, int | None]
 
