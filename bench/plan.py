@@ -22,17 +22,20 @@ _LIMIT = 1.25
 
 
 def spread(count: int, *, in_a_directory: int = _IN_A_DIRECTORY) -> WriteSet:
-    """Return a write set of `count` files, so many in each directory, the directories in a tree of the image."""
+    """Return a write set of `count` files, so many in each directory, the directories in a tree of the image.
+
+    They come sorted by path, as `learn` gives them.
+    """
     writer = (Writer(program="/usr/bin/app", uid=1000, gid=1000),)
     entries: dict[PurePosixPath, ImageEntry] = {}
     writes = []
-    for number in range(count // in_a_directory):
-        directory = PurePosixPath(f"/var/lib/app/{number % 100}/{number // 100}")
+    paths = (PurePosixPath(f"/var/lib/app/{number % 100}/{number // 100}") for number in range(count // in_a_directory))
+    for directory in sorted(paths, key=lambda path: path.parts):
         for at in (directory, *directory.parents):
             entries.setdefault(at, ImageEntry(type=EntryType.DIRECTORY, mode=0o755, uid=1000, gid=1000, entries=3))
         writes += [
-            Write(path=directory / f"file-{index}", change=Change.CREATED, type=EntryType.FILE, size=10, writers=writer)
-            for index in range(in_a_directory)
+            Write(path=directory / name, change=Change.CREATED, type=EntryType.FILE, size=10, writers=writer)
+            for name in sorted(f"file-{index}" for index in range(in_a_directory))
         ]
     return _write_set(writes, entries)
 

@@ -21,6 +21,7 @@ CODE = tuple(PurePosixPath(p) for p in CODE_DIRECTORIES)
 _SYSTEM_SET = frozenset(SYSTEM)
 _PSEUDO_PARTS = frozenset(path.parts for path in PSEUDO)
 _CODE_PARTS = frozenset(path.parts for path in CODE)
+_LENGTHS = range(2, max(map(len, _CODE_PARTS)) + 1)
 
 
 def container_path(text: str) -> PurePosixPath:
@@ -34,22 +35,19 @@ def container_path(text: str) -> PurePosixPath:
 
 def is_pseudo(path: PurePosixPath) -> bool:
     """Tell whether `path` lies on a kernel filesystem and so never needs a place of its own."""
-    return _begins(path.parts, _PSEUDO_PARTS)
+    return path.parts[:2] in _PSEUDO_PARTS
 
 
 def is_code(path: PurePosixPath) -> bool:
     """Tell whether `path` is, or lies in, a directory that holds programs all the way down."""
-    return _begins(path.parts, _CODE_PARTS)
+    # Asked for each of many paths: is_relative_to parses both sides anew each time.
+    parts = path.parts
+    return any(parts[:length] in _CODE_PARTS for length in _LENGTHS)
 
 
 def is_system(path: PurePosixPath) -> bool:
     """Tell whether `path` is a directory of the system itself, which must never be writable as a whole."""
     return path == ROOT or path in _SYSTEM_SET or is_code(path)
-
-
-def _begins(parts: tuple[str, ...], starts: frozenset[tuple[str, ...]]) -> bool:
-    # Asked for each of many paths: is_relative_to parses both sides anew each time.
-    return any(parts[:length] in starts for length in range(2, min(len(parts), 4) + 1))
 
 
 def outermost(paths: Iterable[PurePosixPath]) -> list[PurePosixPath]:

@@ -162,7 +162,8 @@ class _Planner:
         used = any(uses_image(need) for need in needs)
         seed = choose_seed(path, below, classes, used=used, settings=settings)
         writable, hidden, seed_bytes = counts(below, seed)
-        met = extent(needs)
+        seen = [s for need in needs for s in need.seen]
+        met = extent(s.write for s in seen)
         larger = larger_for(path, settings, site.nested)
         size, why_size = bound_size(classes, met, seed_bytes=seed_bytes, larger=larger, settings=settings)
         storage = choose_storage(path, classes, staying=site.place.staying, seen=met.room, size=size, settings=settings)
@@ -171,7 +172,7 @@ class _Planner:
         owner = choose_owner(path, entry, needs, demand.metadata, settings, moved=moved)
         run_from = self._run_from(site, demand)
         reasons = [
-            *who_wrote_what([s for need in needs for s in need.seen], site.place.path),
+            *who_wrote_what(seen, site.place.path),
             *self._why_here(site),
             what_for(needs),
             f"{storage.because[0].upper()}{storage.because[1:]}.",
@@ -214,7 +215,7 @@ class _Planner:
             source = entry or self.ground.entry(need.path) or (seen or need.seen)[0].write
             size, _ = bound_size(
                 need.classes,
-                extent([replace(need, seen=tuple(seen))]),
+                extent(s.write for s in seen),
                 seed_bytes=below.size,
                 larger=larger_for(path, self.settings, ()),
                 settings=self.settings,

@@ -7,9 +7,9 @@ data.
 """
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import PurePosixPath
 
 from lithify.model.image import EntryType, ImageFacts
@@ -115,20 +115,22 @@ class Surroundings:
 def surroundings(directory: PurePosixPath, image: ImageFacts) -> Surroundings:
     """Return what is known of everything in `directory`."""
     parts = directory.parts[1:]
+    roots = image.code_roots
     return Surroundings(
         fixed=_fixed(parts),
         hint=_hint(parts),
         standard=PathClass.STATE if parts[:2] in (("var", "lib"), ("var", "opt")) or parts[:1] == ("srv",) else None,
         volume=deepest_holding(directory, image.volumes),
-        in_program=deepest_holding(directory, (root for root in image.code_roots if root != ROOT)) is not None
-        or directory in image.code_roots,
+        in_program=directory in roots or any(root != ROOT and directory.is_relative_to(root) for root in roots),
         in_system=is_code(directory),
         in_modules=not _CODE_DIRECTORIES.isdisjoint(parts) and "__pycache__" not in parts and ".cache" not in parts,
     )
 
 
-def deepest_holding(path: PurePosixPath, places: Iterable[PurePosixPath]) -> PurePosixPath | None:
+def deepest_holding(path: PurePosixPath, places: Sequence[PurePosixPath]) -> PurePosixPath | None:
     """Return the deepest of `places` that is `path` or lies above it."""
+    if not places:
+        return None
     return max((p for p in places if path.is_relative_to(p)), key=lambda p: (len(p.parts), p), default=None)
 
 
@@ -145,13 +147,20 @@ def _fixed(parts: tuple[str, ...]) -> PathClass | None:
 
 def _hint(parts: tuple[str, ...]) -> PathClass | None:
     for name in reversed(parts):
-        if name.lower() in _HINT_OF:
-            return _HINT_OF[name.lower()]
-        if name.lower().endswith(("_temp", "-temp", "_tmp", "-tmp", ".tmp")):
-            return PathClass.SCRATCH
-        if name.lower().endswith(("-cache", "_cache")):
-            return PathClass.CACHE
+        hint = _hint_of(name)
+        if hint is not None:
+            return hint
     return None
+
+
+@lru_cache(maxsize=4096)
+def _hint_of(name: str) -> PathClass | None:
+    lower = name.lower()
+    if lower.endswith(("_temp", "-temp", "_tmp", "-tmp", ".tmp")):
+        return _HINT_OF.get(lower, PathClass.SCRATCH)
+    if lower.endswith(("-cache", "_cache")):
+        return _HINT_OF.get(lower, PathClass.CACHE)
+    return _HINT_OF.get(lower)
 
 
 def classify(
@@ -177,6 +186,8 @@ def classify(
 
 def _as_identity(write: Write) -> Classified | None:
     path = write.path
+    if path.parts[:2] != _ETC.parts:
+        return None
     if path in IDENTITY_FILES or (path.parent == _ETC and _IDENTITY_SIBLING.fullmatch(path.name)):
         return _certain(PathClass.IDENTITY, "it says who the users and hosts are")
     if write.change is not Change.CAME_AND_WENT or path != _ETC or not write.names:
@@ -194,8 +205,8 @@ def _as_code(write: Write, where: Surroundings, image: ImageFacts) -> Classified
         return _certain(PathClass.CODE, "it changes a program or library of the image")
     if where.in_system:
         return _certain(PathClass.CODE, "it lies among the system's programs")
-    loadable = write.content in ("elf", "java-class") or write.path.suffix.lower() in _CODE_SUFFIXES
-    if loadable and where.fixed is None and (where.in_modules or (where.in_program and where.hint is None)):
+    beside = where.fixed is None and (where.in_modules or (where.in_program and where.hint is None))
+    if beside and (write.content in ("elf", "java-class") or write.path.suffix.lower() in _CODE_SUFFIXES):
         return _certain(PathClass.CODE, "it is code, beside the program's own")
     return None
 

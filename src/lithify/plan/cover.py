@@ -232,12 +232,18 @@ def _tree(needs: Sequence[Need], options: dict[PurePosixPath, Option], settings:
     for parts in sorted(by_path):
         while stack and not _begins(parts, nodes[stack[-1]].path.parts):
             stack.pop()
-        nodes.append(Node(path=PurePosixPath(*parts), parent=stack[-1] if stack else -1, needs=by_path[parts]))
+        needed = by_path[parts]
+        path = needed[0].path if needed else PurePosixPath(*parts)
+        nodes.append(Node(path=path, parent=stack[-1] if stack else -1, needs=needed))
         stack.append(len(nodes) - 1)
     return nodes
 
 
 def _common(left: tuple[str, ...], right: tuple[str, ...]) -> int:
+    """Return how many parts two different paths, in their order, begin with together."""
+    length = len(left) - 1
+    if left[:length] == right[:length]:  # mostly, for they are sorted
+        return length + (left[-1:] == right[length : length + 1])
     length = 0
     for a, b in zip(left, right, strict=False):
         if a != b:
@@ -277,8 +283,8 @@ def _offer(nodes: list[Node], options: dict[PurePosixPath, Option], ground: Grou
             outer.used |= sums.used
             outer.lossy |= sums.lossy
             # A single file, and a directory that was made, are names in their parent.
-            is_child = nodes[node.parent].path == node.path.parent
-            direct[node.parent] |= is_child and any(need.single or need.made for need in node.needs)
+            is_name = any(need.single or need.made for need in node.needs)
+            direct[node.parent] |= is_name and len(nodes[node.parent].path.parts) == len(node.path.parts) - 1
         node.choices = _choices(node, sums, direct[index], options.get(node.path), ground, settings)
 
 

@@ -102,8 +102,19 @@ def _left_nothing_where_state_lies(seen: Seen) -> bool:
 def unexercised(write_set: WriteSet, covered: Iterable[PurePosixPath]) -> list[str]:
     """Return what the image hints at and the observation did not reach, in words."""
     image, observation = write_set.image, write_set.observation
-    written = {write.path for write in write_set.writes} | {write.directory for write in write_set.writes}
     served = {*covered, *write_set.mounted}
+    idle = [
+        path
+        for path, entry in image.entries.items()
+        if entry.type is EntryType.DIRECTORY
+        and ((image.uid != 0 and entry.uid == image.uid) or entry.mode & _OTHERS_WRITE)
+        and not is_system(path)
+        and not is_pseudo(path)
+        and served.isdisjoint((path, *path.parents))
+    ]
+    written: set[PurePosixPath] = set()
+    if idle or image.volumes:
+        written = {write.path for write in write_set.writes} | {write.directory for write in write_set.writes}
     found = []
     if not observation.exercise:
         ports = f", though it offers {', '.join(map(printable, image.exposed))}" if image.exposed else ""
@@ -117,17 +128,8 @@ def unexercised(write_set: WriteSet, covered: Iterable[PurePosixPath]) -> list[s
         for volume in sorted(image.volumes)
         if not any(_touches(volume, path) for path in served) and not any(p.is_relative_to(volume) for p in written)
     )
-    idle = [
-        path
-        for path, entry in image.entries.items()
-        if entry.type is EntryType.DIRECTORY
-        and path not in written
-        and not is_system(path)
-        and not is_pseudo(path)
-        and ((image.uid != 0 and entry.uid == image.uid) or entry.mode & _OTHERS_WRITE)
-        and served.isdisjoint((path, *path.parents))
-    ]
-    found.extend(f"{printable(path)} may be written by its user and was not" for path in nsmallest(_LISTED, idle))
+    missed = nsmallest(_LISTED, set(idle) - written)
+    found.extend(f"{printable(path)} may be written by its user and was not" for path in missed)
     return found
 
 

@@ -35,7 +35,7 @@ class Ground:
         self._above_code = {
             str(above): str(root) for root in sorted(image.code_roots) for above in (root, *root.parents)
         }
-        self._objections: dict[tuple[PurePosixPath, bool], str | None] = {}
+        self._objections: dict[bool, dict[PurePosixPath, str | None]] = {True: {}, False: {}}
         self._resolved: dict[PurePosixPath, PurePosixPath] = {}
 
     def entry(self, path: PurePosixPath) -> ImageEntry | None:
@@ -47,10 +47,10 @@ class Ground:
 
         `written` says that the program makes names in this very directory, not only deeper.
         """
-        key = (path, written)
-        if key not in self._objections:
-            self._objections[key] = self._find_objection(path, written)
-        return self._objections[key]
+        known = self._objections[written]
+        if path not in known:
+            known[path] = self._find_objection(path, written)
+        return known[path]
 
     def _find_objection(self, path: PurePosixPath, written: bool) -> str | None:
         if is_pseudo(path):
@@ -62,7 +62,7 @@ class Ground:
         if str(path) in self._above_code:
             root = self._above_code[str(path)]
             return "it holds the program itself" if root == str(path) else f"it holds the program in {printable(root)}"
-        if place_label(path) in self._rejected:
+        if self._rejected and place_label(path) in self._rejected:
             return "a run showed that a place here does not work"
         entry = self.entry(path)
         if entry is not None and entry.type is not EntryType.DIRECTORY:
@@ -133,4 +133,5 @@ class Ground:
 
 def _can_be_told(path: PurePosixPath) -> bool:
     """Tell whether a path can be written into an engine's JSON: undecodable bytes are lone surrogates in it."""
-    return not any("\udc80" <= character <= "\udcff" for character in str(path))
+    text = str(path)
+    return text.isascii() or not any("\udc80" <= character <= "\udcff" for character in text)

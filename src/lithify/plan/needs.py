@@ -7,9 +7,10 @@ Opened and unchanged, or touched in its metadata only, asks for nothing until a 
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import groupby, pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from operator import itemgetter
 from pathlib import PurePosixPath
 
 from lithify.model.image import EntryType, ImageEntry
@@ -91,10 +92,18 @@ class Demand:
     """Paths from which code was run or mapped."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Facts:
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Directory:
+    """A directory, and what was written there."""
+
+    path: PurePosixPath
+    entry: ImageEntry | None
     where: Surroundings
     mounted: bool
+    names: list[Seen] = field(default_factory=list)
+    """What happened to names in it."""
+    made: list[Seen] = field(default_factory=list)
+    """The writes that made it."""
 
 
 class _Gatherer:
@@ -105,39 +114,40 @@ class _Gatherer:
         self.ground = ground
         self.mounted = tuple(ground.resolve(path, follow=True) for path in write_set.mounted)
         self.widened = {ground.resolve(path, follow=False): why for path, why in settings.widened.items()}
-        self.facts: dict[PurePosixPath, _Facts] = {}
-        self.alike: dict[_Facts, _Facts] = {}
+        self.paths = {path.parts: path for path in write_set.image.entries}
+        self.directories: dict[tuple[str, ...], _Directory] = {}  # a path's own hash and comparison are slow
         self.common: dict[frozenset[PathClass], frozenset[PathClass]] = {}
-        self.directories: dict[PurePosixPath, list[Seen]] = {}
-        self.made: dict[PurePosixPath, list[Seen]] = {}
         self.spared: list[Spared] = []
         self.barred: list[Seen] = []
         self.metadata: dict[PurePosixPath, Write] = {}
         self.executed: list[PurePosixPath] = []
 
-    def known(self, directory: PurePosixPath) -> _Facts:
-        facts = self.facts.get(directory)
-        if facts is None:
-            mounted = is_pseudo(directory) or deepest_holding(directory, self.mounted) is not None
-            facts = _Facts(where=surroundings(directory, self.image), mounted=mounted)
-            self.facts[directory] = facts = self.alike.setdefault(facts, facts)
-        return facts
+    def directory(self, parts: tuple[str, ...]) -> _Directory:
+        found = self.directories.get(parts)
+        if found is None:
+            path = self.paths.get(parts)
+            entry = None if path is None else self.image.entry(path)
+            path = path or PurePosixPath(*parts)
+            mounted = is_pseudo(path) or deepest_holding(path, self.mounted) is not None
+            found = _Directory(path=path, entry=entry, where=surroundings(path, self.image), mounted=mounted)
+            self.directories[path.parts] = found
+        return found
 
     def take(self, write: Write) -> None:
         is_directory = write.change is Change.CAME_AND_WENT or write.type is EntryType.DIRECTORY
         path = self.ground.resolve(write.path, follow=is_directory)
         if path is not write.path:
             write = replace(write, path=path)
-        parent = path.parent
-        facts = self.known(path if is_directory else parent)
-        if facts.mounted or path in self.mounted or (parent == ROOT and is_pseudo(path)):
+        parts = path.parts
+        directory = self.directory(parts if is_directory else _above(parts))
+        if directory.mounted or path in self.mounted or is_pseudo(path):
             return
-        demanded = path in self.widened
+        demanded = bool(self.widened) and path in self.widened
         if demanded:
             write = self.confirmed(write)
         if write.executed:
             self.executed.append(path)
-        seen = Seen(write=write, classified=classify(write, facts.where, self.image, self.resident))
+        seen = Seen(write=write, classified=classify(write, directory.where, self.image, self.resident))
         if write.type is EntryType.DIRECTORY and write.change in (Change.METADATA, Change.CREATED):
             self.metadata[path] = write
         if seen.path_class in (PathClass.CODE, PathClass.IDENTITY) and write.change is not Change.ATTEMPTED:
@@ -147,7 +157,7 @@ class _Gatherer:
         if reason is not None:
             self.spared.append(Spared(seen=seen, reason=reason))
         else:
-            self.place(seen, parent, facts)
+            self.place(seen, directory)
 
     def confirmed(self, write: Write) -> Write:
         """Return what a write that failed, or seemed to do nothing, would have done."""
@@ -177,20 +187,21 @@ class _Gatherer:
             return "only its owner, mode or times were set: with the final user from the start nothing is left to do"
         return None
 
-    def place(self, seen: Seen, parent: PurePosixPath, facts: _Facts) -> None:
+    def place(self, seen: Seen, directory: _Directory) -> None:
         write = seen.write
-        volume = facts.where.volume
+        volume = directory.where.volume
         if volume is not None and self.ground.objection(volume, written=True) is None:
-            self.directories.setdefault(volume, []).append(seen)
-        elif write.change is Change.CAME_AND_WENT or (write.type is EntryType.DIRECTORY and write.change in _WITHIN):
-            self.directories.setdefault(write.path, []).append(seen)
-        elif write.type is EntryType.DIRECTORY and self.stands_alone(write, parent):
-            self.made.setdefault(write.path, []).append(seen)
+            self.directory(volume.parts).names.append(seen)
+        elif write.change is Change.CAME_AND_WENT or write.type is not EntryType.DIRECTORY or write.change in _WITHIN:
+            directory.names.append(seen)
+        elif self.stands_alone(write):
+            directory.made.append(seen)
         else:
-            self.directories.setdefault(parent, []).append(seen)
+            self.directory(_above(write.path.parts)).names.append(seen)
 
-    def stands_alone(self, write: Write, parent: PurePosixPath) -> bool:
+    def stands_alone(self, write: Write) -> bool:
         """Tell whether a mount at the directory `write` is about serves it, so that its parent can stay read-only."""
+        parent = write.path.parent
         if write.change in (Change.DELETED, Change.REPLACED):
             # A mount point can't be removed (EBUSY), so what is made anew needs the parent where there is a way.
             return write.change is Change.REPLACED and self.ground.objection(parent, written=True) is not None
@@ -219,15 +230,15 @@ def _started_directly(write_set: WriteSet, ground: Ground) -> frozenset[str]:
 def gather(write_set: WriteSet, settings: PlanSettings, ground: Ground) -> Demand:
     """Return what the writes of `write_set` need, with what needs nothing and what must not be served."""
     gatherer = _Gatherer(write_set, settings, ground)
-    taken: set[PurePosixPath] = set()
     for write in _in_order(write_set.writes):
         gatherer.take(write)
-        taken.add(write.path)
-    for path in sorted(gatherer.widened):
-        if path not in taken:
-            gatherer.take(_missed(path, ground.entry(path)))
+    if gatherer.widened:
+        taken = {write.path for write in write_set.writes}
+        for path in sorted(gatherer.widened):
+            if path not in taken:
+                gatherer.take(_missed(path, ground.entry(path)))
     needs: list[Need] = []
-    for directory in sorted(gatherer.directories.keys() | gatherer.made.keys(), key=lambda path: path.parts):
+    for _, directory in sorted(gatherer.directories.items(), key=itemgetter(0)):
         needs.extend(_needs_of(directory, gatherer))
     return Demand(
         needs=tuple(needs),
@@ -240,13 +251,21 @@ def gather(write_set: WriteSet, settings: PlanSettings, ground: Ground) -> Deman
 
 def _in_order(writes: Iterable[Write]) -> Iterator[Write]:
     """Yield `writes` in an order that depends on nothing but themselves."""
-    for _, same in groupby(sorted(writes, key=_order), key=_order):
-        first, *more = same
-        yield from sorted((first, *more), key=repr) if more else (first,)
+    same: list[Write] = []
+    for write in sorted(writes, key=_order):
+        if same and (write.change is not same[0].change or write.path.parts != same[0].path.parts):
+            yield from sorted(same, key=repr) if len(same) > 1 else same
+            same = []
+        same.append(write)
+    yield from sorted(same, key=repr) if len(same) > 1 else same
 
 
 def _order(write: Write) -> tuple[tuple[str, ...], Change]:
     return write.path.parts, write.change
+
+
+def _above(parts: tuple[str, ...]) -> tuple[str, ...]:
+    return parts[:-1] or parts
 
 
 def _missed(path: PurePosixPath, entry: ImageEntry | None) -> Write:
@@ -260,9 +279,8 @@ def _missed(path: PurePosixPath, entry: ImageEntry | None) -> Write:
     return Write(path=path, change=change, type=kind, evidence=(Source.PROOF,))
 
 
-def _needs_of(directory: PurePosixPath, gatherer: _Gatherer) -> Iterator[Need]:
-    made = gatherer.made.get(directory, [])
-    names = gatherer.directories.get(directory, [])
+def _needs_of(directory: _Directory, gatherer: _Gatherer) -> Iterator[Need]:
+    made, names = directory.made, directory.names
     if not made and names and _is_awkward(directory, gatherer.ground):
         groups, names = _single_files(names, gatherer)
         for base, group in groups.items():
@@ -270,12 +288,12 @@ def _needs_of(directory: PurePosixPath, gatherer: _Gatherer) -> Iterator[Need]:
     together = [*made, *names]
     if together:
         optional = all(_only_removes(seen, gatherer) for seen in together)
-        yield _need(directory, together, gatherer, made=bool(made), optional=optional)
+        yield _need(directory.path, together, gatherer, made=bool(made), optional=optional)
 
 
 def _need(
     path: PurePosixPath,
-    seen: Iterable[Seen],
+    seen: Sequence[Seen],
     gatherer: _Gatherer,
     *,
     single: bool = False,
@@ -283,7 +301,7 @@ def _need(
     made: bool = False,
     optional: bool = False,
 ) -> Need:
-    ordered = tuple(sorted(seen, key=lambda s: (s.write.path.parts, s.write.change)))
+    ordered = tuple(sorted(seen, key=lambda s: _order(s.write)) if len(seen) > 1 else seen)
     persistent = False
     if gatherer.settings.state_decisions:
         decisions = [(gatherer.settings.decision(s.write.path), s.path_class) for s in ordered]
@@ -307,11 +325,10 @@ def _only_removes(seen: Seen, gatherer: _Gatherer) -> bool:
     return seen.write.change is Change.DELETED and seen.write.path not in gatherer.widened
 
 
-def _is_awkward(directory: PurePosixPath, ground: Ground) -> bool:
-    entry = ground.entry(directory)
-    if entry is not None and entry.entries > MANY_ENTRIES:
+def _is_awkward(directory: _Directory, ground: Ground) -> bool:
+    if directory.entry is not None and directory.entry.entries > MANY_ENTRIES:
         return True
-    return ground.objection(directory, written=True) is not None
+    return ground.objection(directory.path, written=True) is not None
 
 
 def _single_files(names: list[Seen], gatherer: _Gatherer) -> tuple[dict[PurePosixPath, list[Seen]], list[Seen]]:
@@ -327,7 +344,8 @@ def _single_files(names: list[Seen], gatherer: _Gatherer) -> tuple[dict[PurePosi
     bases: dict[PurePosixPath, PurePosixPath] = {}
     last: PurePosixPath | None = None
     for path in files:
-        if path in directories or path in gatherer.directories or path in gatherer.made:
+        own = gatherer.directories.get(path.parts)
+        if path in directories or (own is not None and (own.names or own.made)):
             continue
         if last is None or not _belongs(path.name, last.name):
             last = path
@@ -392,6 +410,7 @@ def _is_for_all(entry: ImageEntry) -> bool:
     return entry.mode & _STICKY_FOR_ALL == _STICKY_FOR_ALL
 
 
+_TELLING = re.compile(r"__pycache__|\.py[co]|hsperfdata_|_history|\.lesshst")
 _BYTECODE = re.compile(r".*\.py[co](\.\d+)?")
 _PERFORMANCE_DATA = re.compile(r"hsperfdata_.+")
 _HISTORY = re.compile(r"\.(ba|z)?sh_history|\.python_history|\.node_repl_history|\.lesshst|\.rediscli_history")
@@ -399,10 +418,13 @@ _HISTORY = re.compile(r"\.(ba|z)?sh_history|\.python_history|\.node_repl_history
 
 def tolerated_by_its_program(write: Write) -> str | None:
     """Say why a program is known to go on without a write; None where that is not known."""
-    names = write.names if write.change is Change.CAME_AND_WENT else (write.path.name,)
-    if "__pycache__" in write.path.parts or (names and all(_BYTECODE.fullmatch(_name(name)) for name in names)):
+    parts = write.path.parts
+    names = write.names if write.change is Change.CAME_AND_WENT else parts[-1:]
+    if not _TELLING.search("/".join((*parts, *names[:1]))):
+        return None
+    if "__pycache__" in parts or (names and all(_BYTECODE.fullmatch(_name(name)) for name in names)):
         return "Python goes on without saving compiled modules"
-    under = any(_PERFORMANCE_DATA.fullmatch(part) for part in write.path.parts)
+    under = any(part.startswith("hsperfdata_") and _PERFORMANCE_DATA.fullmatch(part) for part in parts)
     if under or (names and all(_PERFORMANCE_DATA.match(name) for name in names)):
         return "a JVM goes on without its performance data file"
     if names and all(_HISTORY.fullmatch(_name(name)) for name in names):

@@ -108,7 +108,11 @@ def _writers(path: PurePosixPath, needs: Iterable[Need], *, moved: bool, sure: b
     for need in needs:
         for seen in need.seen:
             write = seen.write
-            if write.change not in _MAKES_NAMES or not (moved or write.directory == path or write.path == path):
+            if write.change not in _MAKES_NAMES:
+                continue
+            parts = write.path.parts
+            inside = parts[:-1] == path.parts and write.change is not Change.CAME_AND_WENT
+            if not (moved or inside or parts == path.parts):
                 continue
             if sure and not write.was_seen:
                 continue  # whose it is now says little: root gives files away

@@ -41,6 +41,8 @@ def footprint(entry: ImageEntry | None, nested: Iterable[ImageEntry] = ()) -> Fo
     if entry.type is not EntryType.DIRECTORY:
         return Footprint(entries=1, files=1, size=entry.size, executables=entry.executables)
     parts = list(nested)
+    if not parts:
+        return Footprint(entries=entry.entries, files=entry.files, size=entry.size, executables=entry.executables)
     inner = [part for part in parts if part.type is EntryType.DIRECTORY]
     return Footprint(
         entries=max(0, entry.entries - len(parts) - sum(part.entries for part in inner)),

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from lithify.model.mount import PathClass
 from lithify.model.quantity import render_human
-from lithify.plan.needs import Need
+from lithify.model.writes import Write
 from lithify.plan.settings import PlanSettings
 
 MIB = 1 << 20
@@ -49,9 +49,8 @@ class Extent:
         return max(self.size, self.entries * _PAGE)
 
 
-def extent(needs: Iterable[Need]) -> Extent:
-    """Return the bytes and entries that `needs` were seen to take up; what a directory sums up counts once."""
-    writes = sorted((s.write for need in needs for s in need.seen), key=lambda w: w.path.parts)
+def extent(writes: Iterable[Write]) -> Extent:
+    """Return the bytes and entries that `writes` took up; what a directory sums up counts once."""
     totals: list[tuple[tuple[str, ...], int, int]] = []  # an open branch: path, bytes, bytes seen below it
     size = entries = 0
     watched = False
@@ -65,7 +64,7 @@ def extent(needs: Iterable[Need]) -> Extent:
         else:
             size += max(own, below)
 
-    for write in writes:
+    for write in sorted(writes, key=lambda w: w.path.parts):
         parts = write.path.parts
         while totals and parts[: len(totals[-1][0])] != totals[-1][0]:
             close()
