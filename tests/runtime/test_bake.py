@@ -30,6 +30,12 @@ echo "listen 80" >/etc/app.conf || exit 3
 trap 'exit 0' TERM
 sleep 1000 & wait
 """
+REWRITES_REFUSED = """
+sed -i "s/listen .*/listen 80/" /etc/app/app.conf || exit 3
+trap 'exit 0' TERM
+sleep 1000 & wait
+"""
+"""Puts a new file in the place of one, as `postconf -e` does."""
 RANDOM = """
 [ -e /etc/app.key ] || head -c 16 /dev/urandom >/etc/app.key || exit 3
 trap 'exit 0' TERM
@@ -76,6 +82,19 @@ def test_what_can_not_be_baked_in_keeps_its_place(
     assert baked.json()["baked"] is None
     assert paths(baked.json()) == paths(plain.json())
     assert not (tmp_path / "bake").exists()
+
+
+def test_what_is_rewritten_as_the_image_has_it_is_not_to_be_baked(lithify: Lithify, images: Images) -> None:
+    """Nor is it where the place is refused, for its directory holds programs: the bytes are there already."""
+    files = {"etc/app/app.conf": "listen 80\n", "etc/app/hook": "#!/bin/sh\n"}
+    image = images.make(REWRITES_REFUSED, files)
+    (image / "etc/app/hook").chmod(0o755)
+    done = lithify.run("harden", image, *CHECK, "--format", "json", "--", "app")
+    assert done.code == 1, done.err + done.out
+    (refusal,) = done.json()["plan"]["refusals"]
+    assert refusal["path"] in ("/etc/app", "/etc/app/app.conf")
+    assert "--bake" not in refusal["remedy"]
+    assert refusal["remedy"].startswith("leave out of the start what rewrites app.conf")
 
 
 def test_nothing_of_the_users_is_overwritten(lithify: Lithify, images: Images, tmp_path: Path) -> None:

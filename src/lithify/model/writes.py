@@ -96,6 +96,8 @@ class Write:
     """Code was run or mapped executable from here."""
     content: str | None = None
     """What the first bytes tell of a file: `sqlite`, `elf`, `script`, `text`, ..."""
+    as_before: bool = False
+    """A file of the image was written or replaced, and had the same bytes, owner and mode at the end."""
     writers: tuple[Writer, ...] = ()
     names: tuple[str, ...] = ()
     """Names that came and went in a directory, or some of those folded below it, relative to it."""

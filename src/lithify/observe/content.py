@@ -62,6 +62,27 @@ def read_kind(directory: int, name: str) -> str | None:
         os.close(descriptor)
 
 
+def same_content(one: int, other: int, name: str, limit: int) -> bool:
+    """Tell whether the regular files `name` of two directory descriptors hold the same bytes, at most `limit` of them."""
+    first, second = (_read_whole(directory, name, limit) for directory in (one, other))
+    return first is not None and first == second
+
+
+def _read_whole(directory: int, name: str, limit: int) -> bytes | None:
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return None
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        try:
+            data = file.read(limit + 1)
+        except OSError:
+            return None
+    return data if len(data) <= limit else None
+
+
 def kind_of(head: bytes) -> str:
     """Return what the first bytes of a file tell of it."""
     if not head:

@@ -43,6 +43,7 @@ class Entry:
     gid: int | None = None
     style: WriterStyle = WriterStyle.UNKNOWN
     content: str | None = None
+    as_before: bool = False
     names: list[str] = field(default_factory=list)
     telling: int = 0
     """How many of `names`, from the first, are telling ones."""
@@ -91,6 +92,7 @@ class Entry:
             gid=self.gid,
             style=self.style,
             content=self.content,
+            as_before=self.as_before,
             names=tuple(self.names),
         )
 

@@ -9,7 +9,7 @@ from lithify.model.image import EntryType
 from lithify.model.path import printable
 from lithify.model.writes import Change, Source, Write
 from lithify.observe import content
-from lithify.observe.entries import LOOKS, TELLING_NAME, Entry
+from lithify.observe.entries import LOOKS, TELLING_NAME, Entry, owner_and_mode
 from lithify.observe.layers import OPEN_DIRECTORY
 from lithify.observe.merge import strongest
 
@@ -18,6 +18,9 @@ DEEPEST = 320
 _FOLD = 256
 _COARSE = 2000
 _KINDS = 512
+_COMPARED_FILE = 1 << 20
+_COMPARED = 16 << 20
+"""Bytes of one file, and of all, that are held against the image's: what starts rewrite is configuration."""
 _NAMES_COME_AND_GO = frozenset((Change.CREATED, Change.DELETED, Change.REPLACED))
 
 
@@ -58,6 +61,7 @@ class Findings:
     found: dict[str, Entry] = field(default_factory=dict)
     coarse: dict[str, Entry] = field(default_factory=dict)
     kinds_left: int = _KINDS
+    bytes_left: int = _COMPARED
     vanished: int = 0
     unreadable: list[str] = field(default_factory=list)
     too_deep: list[str] = field(default_factory=list)
@@ -144,6 +148,16 @@ class Findings:
             return None
         self.kinds_left -= 1
         return content.read_kind(directory, name)
+
+    def is_as_before(
+        self, directory: int, holder: int, name: str, status: os.stat_result, old: os.stat_result
+    ) -> bool:
+        """Tell whether a file is what the image's of its name is; False where it is large, or enough were read."""
+        size = status.st_size
+        if size != old.st_size or owner_and_mode(status) != owner_and_mode(old) or size > min(_COMPARED_FILE, self.bytes_left):
+            return False
+        self.bytes_left -= size
+        return content.same_content(directory, holder, name, size)
 
     def add(self, inside: Inside, path: str, entry: Entry) -> None:
         """Keep an entry of a directory; beyond a few hundred of a kind, as part of the directory's."""

@@ -67,6 +67,7 @@ def _join(same: Sequence[Write]) -> Write:
         style=_style(same),
         executed=any(write.executed for write in same),
         content=_first(write.content for write in facts),
+        as_before=all(write.as_before for write in seen),
         writers=merge_writers(writer for write in same for writer in write.writers),
         names=_united(name for write in same for name in write.names)[:MAX_NAMES],
     )

@@ -320,6 +320,7 @@ class _Reading(Findings):
         if self._is_other_inode(origin, old, holder, None if same else name):
             entry.change, entry.style = Change.REPLACED, WriterStyle.RENAME
             entry.content = self.kind(directory, name, status)
+            entry.as_before = self.is_as_before(directory, holder, name, status, old)
             return
         if origin is not None:
             entry.style = WriterStyle.IN_PLACE
@@ -332,6 +333,7 @@ class _Reading(Findings):
         elif not same:
             entry.change = Change.CHANGED
             entry.content = self.kind(directory, name, status)
+            entry.as_before = self.is_as_before(directory, holder, name, status, old)
         elif _same_attributes(marks, _attributes(holder, name)):
             entry.change = Change.OPENED
         else:

@@ -61,7 +61,7 @@ def insist_on_room(directory: Path) -> None:
 
 def find_batches(trials: Trials, write_set: WriteSet, plan: MountPlan) -> tuple[Batch, ...]:
     """Return what every start of the target writes the same, by the place that it would make needless."""
-    groups = dict(_groups(write_set, plan))
+    groups = {place: writes for place, writes in _groups(write_set, plan) if not _has_already(writes)}
     if not groups:
         return ()
     paths = [write.path for writes in groups.values() for write in writes if write.change not in _PASSING]
@@ -92,6 +92,12 @@ def _groups(write_set: WriteSet, plan: MountPlan) -> list[tuple[PurePosixPath, l
         for place in dict.fromkeys(places)
         if place != ROOT and not any(new.is_relative_to(place) for new in moved)
     ]
+
+
+def _has_already(writes: Sequence[Write]) -> bool:
+    """Tell whether the image holds all that is left of `writes`, so that it would be the same with it baked in."""
+    lasting = [write for write in writes if write.change not in _PASSING]
+    return all(write.as_before for write in lasting)
 
 
 def _the_same(

@@ -26,7 +26,7 @@ from lithify.plan.cover import Cover, Means, Place, cover, uses_image
 from lithify.plan.doubt import confidence_in, confidence_of, questions, unexercised
 from lithify.plan.explain import what_for, who_wrote_what
 from lithify.plan.ground import Ground, place_label
-from lithify.plan.needs import Demand, Need, Seen, gather
+from lithify.plan.needs import Demand, Need, Seen, gather, leaves_as_before
 from lithify.plan.owner import choose_owner
 from lithify.plan.redirect import Option, find_options, target
 from lithify.plan.refuse import refuse, refuse_barred
@@ -180,7 +180,7 @@ class _Planner:
             f"Owner {owner.uid}:{owner.gid}, mode {owner.mode:o}: {owner.because}.",
             f"Executable: {run_from}." if run_from else "Not executable: nothing was seen run from here.",
             *self._why_seed(site, explain_seed(path, below, seed, used=used, settings=settings)),
-            *self._advice(path, classes, kept=kept),
+            *self._advice(path, classes, seen, kept=kept),
         ]
         return Mount(
             path=path,
@@ -277,9 +277,16 @@ class _Planner:
     def _why_seed(self, site: _Site, sentence: str) -> list[str]:
         return [] if site.redirect is not None else [sentence]
 
-    def _advice(self, path: PurePosixPath, classes: frozenset[PathClass], *, kept: bool) -> list[str]:
+    def _advice(
+        self, path: PurePosixPath, classes: frozenset[PathClass], seen: Sequence[Seen], *, kept: bool
+    ) -> list[str]:
         advice = []
-        if PathClass.CONFIG in classes:
+        if leaves_as_before(seen):
+            advice.append(
+                f"What was written to {printable(path)} is what the image has already: leave out of the start what "
+                "rewrites it, and this place is not needed. Baking it into the image can't help."
+            )
+        elif PathClass.CONFIG in classes:
             advice.append(
                 f"If the image is yours and every start writes the same to {printable(path)}, it belongs into the "
                 "Dockerfile, and this place is not needed: --bake DIR tries that."

@@ -450,6 +450,12 @@ def looks_random(name: str) -> bool:
     return False
 
 
+def leaves_as_before(seen: Iterable[Seen]) -> bool:
+    """Tell whether files of the image were written and hold what they held, and nothing else of it is left."""
+    lasting = [s.write for s in seen if s.write.change not in (Change.CAME_AND_WENT, Change.OPENED, Change.METADATA)]
+    return bool(lasting) and all(write.as_before for write in lasting)
+
+
 def directory_of(need: Need) -> PurePosixPath:
     """Return the directory whose names `need` is about."""
     return need.path.parent if need.single and need.path != ROOT else need.path

@@ -9,7 +9,7 @@ from lithify.model.path import ROOT, printable
 from lithify.model.writes import Change, WriteSet
 from lithify.plan.explain import who_wrote_what
 from lithify.plan.ground import Ground
-from lithify.plan.needs import Need, Seen, directory_of
+from lithify.plan.needs import Need, Seen, directory_of, leaves_as_before
 
 _OPTIONS = (
     (r"celerybeat-schedule.*", "celery beat takes `--schedule=/some/mount/celerybeat-schedule`"),
@@ -102,6 +102,12 @@ def _general(directory: PurePosixPath, seen: list[Seen], path_class: PathClass, 
         return [f"leave out of the image what the start removes: `RUN rm -r {targets}`"]
     if all(s.write.change is Change.OPENED for s in seen):
         return [f"nothing was changed there: leave out of the start what opens or chowns {shown}"]
+    if leaves_as_before(seen) and path_class is not PathClass.IDENTITY:
+        return [
+            f"leave out of the start what rewrites {shown}: the image has the same bytes already, so that baking them "
+            "in changes nothing",
+            f"point the program to a copy of {where} in a mount, by the option that names its configuration",
+        ]
     match path_class:
         case PathClass.IDENTITY:
             return _identity(names)

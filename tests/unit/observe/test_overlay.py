@@ -69,6 +69,25 @@ def test_an_image_file_renamed_over_another_is_replaced(overlay: Overlay) -> Non
     assert writes["/etc/app.conf.new"].change is Change.DELETED
 
 
+@pytest.mark.parametrize(
+    ("text", "mode", "expected"), [("old\n", 0o644, True), ("new\n", 0o644, False), ("old\n", 0o600, False)]
+)
+def test_a_file_rewritten_as_it_was_is_known(overlay: Overlay, text: str, mode: int, expected: bool) -> None:
+    """A start that writes what the image has is not helped by another image."""
+    overlay.old("etc/replaced.conf", "old\n", mode=0o644)
+    overlay.old("etc/changed.conf", "old\n", mode=0o644)
+    (overlay.root / "etc/sedAbC").write_text(text)
+    (overlay.root / "etc/sedAbC").chmod(mode)
+    (overlay.root / "etc/sedAbC").rename(overlay.root / "etc/replaced.conf")
+    (overlay.root / "etc/changed.conf").write_text(text)
+    (overlay.root / "etc/changed.conf").chmod(mode)
+    found = {path: (write.change, write.as_before) for path, write in overlay.read().items()}
+    assert found == {
+        "/etc/replaced.conf": (Change.REPLACED, expected),
+        "/etc/changed.conf": (Change.CHANGED, expected),
+    }
+
+
 def test_a_removed_and_made_again_file_is_replaced(overlay: Overlay) -> None:
     """Made over a whiteout."""
     overlay.old("etc/app.conf")
