@@ -1,7 +1,8 @@
 """What real programs print on a read-only mount is read as it is meant: path, operation and program.
 
 Each command runs in a mount namespace of its own, in which one directory is mounted read-only over itself; nothing
-outside sees that mount. A program that is not installed is skipped, by name.
+outside sees that mount. Daemons, which would start when they are installed, run in a root filesystem that has them
+where the host does not; another program that is not installed is skipped, by name.
 """
 
 import ctypes
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.runtime.conftest import cached, debootstrap, slim
 
 from lithify.model.log import LogError, LogEvent
 from lithify.observe.erofs import read_log
@@ -185,6 +187,11 @@ REAL = (
     Real("strace", ("strace", "-e", "trace=openat", "touch", "{r}/n")),
 )  # fmt: skip
 
+DAEMONS = {
+    "nginx": "nginx-light", "redis-server": "redis-server", "haproxy": "haproxy", "unbound": "unbound",
+    "logrotate": "logrotate", "ksh93": "ksh93u+m",
+}  # fmt: skip
+"""Programs that would be started, or called every day, by being installed, and their packages."""
 NGINX = "daemon off; pid {c}/nginx.pid; error_log stderr; events {{}}\nhttp {{ %s }}\n"
 FILES = {
     "nginx-mkdir.conf": NGINX % "client_body_temp_path {r}/body; access_log off; server {{ listen unix:{c}/n.sock; }}",
@@ -209,43 +216,74 @@ def stone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if shutil.which("git"):
         subprocess.run(["git", "init", "-q", root / "repo"], check=True, timeout=60)
         (root / "repo" / "file").write_text("x\n")
-    for name, text in FILES.items():
-        (base / name).write_text(text.format(r=root, c=base))
+    for beside in (base, base / "inside"):
+        beside.mkdir(exist_ok=True)
+        names = _names(root, inside=beside != base)
+        for name, text in FILES.items():
+            (beside / name).write_text(text.format(**names))
     yield root
     assert sorted(entry.name for entry in root.iterdir() if entry.name != "repo") == ["dir", "file"]
 
 
-def _turn_to_stone(root: Path) -> Callable[[], None]:
-    """Return what a child does before it becomes the program: mount `root` read-only where nobody else sees it."""
+@pytest.fixture(scope="module")
+def daemons() -> Path:
+    """A root filesystem with the daemons that not every host has."""
+    if not shutil.which("mmdebstrap"):
+        pytest.skip("needs mmdebstrap, or the program itself")
+
+    def build(directory: Path) -> None:
+        debootstrap(directory, *DAEMONS.values())
+        slim(directory)
+
+    return cached("explain", build)
+
+
+def _names(stone: Path, *, inside: bool) -> dict[str, str]:
+    """Return what the read-only directory and the one for everything else are called, on the host or in `daemons`."""
+    return {"r": "/mnt/stone", "c": "/mnt/inside"} if inside else {"r": str(stone), "c": str(stone.parent)}
+
+
+def _turn_to_stone(stone: Path, rootfs: Path | None) -> Callable[[], None]:
+    """Return what a child does before it becomes the program: mount `stone` read-only where nobody else sees it.
+
+    With a root filesystem the child enters it, and finds in /mnt what lies beside `stone`, and the host's devices.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
-    path = os.fsencode(root)
+    path = os.fsencode(stone if rootfs is None else rootfs / "mnt" / stone.name)
+
+    def bind(source: bytes, target: bytes) -> int:
+        return int(libc.mount(source, target, None, _MS_BIND, None))
 
     def mount() -> None:
-        flags = _MS_BIND | _MS_REMOUNT | _MS_RDONLY
-        for failed in (
-            libc.unshare(_CLONE_NEWNS),
-            libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None),
-            libc.mount(path, path, None, _MS_BIND, None),
-            libc.mount(b"none", path, None, flags, None),
-        ):
-            if failed:
-                raise OSError(ctypes.get_errno(), "no read-only mount")
+        failed = [libc.unshare(_CLONE_NEWNS), libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)]
+        if rootfs is not None:
+            failed += [bind(os.fsencode(stone.parent), bytes(rootfs / "mnt")), bind(b"/dev", bytes(rootfs / "dev"))]
+        failed += [bind(path, path), libc.mount(b"none", path, None, _MS_BIND | _MS_REMOUNT | _MS_RDONLY, None)]
+        if any(failed):
+            raise OSError(ctypes.get_errno(), "no read-only mount")
+        if rootfs is not None:
+            os.chroot(rootfs)
+            os.chdir("/")
 
     return mount
 
 
-def _complaint(stone: Path, command: tuple[str, ...], seconds: float) -> bytes:
-    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(stone.parent), "NODE_OPTIONS": ""}
+def _complaint(stone: Path, command: tuple[str, ...], seconds: float, rootfs: Path | None) -> bytes:
+    path = os.environ["PATH"] if rootfs is None else "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    home = _names(stone, inside=rootfs is not None)["c"]
+    environment = {"PATH": path, "LC_ALL": "C.UTF-8", "HOME": home, "NODE_OPTIONS": ""}
     try:
         done = subprocess.run(
-            command,
+            command
+            if rootfs is None
+            else ("/usr/bin/env", *command),  # a program is looked for before the child enters
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=seconds,
             cwd="/",
             env=environment,
-            preexec_fn=_turn_to_stone(stone),
+            preexec_fn=_turn_to_stone(stone, rootfs),
             check=False,
         )
     except subprocess.TimeoutExpired as late:
@@ -254,12 +292,15 @@ def _complaint(stone: Path, command: tuple[str, ...], seconds: float) -> bytes:
 
 
 @pytest.mark.parametrize("real", REAL, ids=lambda real: real.row)
-def test_a_real_complaint_is_read(real: Real, stone: Path) -> None:
+def test_a_real_complaint_is_read(real: Real, stone: Path, request: pytest.FixtureRequest) -> None:
     program = real.command[0]
+    rootfs = None
     if not shutil.which(program):
-        pytest.skip(f"{program} is not installed")
-    names = {"r": str(stone), "c": str(stone.parent)}
-    output = _complaint(stone, tuple(word.format(**names) for word in real.command), real.seconds)
+        if program not in DAEMONS:
+            pytest.skip(f"{program} is not installed")
+        rootfs = request.getfixturevalue("daemons")
+    names = _names(stone, inside=rootfs is not None)
+    output = _complaint(stone, tuple(word.format(**names) for word in real.command), real.seconds, rootfs)
     events = list(read_log(output.splitlines(keepends=True)))
     assert events, output
     path = real.path.format(**names) if real.path else None

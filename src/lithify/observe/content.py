@@ -63,7 +63,7 @@ def read_kind(directory: int, name: str) -> str | None:
 
 
 def same_content(one: int, other: int, name: str, limit: int) -> bool:
-    """Tell whether the regular files `name` of two directory descriptors hold the same bytes, at most `limit` of them."""
+    """Tell whether the regular files `name` of two directories hold the same bytes, at most `limit` of them."""
     first, second = (_read_whole(directory, name, limit) for directory in (one, other))
     return first is not None and first == second
 

@@ -149,12 +149,11 @@ class Findings:
         self.kinds_left -= 1
         return content.read_kind(directory, name)
 
-    def is_as_before(
-        self, directory: int, holder: int, name: str, status: os.stat_result, old: os.stat_result
-    ) -> bool:
+    def is_as_before(self, directory: int, holder: int, name: str, status: os.stat_result, old: os.stat_result) -> bool:
         """Tell whether a file is what the image's of its name is; False where it is large, or enough were read."""
         size = status.st_size
-        if size != old.st_size or owner_and_mode(status) != owner_and_mode(old) or size > min(_COMPARED_FILE, self.bytes_left):
+        alike = size == old.st_size and owner_and_mode(status) == owner_and_mode(old)
+        if not alike or size > min(_COMPARED_FILE, self.bytes_left):
             return False
         self.bytes_left -= size
         return content.same_content(directory, holder, name, size)

@@ -104,8 +104,7 @@ def _general(directory: PurePosixPath, seen: list[Seen], path_class: PathClass, 
         return [f"nothing was changed there: leave out of the start what opens or chowns {shown}"]
     if leaves_as_before(seen) and path_class is not PathClass.IDENTITY:
         return [
-            f"leave out of the start what rewrites {shown}: the image has the same bytes already, so that baking them "
-            "in changes nothing",
+            f"leave out of the start what rewrites {shown}: the image has the same bytes already",
             f"point the program to a copy of {where} in a mount, by the option that names its configuration",
         ]
     match path_class:
