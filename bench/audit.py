@@ -3,7 +3,9 @@
 One corpus, made from the seed; every row in turn, in one run, so that the machine's moods fall on all alike. Time is
 from start to end of a process and, beside it, of processors, which says more on a machine that others use too; memory
 is the peak of its largest process. Prints a table and, with `--json FILE`, writes it; exit code 1 where a goal is
-missed. Checkov is a row where `checkov` is on the path or named with `--checkov`.
+missed. Checkov and kube-score are rows where they are on the path or named with `--checkov` and `--kube-score` (`go
+install github.com/zegl/kube-score/cmd/kube-score@v1.20.0`); where there is Go, so is `bench/scan`, the least that a
+compiled linter does.
 """
 
 import argparse
@@ -16,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lithify
 from bench.corpus import write_corpus
@@ -51,7 +53,39 @@ for _, path in find_inputs([sys.argv[1]]):
 """
 
 
-def rows(folder: str, checkov: str | None) -> dict[str, list[str]]:
+_CHECK = "container-security-context-readonlyrootfilesystem"
+_KUBE_SCORE = """
+program="$1"
+"$program" list | cut -d, -f1 | grep -v "^$3$" | sed 's/^/--ignore-test=/' > "$4"
+find "$2" -name '*.yaml' -print0 | xargs -0 "$program" score --output-format json $(cat "$4")
+"""
+"""The one check: all others are left out by name."""
+
+
+class Peers(NamedTuple):
+    """Programs of others, where they are there."""
+
+    checkov: str | None
+    kube_score: str | None
+    scan: str | None
+
+
+def build_scan(scratch: str) -> str | None:
+    """Return the Go program of `bench/scan`, built; None, and why on standard error, where that can't be done."""
+    program = os.path.join(scratch, "scan")
+    try:
+        words = ["go", "build", "-trimpath", "-o", program, "."]
+        subprocess.run(words, cwd=Path(__file__).parent / "scan", check=True, capture_output=True, text=True)
+    except FileNotFoundError:
+        print("no Go: without its row", file=sys.stderr)
+    except subprocess.CalledProcessError as error:
+        print(f"bench/scan can't be built, without its row: {error.stderr.strip()}", file=sys.stderr)
+    else:
+        return program
+    return None
+
+
+def rows(folder: str, peers: Peers) -> dict[str, list[str]]:
     """Return the command of each row."""
     python = sys.executable
     commands = {
@@ -64,9 +98,18 @@ def rows(folder: str, checkov: str | None) -> dict[str, list[str]]:
         "lithify, to JSON": [*_RUN, "--no-cache", "--format", "json", folder],
         "lithify, unchanged": [*_RUN, folder],
     }
-    if checkov:
+    one = [*_RUN, "--no-cache", "--rule", "writable-root-filesystem"]
+    if peers.scan:
+        commands["one rule, one process"] = [*one, "--jobs", "1", folder]
+        commands["one rule"] = [*one, folder]
+        commands["Go, one thread"] = ["env", "GOMAXPROCS=1", peers.scan, folder]
+        commands["Go"] = [peers.scan, folder]
+    if peers.kube_score:
+        ignored = os.path.join(os.path.dirname(folder), "ignored")
+        commands["kube-score, one check"] = ["sh", "-c", _KUBE_SCORE, "sh", peers.kube_score, folder, _CHECK, ignored]
+    if peers.checkov:
         words = ["--framework", "kubernetes", "--check", "CKV_K8S_22", "--quiet", "--compact", "-d", folder]
-        commands["checkov, one check"] = [checkov, *words]
+        commands["checkov, one check"] = [peers.checkov, *words]
     return commands
 
 
@@ -87,9 +130,9 @@ print(time.perf_counter() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss
 """
 
 
-def run(folder: str, environment: dict[str, str], rounds: int, checkov: str | None) -> dict[str, dict[str, float]]:
+def run(folder: str, environment: dict[str, str], rounds: int, peers: Peers) -> dict[str, dict[str, float]]:
     """Return the median of seconds and the peak of memory for each row; a slow peer runs once."""
-    commands = rows(folder, checkov)
+    commands = rows(folder, peers)
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     processor: dict[str, list[float]] = {name: [] for name in commands}
     memory = dict.fromkeys(commands, 0)
@@ -117,6 +160,10 @@ GOALS = [
     ("lithify", "walk and read", 18.0),
     ("lithify, unchanged", "walk and read", 2.0),
     ("lithify", "lithify, one process", 0.7),
+    ("one rule, one process", "Go, one thread", 1.1),
+    ("one rule", "Go", 1.1),
+    ("lithify", "kube-score, one check", 0.7),
+    ("lithify, unchanged", "kube-score, one check", 0.15),
     ("lithify", "checkov, one check", 1 / 30),
 ]
 """Rows, what they are held against, and the ratio of seconds that they may reach."""
@@ -129,6 +176,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--checkov", default=shutil.which("checkov"))
+    parser.add_argument("--kube-score", default=shutil.which("kube-score"))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     compileall.compile_dir(str(Path(lithify.__file__).parent), quiet=1)
@@ -137,7 +185,8 @@ def main() -> int:
         size = write_corpus(folder, options.files, options.seed)
         environment = {**os.environ, "XDG_CACHE_HOME": scratch, "PYTHONPATH": str(Path(lithify.__file__).parents[1])}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        table = run(folder, environment, max(options.rounds, 2), options.checkov)
+        peers = Peers(options.checkov, options.kube_score, build_scan(scratch))
+        table = run(folder, environment, max(options.rounds, 2), peers)
         one = measure_one(folder, environment, options.rounds)
     missed = show(table, one, options.files, size)
     if options.json:
@@ -164,7 +213,7 @@ def show(table: dict[str, dict[str, float]], one: float, files: int, size: int) 
     print(f"{files} files, {size / 1e6:.1f} MB, {cores} cores{busy}; seconds, and seconds of processors")
     for name, row in table.items():
         rate = (
-            f"{files / row['seconds']:8.0f} files/s {size / 1e6 / row['seconds']:6.1f} MB/s" if name[0] != "p" else ""
+            f"{files / row['seconds']:8.0f} files/s {size / 1e6 / row['seconds']:6.1f} MB/s" if name[:2] != "py" else ""
         )
         times = f"{row['seconds']:8.3f} s {row['processor']:8.3f} s"
         print(f"{name:24}{times} {rate:30}{row['bytes'] / 1e6:8.1f} MB")
@@ -178,8 +227,16 @@ def show(table: dict[str, dict[str, float]], one: float, files: int, size: int) 
     if "checkov, one check" in table:
         memory: Any = table["lithify"]["bytes"] / table["checkov, one check"]["bytes"]
         checks.append(("memory of lithify / checkov", memory, 1 / 15))
+    used = {
+        f"{name} / {other}": table[name]["processor"] / table[other]["processor"]
+        for name, other, _ in GOALS
+        if other in table
+    }
     for name, value, goal in checks:
-        print(f"{'ok    ' if value <= goal else 'MISSED'} {name}: {value:.3f} (at most {goal:.3f})")
+        print(
+            f"{'ok    ' if value <= goal else 'MISSED'} {name}: {value:.3f} (at most {goal:.3f})"
+            + (f"; of processors {used[name]:.3f}" if name in used else "")
+        )
     return [name for name, value, goal in checks if value > goal]
 
 

@@ -26,6 +26,7 @@ from lithify.model.group import MemberPlan
 from lithify.model.image import ImageFacts
 from lithify.model.mount import Mount, MountPlan
 from lithify.model.path import printable
+from lithify.model.project import project_files
 from lithify.model.run import Target
 
 _PROGRAMS = (
@@ -530,7 +531,5 @@ def _own_words(text: str, name: str) -> str:
 
 def default_overrides(path: Path) -> tuple[Path, ...]:
     """Return the override file that Compose reads by itself with `path`, if there is one."""
-    if path.stem not in ("compose", "docker-compose"):
-        return ()
-    beside = [path.with_name(f"{path.stem}.override{suffix}") for suffix in (".yml", ".yaml")]
-    return tuple(other for other in beside if os.path.isfile(other))[:1]
+    default, override = project_files(lambda name: path.with_name(name).exists())
+    return (path.with_name(override),) if path.name == default and override else ()

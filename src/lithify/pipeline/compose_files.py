@@ -20,9 +20,10 @@ from lithify.engines.compose import default_overrides
 from lithify.errors import UsageError
 from lithify.model.patch import Patched, PatchedFile, Planned, Refused
 from lithify.model.path import printable
+from lithify.model.project import DEFAULTS
 from lithify.patch import compose
 from lithify.sources.base import read_bytes
-from lithify.sources.compose import DEFAULTS, Compose
+from lithify.sources.compose import Compose
 from lithify.sources.compose_layers import Layer, Layers
 
 _NO_PROJECTS = frozenset(("node_modules", "vendor", "__pycache__"))

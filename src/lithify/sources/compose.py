@@ -22,6 +22,7 @@ from lithify.documents.yaml import (
 )
 from lithify.model.finding import Skipped
 from lithify.model.location import Location, Route
+from lithify.model.project import DEFAULTS, project_files
 from lithify.model.quantity import parse_engine_size
 from lithify.model.workload import Container, Exemption, ObjectName, Oddity, Volume, VolumeMount, Workload
 from lithify.sources.base import (
@@ -38,14 +39,6 @@ from lithify.sources.manifest import capability_names, noun, read_exemptions
 
 _TRUE = frozenset(("true", "yes", "y", "on"))
 _FALSE = frozenset(("false", "no", "n", "off"))
-# In the order that Compose looks for them: one of each is taken, whatever the other is called.
-DEFAULTS = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
-_OVERRIDES = (
-    "compose.override.yml",
-    "compose.override.yaml",
-    "docker-compose.override.yml",
-    "docker-compose.override.yaml",
-)
 _LISTS = frozenset(
     ("cap_add", "cap_drop", "configs", "devices", "environment", "secrets", "security_opt", "tmpfs", "volumes")
 )  # joined, not replaced, when files or services are merged
@@ -88,14 +81,16 @@ class _File:
         """What its relative paths start from: an include may name another than its own."""
         self.root = _Place(document.root, document, path, ())
         self.fields = entries(document.root, explicit_first=True)
+        self._tables: dict[str, dict[str, _Place]] = {}
 
     def table(self, key: str) -> dict[str, _Place]:
         """Return a top-level mapping by name."""
-        node = self.fields.get(key)
-        if type(node) is not MappingNode:
-            return {}
-        place = self.root.child(node, key)
-        return {name: place.child(item, name) for name, item in entries(node, explicit_first=True).items()}
+        if key not in self._tables:
+            node = self.fields.get(key)
+            found = entries(node, explicit_first=True) if type(node) is MappingNode else {}
+            place = self.root.child(node, key)
+            self._tables[key] = {name: place.child(item, name) for name, item in found.items()}
+        return self._tables[key]
 
 
 def read_compose(path: str, data: bytes, *, stack: bool = False, elsewhere: Callable[[str], bool] = nowhere) -> Reading:
@@ -167,12 +162,14 @@ class Compose:
 
     def _overrides(self, path: str) -> bool:
         folder, name = os.path.split(path)
-        return name == _first(folder, _OVERRIDES) and _first(folder, DEFAULTS) != ""
+        return name == _project_files(folder)[1]
 
     def _open_override(self, file: _File) -> list[_File]:
         folder, name = os.path.split(file.path)
-        override = _first(folder, _OVERRIDES) if name == _first(folder, DEFAULTS) else ""
-        return self._open(os.path.join(folder, override), None, file.variables, folder) if override else []
+        default, override = _project_files(folder)
+        if name != default or not override:
+            return []
+        return self._open(os.path.join(folder, override), None, file.variables, folder)
 
     def _read_layers(self, layers: list[_File]) -> None:
         """Read the services of files and documents that are merged, each over those before it."""
@@ -332,9 +329,8 @@ def _less(below: list[_Place], places: list[_Place]) -> list[_Place]:
     return [place for place in below if place not in again]
 
 
-def _first(folder: str, names: tuple[str, ...]) -> str:
-    """Return the first of `names` that a folder has; nothing where it has none."""
-    return next((name for name in names if os.path.exists(os.path.join(folder, name))), "")
+def _project_files(folder: str) -> tuple[str, str]:
+    return project_files(lambda name: os.path.exists(os.path.join(folder, name)))
 
 
 def _names(node: Node | None) -> list[str]:
