@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import pytest
 
+from lithify.engines import readers
 from lithify.engines.kubelet import ProcessFinder, send_signal
 from lithify.engines.lent import DISKS, lend_directory
 from lithify.engines.readers import Line, Readers
@@ -242,6 +243,15 @@ def test_a_node_that_does_not_answer_in_time_is_told_as_that(pods: Pods) -> None
     with pytest.raises(EngineRefused, match=r"lithify on node node2 did not answer within 0\.1 s"):
         line.ask(b"", 0.1)
     deaf.drop(line)
+
+
+def test_an_answer_without_an_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "_LIMIT", 1 << 20)
+    endless = Pods("cat", "/dev/zero")
+    line = endless.line("node2")
+    with pytest.raises(EngineRefused, match="lithify on node node2 answered with more than 1 MiB"):
+        line.ask(b"", 60.0)
+    endless.drop(line)
 
 
 def test_it_ends_with_its_input_whatever_it_is_about(pods: Pods) -> None:
