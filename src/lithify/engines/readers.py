@@ -53,10 +53,13 @@ class Line:
         with self._used:
             if question:
                 self._streams.send(question + b"\n")
-            while b"\n" not in self._rest:
+            searched = 0
+            while (end := self._rest.find(b"\n", searched)) < 0:
+                searched = len(self._rest)
                 self._receive(deadline, timeout)
-            line, _, self._rest = self._rest.partition(b"\n")
-        return bytes(line)
+            line = bytes(self._rest[:end])
+            del self._rest[: end + 1]
+        return line
 
     def _receive(self, deadline: float, timeout: float) -> None:
         try:
