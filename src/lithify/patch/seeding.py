@@ -50,10 +50,18 @@ dirs() (
   done
 )
 """
-_FRESH = (
-    'fresh() ( for f in "$1"/* "$1"/.[!.]* "$1"/..?*; do if [ -d "$f" ] && [ ! -L "$f" ]; then fresh "$f" "$2"; '
-    '[ "$2" ] || rmdir "$f"; else rm -f "$f"; fi; done ) 2>/dev/null;'
-)
+_FRESH = """\
+fresh() (
+  for f in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+    if [ -d "$f" ] && [ ! -L "$f" ]; then
+      fresh "$f" "$2"
+      [ "$2" ] || rmdir "$f"
+    else
+      rm -f "$f"
+    fi
+  done
+) 2>/dev/null
+"""
 _TREE_OWN = """\
       chown `stat -c %u:%g "$d"` "$2/${d##*/}"
 """
@@ -258,11 +266,11 @@ def fresh_start(started: list[str], places: Iterable[Mount]) -> list[str]:
 
     Directories go where the image has none there. What it may not remove stays: something else is mounted below.
     """
-    emptied = " ".join(
-        f"fresh {shlex.quote(str(place.path))} {'keep' if place.seed is not Seed.NONE else shlex.quote('')};"
-        for place in places
-    )
-    return ["sh", "-c", f'{_FRESH} {emptied.replace("$(", "$$(")} exec "$@"', "lithify", *started]
+    calls = [
+        shlex.join(["fresh", str(place.path), *(["keep"] if place.seed is not Seed.NONE else [])]) for place in places
+    ]
+    text = "".join(f"{line}\n" for line in (*calls, 'exec "$@"'))
+    return ["sh", "-c", _FRESH + text.replace("$(", "$$("), "lithify", *started]
 
 
 def _sub(path: str) -> dict[str, str]:

@@ -140,7 +140,7 @@ def test_p40_what_the_last_run_left_is_told_or_taken_away() -> None:
     started = POD + "    command: [daemon]\n"
     fresh = spec(pod(wanted, text=started, options=Options(fresh_start=frozenset({"web"}))))["containers"][0]["command"]
     assert fresh[:2] == ["sh", "-c"]
-    assert fresh[2].endswith("fresh /run ''; exec \"$@\"")
+    assert fresh[2].endswith('\nfresh /run\nexec "$@"\n')
     assert fresh[-1] == "daemon"
 
 
