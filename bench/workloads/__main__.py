@@ -238,9 +238,10 @@ def measure(bench: Bench, name: str, way: str, source: Path, flag: bool | None) 
     if isinstance(report, str):
         return Row(**row, works=False, proved=False, reason=report)
     row |= facts(report)
-    after = manifests(target)
-    with deployed(bench, service, after, container, kind) as thing:
-        found, wrong = try_it(thing, job=job)
+    found, wrong = {"works": False}, "the file is left as it is"
+    if report["diff"]:
+        with deployed(bench, service, manifests(target), container, kind) as thing:
+            found, wrong = try_it(thing, job=job)
     reasons = [wrong, *(f"{each['container']}: {each['reason']}" for each in report["refused"])]
     reasons += [f"{each['name']}: {trouble}" for each in report["members"] for trouble in troubles(each)]
     row |= found
