@@ -267,7 +267,9 @@ class Editor:
         """Read the documents whose text is `wanted`, and keep those with an index in `only`, and what shares text with
         them; all without these."""
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise Uneditable(Obstacle.UNREADABLE, "the file is UTF-16; save it as UTF-8")
+            raise Uneditable(Obstacle.TYPE, "the file is UTF-16; save it as UTF-8")
+        if b"\r" in data and b"\n" not in data:
+            raise Uneditable(Obstacle.TYPE, "its lines end in carriage returns alone; save it with line feeds")
         self.data = data
         self._documents: dict[int, Document | Broken] = {}
         for _, group in itertools.groupby(read_documents(data, wanted), lambda one: one.text):

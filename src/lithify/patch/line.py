@@ -11,7 +11,7 @@ from lithify.engines.base import RunCommand
 from lithify.engines.docker_flags import DockerFlags
 from lithify.engines.flags import EngineHost
 from lithify.engines.podman_flags import PodmanFlags
-from lithify.engines.runline import Option, RunLine, parse_run_line
+from lithify.engines.runline import MountKind, Option, RunLine, parse_run_line
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
 from lithify.model.mount import MountPlan, Seed
 from lithify.model.patch import Planned
@@ -66,6 +66,13 @@ def change_line(line: RunLine, planned: Planned, options: LineOptions) -> LineCh
         volumes=tuple(dict.fromkeys(name for words in setup if (name := _made(words)))),
         notes=command.notes,
     )
+
+
+def named_volumes(line: RunLine, change: LineChange) -> list[str]:
+    """Return the volumes that are mounted by name where the line mounted nothing."""
+    known = {mount.path for mount in line.mounts()}
+    added = (mount for mount in change.after.mounts() if mount.kind is MountKind.VOLUME and mount.path not in known)
+    return [mount.source for mount in added if mount.source]
 
 
 def plan_line(line: RunLine, planned: Planned, host: EngineHost | None = None) -> RunCommand:

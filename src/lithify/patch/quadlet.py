@@ -5,6 +5,7 @@ What Podman's generator makes of the keys decides (read in Podman 5.4): an anony
 that need more go into `PodmanArgs=`, which every release passes on.
 """
 
+import os
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +15,14 @@ from lithify.documents.unit import Unit, add_entry, parse_unit, quote_word, repl
 from lithify.engines.runline import Option, RunLine
 from lithify.errors import LithifyError
 from lithify.model.patch import Change, Patched, Planned, Refused
-from lithify.patch.line import LineChange, LineOptions, change_line, setup_script, without_redirects_of_the_image
+from lithify.patch.line import (
+    LineChange,
+    LineOptions,
+    change_line,
+    named_volumes,
+    setup_script,
+    without_redirects_of_the_image,
+)
 from lithify.patch.quadlet_line import SECTION, line_of_unit
 
 _KEYS = {"tmpfs": "Tmpfs", "volume": "Volume", "workdir": "WorkingDir", "env": "Environment"}
@@ -37,6 +45,7 @@ def _patch_one(result: Patched, planned: Planned, options: LineOptions, path: st
     try:
         line = line_of_unit(unit, path)
         change = change_line(line, without_redirects_of_the_image(planned), options)
+        _insist_on_one(path, named_volumes(line, change))
         written, changes = _write(unit, line, change, planned)
         problem = _difference(line_of_unit(written, path), change.after) if not change.nothing else ""
     except (LithifyError, _Unsayable) as error:
@@ -54,6 +63,15 @@ def _patch_one(result: Patched, planned: Planned, options: LineOptions, path: st
 
 class _Unsayable(Exception):
     """A change that has no safe place in the unit."""
+
+
+def _insist_on_one(path: str, names: Sequence[str]) -> None:
+    """Raise where each instance of a template would mount the same volume."""
+    if os.path.splitext(os.path.basename(path))[0].endswith("@") and names:
+        name = names[0]
+        raise _Unsayable(
+            f"it is a template, and its instances would share the volume {name}: mount {name}-%i there first"
+        )
 
 
 def _write(unit: Unit, line: RunLine, change: LineChange, planned: Planned) -> tuple[Unit, list[Change]]:

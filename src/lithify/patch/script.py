@@ -13,7 +13,14 @@ from lithify.documents.shell import Script, Word
 from lithify.engines.runline import Option, RunLine, parse_run_line
 from lithify.errors import LithifyError
 from lithify.model.patch import Change, Patched, Planned, Refused
-from lithify.patch.line import LineChange, LineOptions, change_line, setup_script, without_redirects_of_the_image
+from lithify.patch.line import (
+    LineChange,
+    LineOptions,
+    change_line,
+    named_volumes,
+    setup_script,
+    without_redirects_of_the_image,
+)
 from lithify.patch.script_line import ScriptLine, read_lines
 
 _Edit = tuple[int, int, str]
@@ -23,15 +30,25 @@ _Edit = tuple[int, int, str]
 def patch(data: bytes, planned: Sequence[Planned], options: LineOptions | None = None) -> Patched:
     """Return the script `data` with each plan in its run line; what only a running shell knows is refused."""
     result = Patched(text=data)
-    for one in planned:
+    # From the last on, so that lines are called by the numbers that they have in the script as it was.
+    for one in sorted(planned, key=_index, reverse=True):
         result = _patch_one(result, one, options or LineOptions())
-    return result
+    order = [one.container for one in planned]
+    return replace(
+        result,
+        changes=tuple(sorted(result.changes, key=lambda change: change.route)),
+        refused=tuple(sorted(result.refused, key=lambda refused: order.index(refused.container))),
+        notes=tuple(dict.fromkeys(result.notes)),
+    )
+
+
+def _index(planned: Planned) -> int:
+    return int(planned.route[0]) if planned.route else 0
 
 
 def _patch_one(result: Patched, planned: Planned, options: LineOptions) -> Patched:
     script, lines = read_lines(result.text)
-    index = planned.route[0] if planned.route else 0
-    found = next((line for line in lines if line.index == index), None)
+    found = next((line for line in lines if line.index == _index(planned)), None)
     if found is None:
         return _refused(result, planned, "the script has no such run line")
     if found.line is None:
@@ -73,8 +90,11 @@ def _trouble(script: Script, found: ScriptLine, line: RunLine, change: LineChang
             return f"line {found.number} has to be preceded by commands, and does not stand by itself"
         if None in values[:program]:
             return f"line {found.number} has to be preceded by commands, and its engine is called by a variable"
-        if any("$" in name or "`" in name for name in change.volumes):
-            return "its container is named by a variable, and the plan needs a volume of a certain name"
+        unknown = [word.shown for word, value in zip(found.words, values, strict=True) if value is None]
+        if any(shown in step for shown in unknown for step in setup_script(change)[1]):
+            return "what has to be made first depends on a variable of the script"
+    if named_volumes(line, change) and any(sign in (line.value("name") or "") for sign in "$`"):
+        return "its container is named by a variable, and the plan needs a volume of a certain name"
     if any("$" in option.words[-1] for option in change.added) and any("$" in (w.shown) for w in found.words):
         return "what has to be added depends on a variable of the script"
     if len(line.words) != len(found.words):

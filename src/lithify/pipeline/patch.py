@@ -1,8 +1,9 @@
 """Takes plans to the containers of a file that they are for, and the file to the format that writes them."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lithify.errors import InvalidInput, NothingToExamine, UsageError
@@ -19,6 +20,10 @@ from lithify.patch.kubernetes import Options
 from lithify.report.wire import read, read_schema
 from lithify.sources.files import kind_of, read_source
 from lithify.sources.manifest import read_manifest
+
+
+_UTF_16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+"""By the byte order mark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +100,8 @@ def patch_file(path: str, data: bytes, plans: Sequence[GivenPlan], options: Patc
     NothingToExamine where it describes no container, UsageError where a plan fits none of them or several.
     """
     options = options or PatchOptions()
+    if data[:2] in _UTF_16:
+        return _patch_utf_16(path, data, plans, options)
     kind = _kind(path, data)
     writer = _WRITERS.get(kind)
     if writer is None:
@@ -106,6 +113,17 @@ def patch_file(path: str, data: bytes, plans: Sequence[GivenPlan], options: Patc
     if not places:
         raise NothingToExamine(f"{printable(path)} describes no container", hint="is it the right file?")
     return writer(path, data, [_assign(one, places, path) for one in plans], options)
+
+
+def _patch_utf_16(path: str, data: bytes, plans: Sequence[GivenPlan], options: PatchOptions) -> Patched:
+    """Return a UTF-16 file patched: kubectl reads it, and an editor on Windows may have saved it so."""
+    mark, codec = data[:2], _UTF_16[data[:2]]
+    try:
+        text = data[2:].decode(codec)
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{printable(path)}: no UTF-16 as its first bytes say: {error.reason}") from error
+    patched = patch_file(path, text.encode(), plans, options)
+    return replace(patched, text=mark + patched.text.decode().encode(codec))
 
 
 def patch_folder(folder: str, plans: Sequence[GivenPlan], options: PatchOptions | None = None) -> PatchedFiles:
@@ -151,7 +169,19 @@ def _places(path: str, data: bytes, kind: str) -> list[_Place]:
             named = workload.name
             names = (container.name, f"{named.name}/{container.name}", f"{named}/{container.name}")
             places.append(_Place(document=place.document, route=place.route, name=container.name, names=names))
-    return places
+    return _told_apart(places)
+
+
+def _told_apart(places: Sequence[_Place]) -> list[_Place]:
+    """Return containers with a number behind what several of them are called."""
+    called = Counter(place.names[-1] for place in places)
+    met: Counter[str] = Counter()
+    found = []
+    for place in places:
+        name = place.names[-1]
+        met[name] += 1
+        found.append(replace(place, names=(*place.names, f"{name}#{met[name]}")) if called[name] > 1 else place)
+    return found
 
 
 def _assign(given: GivenPlan, places: Sequence[_Place], path: str) -> Planned:

@@ -147,6 +147,39 @@ def test_what_can_not_be(
     assert pod.read_text() == POD
 
 
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_stays_one(pod: Path, plan: Path, codec: str) -> None:
+    pod.write_bytes(f"\ufeff{POD}".encode(codec))
+    assert run(pod, "--plan", plan, "--write") == 0
+    text = pod.read_bytes().decode(codec)
+    assert text[0] == "\ufeff"
+    assert [line for line in text[1:].splitlines() if line in POD.splitlines()] == POD.splitlines()
+    assert "        readOnlyRootFilesystem: true\n" in text
+    assert run(pod, "--plan", plan, "--write") == 0
+    assert pod.read_bytes().decode(codec) == text
+    assert run("--revert", pod) == 0
+    assert pod.read_bytes() == f"\ufeff{POD}".encode(codec)
+
+
+def test_carriage_returns_alone_are_refused(pod: Path, plan: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pod.write_bytes(POD.replace("\n", "\r").encode())
+    assert run(pod, "--plan", plan) == 1
+    assert "its lines end in carriage returns alone" in capfd.readouterr().err
+
+
+def test_containers_of_one_name_are_numbered(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Two versions of an object stand in one file, for two environments."""
+    path = tmp_path / "pods.yaml"
+    path.write_text(f"{POD}---\n{POD}")
+    plan = write_plan(tmp_path / "plan.json", "web")
+    assert run(path, "--plan", plan) == 2
+    assert "Pod/shop/web#1, Pod/shop/web#2" in capfd.readouterr().err
+    assert run(path, "--plan", plan, "--container", "Pod/shop/web#2", "--write") == 0
+    before, after = path.read_text().split("---\n")
+    assert before == POD
+    assert "readOnlyRootFilesystem: true" in after
+
+
 def test_a_compose_file(tmp_path: Path, plan: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "compose.yaml"
     path.write_text("services:\n  web:\n    image: nginx\n")

@@ -97,6 +97,17 @@ def test_a_unit_of_a_pod_is_patched_as_any_other() -> None:
     assert line_of_unit(parse_unit(patched.text), "web.container").value("pod") == "systemd-y"
 
 
+def test_instances_of_a_template_share_no_volume() -> None:
+    kept = place("/var/lib/web", VOLUME, name="data")
+    data = b"[Container]\nImage=x:%i\n"
+    (refused,) = patch(data, kept, path="web@.container").refused
+    assert "its instances would share the volume data: mount data-%i there first" in refused.reason
+    followed = patch(data + b"Volume=data-%i:/var/lib/web\n", kept, path="web@.container")
+    assert not followed.refused
+    assert b"ReadOnly=true" in followed.text
+    assert not patch(data, place("/tmp", mode=0o1777), path="web@.container").refused
+
+
 def test_an_open_last_line_stays_open() -> None:
     patched = patch(b"[Container]\nImage=x", place("/tmp", mode=0o1777))
     assert not patched.text.endswith(b"\n")

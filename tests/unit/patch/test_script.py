@@ -188,6 +188,33 @@ def test_twice_changes_nothing(mounts: list[Mount], engine: str, more: str, endi
             assert line in once.text.decode() or "--read-only=false" in line
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("for n in a b; do\n  docker run -d --name web-$n x:1\ndone\n", "its container is named by a variable"),
+        ('run() {\n  docker run -d --name web "$1"\n}\nrun x:1\n', "what has to be made first depends on a variable"),
+    ],
+)
+def test_a_volume_is_for_one_container_of_a_known_image(text: str, reason: str) -> None:
+    """A line that starts several would have them share it; what makes it ready needs the image's name."""
+    owned = place("/var/lib/web", VOLUME, name="data", uid=5, mode=0o700)
+    (refused,) = patch(text.encode(), owned).refused
+    assert reason in refused.reason
+    assert "--mount" in refused.by_hand
+    assert not patch(text.encode(), place("/tmp", mode=0o1777)).refused
+
+
+def test_lines_are_called_by_their_numbers_before_the_patch() -> None:
+    owned = place("/var/lib/web", VOLUME, name="data", uid=5)
+    lines = b"docker run --name one x:1\necho | docker run -i --name two x:1\ndocker run $O --name three x:1\n"
+    patched = script.patch(lines, [planned(owned, container=f"c{index}", route=(index,)) for index in range(3)])
+    assert [(one.container, one.reason.partition(" can't")[0].partition(" has")[0]) for one in patched.refused] == [
+        ("c1", "line 2"),
+        ("c2", "line 3"),
+    ]
+    assert b"--name one --read-only" in patched.text
+
+
 def test_the_changed_script_is_one_that_a_shell_takes(tmp_path: Path) -> None:
     """The shell hands the engine exactly the words that were planned."""
     patched = patch(SCRIPT, place("/o'neill x"), place("/var/lib/web", VOLUME, name="data", uid=5, gid=6))
