@@ -28,6 +28,10 @@ def open_group(text: str, options: GroupOptions) -> Group | None:
     path = Path(text)
     if path.is_dir():
         return _open_folder(text, options)
+    if _is_utf_16(path):
+        raise UsageError(
+            f"{printable(text)} is UTF-16", hint="save it as UTF-8; lithify patch writes a plan into it as it is"
+        )
     if not path.is_file() or _is_binary(path):
         return None
     data = read_bytes(text)
@@ -57,6 +61,14 @@ def _is_binary(path: Path) -> bool:
             return b"\0" in file.read(_HEAD) or path.stat().st_size > MAX_BYTES
     except OSError:
         return False  # why it can't be read is told by whoever reads it
+
+
+def _is_utf_16(path: Path) -> bool:
+    """Tell whether a manifest is of an encoding that engines are not handed."""
+    if path.suffix not in (".yaml", ".yml", ".json") or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(2) in (b"\xff\xfe", b"\xfe\xff")
 
 
 def _open_manifest(text: str, data: bytes, options: GroupOptions) -> Group:

@@ -149,6 +149,12 @@ def test_an_override_file_decides_where_the_plan_takes_effect(tmp_path: Path, ov
     assert (found or ["compose.yaml"] * (patched.text != before)) == ([changed] if changed else [])
 
 
+def test_documents_of_a_file_are_merged_too(tmp_path: Path) -> None:
+    text = "services:\n  web: {image: x}\n---\nservices:\n  web:\n    read_only: false  # for now\n"
+    patched = check(project(tmp_path / "shop", {"compose.yaml": text}), on("web"))
+    assert patched.text.startswith(text.replace("false  # for now\n", "true  # for now\n    tmpfs:\n").encode())
+
+
 def test_what_a_base_file_says_counts(tmp_path: Path) -> None:
     """An argument of a command that stands in the file it extends; a place that is mounted there."""
     path = project(
