@@ -89,3 +89,49 @@ def test_a_state_directory_that_cannot_be_written_leaves_all_as_it_was(folder: P
     with pytest.raises(OutputFailed):
         write_files(str(folder), files(folder), tmp_path / "state")
     assert contents(folder) == before
+
+
+def two(tmp_path: Path) -> list[PatchedFile]:
+    """Return a patch of two files that are there, named by the first."""
+    found = []
+    for name in ("compose.yaml", "db.yaml"):
+        (tmp_path / name).write_bytes(b"a: 1\n")
+        found.append(PatchedFile(path=str(tmp_path / name), before=b"a: 1\n", after=b"a: 2\n"))
+    return found
+
+
+def test_one_file_that_can_not_be_replaced_leaves_all(tmp_path: Path) -> None:
+    """All wait beside what they replace before the first takes its place."""
+    wanted = two(tmp_path)
+    os.link(tmp_path / "db.yaml", tmp_path / "second name")
+    before = contents(tmp_path)
+    inode = (tmp_path / "compose.yaml").stat().st_ino
+    with pytest.raises(OutputFailed, match="2 names"):
+        write_files(wanted[0].path, wanted, tmp_path / "state")
+    assert {name: text for name, text in contents(tmp_path).items() if not name.startswith("state")} == before
+    assert (tmp_path / "compose.yaml").stat().st_ino == inode
+    with pytest.raises(NothingToRevert):
+        revert(wanted[0].path, tmp_path / "state")
+
+
+def test_what_was_killed_half_way_is_taken_back(tmp_path: Path) -> None:
+    """Between two renames there is always a moment: what is noted before it tells the rest."""
+    wanted = two(tmp_path)
+    write_files(wanted[0].path, wanted, tmp_path / "state")
+    (tmp_path / "db.yaml").write_bytes(b"a: 1\n")  # as it would still be
+    assert revert(wanted[0].path, tmp_path / "state") == [wanted[0].path]
+    assert {(tmp_path / name).read_bytes() for name in ("compose.yaml", "db.yaml")} == {b"a: 1\n"}
+
+
+def test_patches_are_taken_back_one_by_one_the_last_first(tmp_path: Path) -> None:
+    wanted = two(tmp_path)
+    state = tmp_path / "state"
+    write_files(wanted[0].path, wanted, state)
+    again = [PatchedFile(path=file.path, before=b"a: 2\n", after=b"a: 3\n") for file in wanted]
+    write_files(wanted[0].path, again[1:], state)  # only another file than the one that is named
+    write_files(wanted[0].path, [again[0]], state)
+    read = [(Path(file.path).read_bytes()) for file in wanted]
+    assert read == [b"a: 3\n", b"a: 3\n"]
+    for expected in ([b"a: 2\n", b"a: 3\n"], [b"a: 2\n", b"a: 2\n"], [b"a: 1\n", b"a: 1\n"]):
+        revert(wanted[0].path, state)
+        assert [Path(file.path).read_bytes() for file in wanted] == expected
