@@ -159,9 +159,11 @@ class Draft:
             if not isinstance(key, int) or key >= len(held):
                 raise Uneditable(Obstacle.MISSING, f"there is no {_shown(route)}", at)
             held[key + self._shifts.get(id(held), 0)] = value
+            self._reached.clear()
         else:
+            if key in held:
+                self._reached.clear()  # what was below it is not there any more
             held[key] = value
-        self._reached.clear()
         if node is not None:
             self._insist_on_own(node, key, at)
             edit = self._edit(node, at)
@@ -194,29 +196,33 @@ class Draft:
         return known
 
     def _walk(self, route: Route, *, make: bool) -> tuple[Node | None, Any, Route]:
-        node: Node | None = self.document.root
-        held = self.data
-        for depth, key in enumerate(route):
-            following = self._step(held, key)
-            if following is None or (make and following == {} and node is not None and not self._emptied(node, key)):
-                if not make or not isinstance(held, dict):
-                    raise Uneditable(Obstacle.MISSING, f"there is no {_shown(route[: depth + 1])}", route[:depth])
-                following = {}
-                self._assign(route[: depth + 1], following)
-                node, held = None, following
-                continue
-            if node is not None:
-                edit = self._edits.get(id(node))
-                if edit is not None and key in edit.set:
-                    node = None
-                else:
-                    self._insist_on_own(node, key, route[:depth])
-                    node = self._below(node, key)
-            held = following
+        node: Node | None
+        node, held = self.document.root, self.data
+        if route:
+            node, held, _ = self._reach(route[:-1], make=make)
+            node, held = self._step_into(node, held, route, make=make)
         if not isinstance(held, dict | list):
             obstacle = Obstacle.TEMPLATE if isinstance(held, str) and "{{" in held else Obstacle.TYPE
             raise Uneditable(obstacle, f"{_shown(route)} is {held!r:.60}, neither a mapping nor a list", route)
         return node, held, route
+
+    def _step_into(self, node: Node | None, held: Any, route: Route, *, make: bool) -> tuple[Node | None, Any]:
+        """Return node and data at the end of `route`, of which all but the last step leads to those that are given."""
+        key = route[-1]
+        following = self._step(held, key)
+        if following is None or (make and following == {} and node is not None and not self._emptied(node, key)):
+            if not make or not isinstance(held, dict):
+                raise Uneditable(Obstacle.MISSING, f"there is no {_shown(route)}", route[:-1])
+            following = {}
+            self._assign(route, following)
+            return None, following
+        if node is not None:
+            edit = self._edits.get(id(node))
+            if edit is not None and key in edit.set:
+                return None, following
+            self._insist_on_own(node, key, route[:-1])
+            node = self._below(node, key)
+        return node, following
 
     def _emptied(self, node: Node, key: Key) -> bool:
         """Tell whether a mapping that has nothing in it any more still has text in the file."""
