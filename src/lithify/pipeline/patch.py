@@ -21,7 +21,6 @@ from lithify.report.wire import read, read_schema
 from lithify.sources.files import kind_of, read_source
 from lithify.sources.manifest import read_manifest
 
-
 _UTF_16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 """By the byte order mark."""
 
