@@ -3,7 +3,10 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,7 +20,7 @@ from lithify.errors import EngineRefused
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, Seed, StorageKind
 from lithify.model.run import Exercise, Target, TargetKind
-from lithify.model.writes import RunKey
+from lithify.model.writes import BLIND_SPOTS, RunKey, Source
 from lithify.pipeline.learn import learn
 from lithify.pipeline.trial import Trials
 from lithify.prove.probe import write_as
@@ -140,3 +143,37 @@ def test_what_podman_itself_writes_is_no_write_of_the_program(static_rootfs: Pat
         assert learn(trials).write_set.writes == ()
     finally:
         subprocess.run(["podman", "rmi", "--force", name], check=True, capture_output=True, timeout=60)
+
+
+@pytest.fixture
+def short_directory() -> Iterator[Path]:
+    """A directory with a name as short as Podman wants it for where it runs (50 characters), unmounted at the end."""
+    with tempfile.TemporaryDirectory(prefix="lt-") as name:
+        yield Path(name)
+        # Podman mounts its storage over itself and leaves it so
+        subprocess.run(["umount", f"{name}/root/overlay"], check=False, capture_output=True, timeout=60)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="layers are read as root")
+@pytest.mark.parametrize("driver", ["vfs", "fuse-overlayfs"])
+def test_storage_without_the_kernels_overlay_is_read_by_podmans_diff(
+    driver: str, static_rootfs: Path, short_directory: Path
+) -> None:
+    """What a program wrote is found, nothing besides, and the blind spots are told."""
+    options = ["--storage-driver", "vfs"]
+    if driver != "vfs":
+        if not shutil.which(driver):
+            pytest.skip(f"needs {driver}")
+        options = ["--storage-driver", "overlay", "--storage-opt", f"overlay.mount_program={shutil.which(driver)}"]
+    podman = ("podman", "--root", f"{short_directory}/root", "--runroot", f"{short_directory}/run", *options)
+    image = "localhost/lithify-test-storage"
+    with subprocess.Popen(["tar", "-C", static_rootfs, "-c", "."], stdout=subprocess.PIPE) as tar:
+        subprocess.run([*podman, "import", "-", image], stdin=tar.stdout, check=True, capture_output=True, timeout=60)
+    line = (*podman, *shlex.split(LINE)[1:], image, "/probe", "serve", "80", "/srv")
+    target = Target(kind=TargetKind.LINE, engine="podman", reference=" ".join(line), line=line)
+    found = learn(Trials(engine=PodmanEngine(), target=target, exercise=Exercise())).write_set
+    assert [(str(write.path), write.evidence) for write in found.writes] == [("/srv", (Source.DIFF,))]
+    assert Source.LAYER not in found.observation.sources
+    assert BLIND_SPOTS[Source.DIFF] in found.observation.notes
+    listed = subprocess.run([*podman, "ps", "-aq"], check=True, capture_output=True, timeout=60).stdout
+    assert not listed

@@ -86,6 +86,8 @@ class PodmanEngine(CliEngine):
         if driver.get("Name") != "overlay" or not data.get("UpperDir"):
             return None
         upper = Path(data["UpperDir"])
+        if not _by_kernel(upper):
+            return None
         lowers = tuple(Path(os.path.realpath(lower)) for lower in str(data.get("LowerDir", "")).split(":"))
         if not all(path.is_dir() for path in (upper, *lowers)):
             return None
@@ -98,6 +100,17 @@ class PodmanEngine(CliEngine):
         """Return the layers of a container, what Podman writes into them left out."""
         layer = super().layer_of(known, pid)
         return _without_users(layer) if layer is not None else None
+
+
+def _by_kernel(upper: Path) -> bool:
+    """Tell whether the kernel writes a layer: fuse-overlayfs leaves other marks and times of directories in it.
+
+    The storage keeps in a file whether a program mounts for it (containers/storage, drivers/overlay).
+    """
+    try:
+        return (upper.parents[1] / ".has-mount-program").read_bytes() != b"true"
+    except OSError:
+        return True
 
 
 def _without_users(layer: UpperLayer) -> UpperLayer:
