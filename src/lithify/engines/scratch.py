@@ -6,7 +6,7 @@ another machine can't be judged from here: its namespaces are left until the tim
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -65,6 +65,7 @@ class Premises:
         self._privileged: set[str] = set()
         """Those of them that hold pods of our own: they go last."""
         self._lent: set[str] = set()
+        """Those to which storage was lent, or may have been by who left them behind."""
         self._marks: dict[str, Mapping[str, str]] = {}
         """The labels of what was made for each namespace."""
         self._lock = threading.Lock()
@@ -99,8 +100,7 @@ class Premises:
             last.callback(self._await_gone, self._privileged)
             last.callback(self._leave)
             self._await_gone(self._names - self._privileged)
-            for name in sorted(self._lent):
-                self._take_back(name)
+            self._take_back(self._lent)
 
     def _disconnect(self) -> None:
         for cluster in self._clusters:
@@ -241,8 +241,12 @@ class Premises:
             marks: Mapping[str, str] = metadata.get("labels") or {}
             if metadata.get("deletionTimestamp") or not self._is_left(marks):
                 continue
-            self.remove(str(metadata["name"]))
-            gone.append(f"namespace {printable(str(metadata['name']))}")
+            name = str(metadata["name"])
+            self.remove(name)
+            gone.append(f"namespace {printable(name)}")
+            if is_scratch(name):
+                self._lent.add(name)
+        left = set()
         with suppress(NotPermitted):
             for found in list(self.cluster.objects(VOLUME, label_selector=OF)):
                 lent_to = str(found["metadata"]["labels"][OF])
@@ -250,7 +254,8 @@ class Premises:
                     continue
                 kept = lent_to in self._names or self.cluster.get(NAMESPACE, lent_to) is not None
                 if not kept and self._is_left(found["metadata"]["labels"]):
-                    self._take_back(lent_to)
+                    left.add(lent_to)
+        self._take_back(left)
         return gone
 
     def _is_left(self, marks: Mapping[str, str]) -> bool:
@@ -386,10 +391,9 @@ class Premises:
         name, spec = str(claim["metadata"]["name"]), claim.get("spec") or {}
         if spec.get("volumeMode") == "Block":
             return False
-        node = self.node()
+        self.node()
         self._lent.add(namespace)
         path = self.host.call(lend_directory, namespace)
-        matched = {"key": _HOST_NAME, "operator": "In", "values": [self._labels.get(_HOST_NAME, node)]}
         volume: Json = {
             "metadata": {"generateName": f"{namespace}-"[:57], "labels": {**self._marks[namespace], OF: namespace}},
             "spec": {
@@ -399,7 +403,7 @@ class Premises:
                 "storageClassName": spec.get("storageClassName") or "",
                 "claimRef": {"apiVersion": "v1", "kind": CLAIM.kind, "namespace": namespace, "name": name},
                 "local": {"path": path},
-                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [matched]}]}},
+                "nodeAffinity": self._affinity(),
             },
         }
         try:
@@ -409,15 +413,26 @@ class Premises:
         notes.append(f"claim {printable(name)} was given a directory of the node")
         return True
 
-    def _take_back(self, namespace: str) -> None:
-        """Remove the storage that was lent to a namespace which is gone."""
-        if not self.host.call(is_lent, namespace):
-            return
+    def _take_back(self, namespaces: Set[str]) -> None:
+        """Remove the storage that was lent to namespaces which are gone, where the node that is asked has it."""
+        lent = {name for name in namespaces if self.host.call(is_lent, name)}
         with suppress(NotPermitted):
-            for found in list(self.cluster.objects(VOLUME, label_selector=f"{OF}={namespace}")):
-                with suppress(NothingToExamine):
-                    self.cluster.delete(VOLUME, str(found["metadata"]["name"]))
-        self.host.call(take_back, namespace)
+            for found in list(self.cluster.objects(VOLUME, label_selector=OF)) if namespaces else ():
+                lent_to = found["metadata"]["labels"][OF]
+                if lent_to in lent or (lent_to in namespaces and self._is_on_node(found)):
+                    with suppress(NothingToExamine):
+                        self.cluster.delete(VOLUME, str(found["metadata"]["name"]))
+        for name in sorted(lent):
+            self.host.call(take_back, name)
+
+    def _is_on_node(self, volume: Mapping[str, Any]) -> bool:
+        """Tell whether a volume that we made lies on the node that everything runs on, as far as that is known."""
+        return self._node is not None and volume["spec"].get("nodeAffinity") == self._affinity()
+
+    def _affinity(self) -> Json:
+        """Return what keeps a volume to the node that everything runs on."""
+        matched = {"key": _HOST_NAME, "operator": "In", "values": [self._labels.get(_HOST_NAME, self._node)]}
+        return {"required": {"nodeSelectorTerms": [{"matchExpressions": [matched]}]}}
 
     def _put(self, namespace: str, made: Json, resource: Resource) -> None:
         made["apiVersion"], made["kind"] = resource.api_version, resource.kind

@@ -86,6 +86,36 @@ def test_a_volume_names_no_directory_but_of_a_scratch_namespace(
     assert (tmp_path / "etc").is_dir()
 
 
+def test_what_was_lent_to_a_namespace_that_was_left_goes_with_it(
+    fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The namespace is there when it is swept: its storage can go only after it."""
+    name, there, volumes = "lithify-12ab-original", [True], ["v0"]
+
+    def answer(method: str, path: str, _query: dict[str, str], _body: Any) -> Reply:
+        marks = {OF: name, UNTIL: "1"}
+        if method == "DELETE":
+            (there if path.endswith("/namespaces/" + name) else volumes).pop()
+            return 200, {}
+        if path.endswith("/persistentvolumes"):
+            return 200, {"metadata": {}, "items": [{"metadata": {"name": one, "labels": marks}} for one in volumes]}
+        if path.endswith(("/namespaces", "/namespaces/" + name)):
+            found = {"metadata": {"name": name, "labels": marks}}
+            if path.endswith("/namespaces"):
+                return 200, {"metadata": {}, "items": [found] if there else []}
+            return (200, found) if there else refused(404, "gone")
+        return 200, {"metadata": {}, "items": []}
+
+    monkeypatch.setattr(lent, "DISKS", tmp_path)
+    monkeypatch.setattr(lent, "host_view", str)
+    (tmp_path / name).mkdir()
+    premises, _ = fake(answer)
+    assert premises.sweep() == [f"namespace {name}"]
+    assert (there, volumes, (tmp_path / name).is_dir()) == ([], ["v0"], True)
+    premises.close()
+    assert (volumes, (tmp_path / name).exists()) == ([], False)
+
+
 def test_storage_is_not_lent_where_somebody_has_laid_a_link(
     fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,7 +125,7 @@ def test_storage_is_not_lent_where_somebody_has_laid_a_link(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (tmp_path / "lithify-1-original").symlink_to(elsewhere)
-    premises, server = fake(lambda *_: refused(500, "not to be asked"))
+    premises, server = fake(lambda *_: refused(403, "not to be seen"))
     with pytest.raises(EngineRefused, match="is there already, and is not ours"):
         premises.lend("lithify-1-original", {"metadata": {"name": "data"}}, [])
     assert not list(elsewhere.iterdir())
