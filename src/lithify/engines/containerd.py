@@ -43,7 +43,7 @@ def _client() -> tuple[tuple[str, ...], str]:
     """
     view = host_view()
     if view:
-        return ("nsenter", "--target", "1", "--mount", "ctr"), view
+        return ("nsenter", "--target", "1", "--mount", "ctr") if shutil.which("nsenter") else (), view
     program = shutil.which("ctr")
     return (program,) if program else (), ""
 
