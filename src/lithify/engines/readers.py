@@ -43,11 +43,13 @@ class Line:
         self._rest = bytearray()
         self._errors = b""
         self._used = Lock()
+        self.lost = False
+        """A sign of life could not be given."""
 
     def ask(self, question: bytes, timeout: float) -> bytes:
         """Return the line that it answers; the first question is none, and answered by who it is.
 
-        EngineRefused where there is none in time or too much of it, EngineUnreachable where it is gone.
+        EngineUnreachable where it is gone, or there is no answer in time, or too much of one.
         """
         deadline = time.monotonic() + timeout
         with self._used:
@@ -65,7 +67,7 @@ class Line:
         try:
             received = self._streams.receive(deadline)
         except TimeoutError:
-            raise EngineRefused(
+            raise EngineUnreachable(
                 f"lithify on node {printable(self._node)} did not answer within {timeout:g} s",
                 hint="is that node overloaded? or run lithify there",
             ) from None
@@ -82,7 +84,7 @@ class Line:
             return
         self._rest += data
         if len(self._rest) > _LIMIT:
-            raise EngineRefused(
+            raise EngineUnreachable(
                 f"lithify on node {printable(self._node)} answered with more than {_LIMIT >> 20} MiB",
                 hint="run it on that node itself",
             )
@@ -96,8 +98,9 @@ class Line:
         """Give a sign of life, unless it is in use."""
         if self._used.acquire(blocking=False):
             try:
-                with suppress(EngineUnreachable):  # whoever asks next hears of it
-                    self._streams.ping()
+                self._streams.ping()
+            except EngineUnreachable:
+                self.lost = True
             finally:
                 self._used.release()
 

@@ -52,16 +52,23 @@ class NodeHost:
     @contextmanager
     def _line(self) -> Iterator[Line]:
         """Give a line that nobody else uses; one on which anything went wrong is not used again."""
-        try:
-            line = self._idle.pop()
-        except IndexError:
-            line = self._open()
+        line = self._take() or self._open()
         try:
             yield line
         except BaseException:
             self._readers.drop(line)
             raise
         self._idle.append(line)
+
+    def _take(self) -> Line | None:
+        while True:
+            try:
+                line = self._idle.pop()
+            except IndexError:
+                return None
+            if not line.lost:
+                return line
+            self._readers.drop(line)
 
     def _open(self) -> Line:
         with self._losing():

@@ -86,7 +86,7 @@ def answer(questions: Iterable[bytes], answers: BinaryIO) -> None:
 
 _GREETING = {"schema": SCHEMA, "version": __version__}
 _TOO_LONG = {
-    "kind": "EngineRefused",
+    "kind": "EngineUnreachable",
     "message": f"the answer is longer than {LIMIT >> 20} MiB",
     "hint": "run lithify on that node itself",
 }
@@ -140,4 +140,5 @@ def _raised(error: object, source: str) -> LithifyError:
     kind = getattr(errors, str(told.get("kind")), None)
     if isinstance(kind, type) and issubclass(kind, LithifyError):
         return kind(message, hint=hint)
-    return errors.EngineRefused(f"{source}: {message}", hint="run it on that node itself, with --debug")
+    # no refusal, of which a trial would think that the program could not be started
+    return errors.EngineUnreachable(f"{source}: {message}", hint="run it on that node itself, with --debug")

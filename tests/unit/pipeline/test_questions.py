@@ -66,6 +66,10 @@ class Pipes:
         except BrokenPipeError as error:
             raise EngineUnreachable("dropped") from error
 
+    def ping(self) -> None:
+        if self.process.poll() is not None:
+            raise EngineUnreachable("dropped")
+
     def close(self) -> None:
         with self.process:
             self.process.kill()
@@ -134,7 +138,8 @@ def test_what_is_held_there_remembers(node: NodeHost, pods: Pods, tmp_path: Path
     assert found.writes == expected.writes
     assert {str(write.path) for write in found.writes} >= {"/data/file", "/var/cache/app"}
     assert found.sources == (Source.DIFF, Source.PROCESSES, Source.VOLUME)
-    assert (found.image, found.mounted, found.notes) == (image, expected.mounted, expected.notes)
+    assert (found.image, found.notes) == (image, expected.notes)
+    assert isinstance(found.mounted, tuple)  # of this host, where others mount things meanwhile
     assert len(pods.lines) == 2
     with node.hold(ProcessFinder, "app") as finder:
         assert finder.find("00000000-0000-0000-0000-000000000000", None) is None
@@ -142,10 +147,11 @@ def test_what_is_held_there_remembers(node: NodeHost, pods: Pods, tmp_path: Path
 
 
 def test_what_is_raised_there_is_raised_here(node: NodeHost) -> None:
-    """An error of ours as it is; any other with its name, as a refusal."""
+    """An error of ours as it is; any other with its name, as what keeps us from looking there."""
     own = os.getpid()
-    with pytest.raises(EngineRefused, match="the answer of node node2: OSError:"):
+    with pytest.raises(EngineUnreachable, match="the answer of node node2: OSError:") as broken:
         node.call(send_signal, (own, start_time(own) or 0), 999)
+    assert broken.type is EngineUnreachable  # a refusal would say something of the program that is tried
     taken = DISKS / f"lithify-test-{own}"
     taken.symlink_to("/nowhere")
     try:
@@ -209,7 +215,7 @@ def test_a_path_that_leads_out_of_a_container_is_refused(path: str) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"[" * 100_000, b"\xff", b"{}", b'{"is": {"alive": []}}', b'{"error": 7}'])
 def test_an_answer_of_another_kind_is_refused(data: bytes) -> None:
-    with pytest.raises((InvalidInput, EngineRefused), match="the answer of node"):
+    with pytest.raises((InvalidInput, EngineUnreachable), match="the answer of node"):
         understand(data, look, "the answer of node")
 
 
@@ -229,6 +235,18 @@ def test_a_node_that_is_lost_half_way_is_told_with_its_fate(node: NodeHost, pods
     assert pods.lines == []
 
 
+def test_a_line_that_was_dropped_while_nobody_used_it_is_replaced(node: NodeHost, pods: Pods) -> None:
+    """The pod lives: what stands between may well end a connection on which nothing goes."""
+    assert node.call(start_time, os.getpid())
+    (idle,), (pipes,) = pods.lines, pods.pipes
+    pipes.process.kill()
+    pipes.process.wait()
+    idle.keep_alive()
+    assert node.call(start_time, os.getpid()) == start_time(os.getpid())
+    assert pods.lines != [idle]
+    assert len(pods.lines) == 1
+
+
 def test_what_is_no_lithify_is_told_in_its_words() -> None:
     odd = Pods("sh", "-c", "echo no such command >&2; exit 2")
     node = NodeHost(cast(Readers, odd), "node2", 0.0)
@@ -240,8 +258,9 @@ def test_what_is_no_lithify_is_told_in_its_words() -> None:
 def test_a_node_that_does_not_answer_in_time_is_told_as_that(pods: Pods) -> None:
     deaf = Pods("sleep", "60")
     line = deaf.line("node2")
-    with pytest.raises(EngineRefused, match=r"lithify on node node2 did not answer within 0\.1 s"):
+    with pytest.raises(EngineUnreachable, match=r"lithify on node node2 did not answer within 0\.1 s") as met:
         line.ask(b"", 0.1)
+    assert met.type is EngineUnreachable  # no refusal, which a trial would take for the program's failure
     deaf.drop(line)
 
 
@@ -249,8 +268,9 @@ def test_an_answer_without_an_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(readers, "_LIMIT", 1 << 20)
     endless = Pods("cat", "/dev/zero")
     line = endless.line("node2")
-    with pytest.raises(EngineRefused, match="lithify on node node2 answered with more than 1 MiB"):
+    with pytest.raises(EngineUnreachable, match="lithify on node node2 answered with more than 1 MiB") as met:
         line.ask(b"", 60.0)
+    assert met.type is EngineUnreachable
     endless.drop(line)
 
 
