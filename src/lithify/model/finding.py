@@ -376,6 +376,11 @@ class Summary:
         self._severities = [*map(add, self._severities, severities)]
 
     @property
+    def not_applicable(self) -> int:
+        """Containers that have no read-only root filesystem to ask for, as those of Windows."""
+        return self.containers - self.writable - self.read_only
+
+    @property
     def findings(self) -> int:
         """All findings that nobody exempted."""
         return sum(self._severities)

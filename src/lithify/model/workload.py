@@ -14,7 +14,11 @@ def may_hold_containers(text: bytes) -> bool:
     """Tell whether a document could hold a container, or is too odd to tell; cheap, as most hold none."""
     if b"ontainers" in text:
         return not (b"openAPIV3Schema" in text and b"kind: CustomResourceDefinition" in text)
-    if b"tekton.dev/" in text or b"kubevirt.io/" in text or (b"argoproj.io/" in text and b"ontainer" in text):
+    if (
+        b"tekton.dev/" in text
+        or b"kubevirt.io/" in text
+        or (b"argoproj.io/" in text and (b"ontainer" in text or b"workloadRef" in text))
+    ):
         return True
     # A tab at the start of a line, and brackets nested out of all measure, are errors wherever they stand.
     return b"\n\t" in text or b"[[[[[[[[" in text

@@ -47,6 +47,7 @@ def render_summary(summary: Summary) -> str:
     found = f"{_count(summary.findings, 'finding')}" + (f" ({', '.join(parts)})" if parts else "")
     judged = f"{_count(summary.containers, 'container')} in {_count(summary.files, 'input')}"
     more = [f"{summary.writable} with a writable root filesystem"] if summary.containers else []
+    more += [f"{summary.not_applicable} not applicable"] if summary.not_applicable else []
     more += [f"{summary.exempted} exempted"] if summary.exempted else []
     more += [f"{summary.skipped} skipped"] if summary.skipped else []
     return "; ".join((found, ", ".join((judged, *more))))

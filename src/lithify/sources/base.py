@@ -19,6 +19,8 @@ MAX_BYTES = 64 << 20
 """Larger files are left out; no API server takes an object of a fortieth of that."""
 
 _COMMENT = re.compile(r"#\s*lithify:\s*ignore\[([^\]]*)\][ \t]*(.*)")
+_SEPARATOR = re.compile(r"---\s*(?:#.*)?")
+"""What ends a document and says nothing: a comment above it speaks of the next one."""
 _FIELD = re.compile(r"[;,]?\s*\(?\b(owner|until)\s*[=:]\s*([^\s;,)]+)\)?")
 
 
@@ -86,7 +88,7 @@ def _read_comments(text: str) -> Iterator[CommentExemption]:
 
 def _has_content(line: str) -> bool:
     stripped = line.strip()
-    return bool(stripped) and not stripped.startswith("#")
+    return bool(stripped) and not stripped.startswith("#") and not _SEPARATOR.fullmatch(line)
 
 
 def nowhere(_path: str) -> bool:

@@ -87,6 +87,7 @@ _WITHOUT_CONTAINERS = {
     "mutations.gatekeeper.sh/": _POLICY,
 }
 _WITHOUT_PREFIXES = tuple(_WITHOUT_CONTAINERS)
+_ELSEWHERE = "its pods are those of the object that workloadRef names: judged where that stands"
 _SECURITY_KEYS = frozenset(
     (
         "allowPrivilegeEscalation",
@@ -376,6 +377,8 @@ class _Manifest:
         )
         exemptions = self._annotations(metadata) if self.annotated else ()
         pods = list(self._pods(node, kind, api_version))
+        if not pods and kind == "Rollout" and type(_at(node, "spec", "workloadRef")) is MappingNode:
+            self.reading.skipped.append(Skipped(place / "spec" / "workloadRef", _ELSEWHERE))
         head, self.oddities = self.oddities, []
         for pod, route, template in pods:
             if self.left < 0:

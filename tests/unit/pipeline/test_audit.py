@@ -15,6 +15,7 @@ from lithify.model.finding import Report, State
 from lithify.pipeline import audit as pipeline
 from lithify.pipeline.audit import audit
 from lithify.report import json as json_report
+from lithify.report.text import render_summary
 from lithify.sources.base import Reading
 from lithify.sources.files import read_parts
 
@@ -75,6 +76,24 @@ def test_a_template_is_skipped_and_said() -> None:
     """A Go template is neither judged nor an error."""
     (skipped,) = audit([str(CASES / "helm-template.yaml")]).skipped()
     assert "Go template" in skipped.reason
+
+
+def test_a_rollout_of_another_object_says_so(tmp_path: Path) -> None:
+    """It has no pods of its own, and nobody is to think that they were judged."""
+    path = tmp_path / "rollout.yaml"
+    path.write_text(
+        "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nspec: {workloadRef: {kind: Deployment, name: x}}\n"
+    )
+    (skipped,) = audit([str(path)]).skipped()
+    assert "workloadRef" in skipped.reason
+    assert skipped.location.column == 8
+
+
+def test_containers_of_windows_are_counted_apart() -> None:
+    """What the flag does not exist for is neither writable nor read-only, and the numbers say so."""
+    report = audit([str(CASES / "windows-osname.yaml")])
+    assert report.summary.not_applicable == report.summary.containers == 1
+    assert "1 not applicable" in render_summary(report.summary)
 
 
 def test_an_ephemeral_container_has_no_fix() -> None:
@@ -165,6 +184,7 @@ def test_shards_cover_everything_once(tmp_path: Path) -> None:
     [
         ("kind: Pod # lithify: ignore[writable-root-filesystem] legacy", ["a", "b"]),
         ("# lithify: ignore[writable-root-filesystem] legacy\nkind: Pod", ["a", "b"]),
+        ("# lithify: ignore[writable-root-filesystem] legacy\n---\nkind: Pod", ["a", "b"]),
         ("kind: Pod\n# lithify: ignore[runs-as-root] legacy\nx: 1", []),
         ("kind: Pod\n# nothing", []),
     ],
