@@ -97,6 +97,7 @@ def render(report: Report, write: Write) -> None:
 def _head(report: Report, summary: Summary) -> str:
     numbers = [(str(summary.containers), "containers"), (str(summary.writable), "with a writable root")]
     numbers += [(str(count), f"{severity.label} findings") for severity, count in summary.by_severity.items() if count]
+    numbers += [(str(summary.not_applicable), "not applicable")] if summary.not_applicable else []
     numbers += [(str(summary.exempted), "exempted")] if summary.exempted else []
     boxes = "".join(f'<div class="number"><b>{value}</b>{name}</div>' for value, name in numbers)
     judged = summary.read_only + summary.writable
@@ -133,10 +134,12 @@ def _cards(result: FileResult) -> Iterator[str]:
 def _card(path: str, title: str, namespace: str, containers: list[ContainerVerdict], findings: list[Finding]) -> str:
     counted = [finding for finding in findings if finding.exemption is None]
     worst = max((finding.severity for finding in counted), default=None)
+    applies = any(container.effective is not State.NOT_APPLICABLE for container in containers)
+    quiet = "exempted" if findings else "clean" if applies or not containers else "not applicable"
     label = (
         f'<span class="sev {worst.label}">{worst.label}</span>'
         if worst is not None
-        else '<span class="dim">clean</span>'
+        else f'<span class="dim">{quiet}</span>'
     )
     words = [path, title, namespace, *(f"{c.name} {c.image} {c.effective.value}" for c in containers)]
     words += [f"{finding.rule} {finding.message} {finding.severity.label}" for finding in findings]

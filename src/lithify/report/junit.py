@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from xml.sax.saxutils import escape, quoteattr
 
-from lithify.model.finding import FileResult, Finding, Report
+from lithify.model.finding import FileResult, Finding, Report, State
 from lithify.report.base import Write
 
 
@@ -32,7 +32,8 @@ def _cases(result: FileResult) -> Iterator[str]:
             of_container.setdefault(id(container) if container is not None else 0, []).append(finding)
     for container in result.containers:
         name = f"{container.object}/{container.list_name}/{container.name or container.index}"
-        yield _case(result.path, name, of_container.get(id(container), []))
+        reason = container.reason if container.effective is State.NOT_APPLICABLE else ""
+        yield _case(result.path, name, of_container.get(id(container), []), reason)
     for finding in of_container.get(0, []):
         subject = f"{finding.object}: " if finding.object is not None else ""
         yield _case(result.path, f"{subject}{finding.rule}", [finding])
@@ -41,7 +42,7 @@ def _cases(result: FileResult) -> Iterator[str]:
         yield _open(result.path, place) + f"<skipped message={_attribute(skipped.reason)}/></testcase>\n"
 
 
-def _case(path: str, name: str, findings: list[Finding]) -> str:
+def _case(path: str, name: str, findings: list[Finding], not_applicable: str = "") -> str:
     counted = [finding for finding in findings if finding.exemption is None]
     exempted = [finding for finding in findings if finding.exemption is not None]
     text = _open(path, name)
@@ -53,6 +54,8 @@ def _case(path: str, name: str, findings: list[Finding]) -> str:
     elif exempted:
         reasons = "; ".join(f"{f.rule}: {f.exemption.reason}" for f in exempted if f.exemption is not None)
         text += f"<skipped message={_attribute('exempted: ' + reasons)}/>"
+    elif not_applicable:
+        text += f"<skipped message={_attribute('not applicable: ' + not_applicable)}/>"
     return text + "</testcase>\n"
 
 

@@ -5,7 +5,7 @@ import json
 import time
 from typing import Any
 
-from lithify.model.finding import ContainerVerdict, Finding, Report, Severity
+from lithify.model.finding import ContainerVerdict, Finding, Report, Severity, State
 from lithify.report.base import Write
 
 _API = "wgpolicyk8s.io/v1alpha2"
@@ -16,7 +16,7 @@ _KEPT = 8 << 20
 
 
 def render(report: Report, write: Write) -> None:
-    """Write a List of reports; a clean container passes, an exempted finding is skipped, the rest fails or warns."""
+    """Write a List of reports; a clean container passes, what nobody judged is skipped, the rest fails or warns."""
     reports = _Reports(write)
     stamp = {"seconds": calendar.timegm(time.strptime(report.today, "%Y-%m-%d")), "nanos": 0}
     write('{"apiVersion": "v1", "kind": "List", "items": [')
@@ -116,10 +116,12 @@ def _failed(finding: Finding, stamp: dict[str, int]) -> dict[str, Any]:
 
 
 def _passed(container: ContainerVerdict, stamp: dict[str, int]) -> dict[str, Any]:
+    applies = container.effective is not State.NOT_APPLICABLE
+    found = "nothing was found on" if applies else f"not applicable ({container.reason}):"
     return {
         "policy": "lithify-audit",
-        "result": "pass",
-        "message": f"nothing was found on container {container.name!r}",
+        "result": "pass" if applies else "skip",
+        "message": f"{found} container {container.name!r}",
         "category": "Immutable root filesystem",
         "source": "lithify",
         "timestamp": stamp,

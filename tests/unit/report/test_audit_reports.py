@@ -115,6 +115,25 @@ def test_policy_reports_stay_small(report: Report, monkeypatch: pytest.MonkeyPat
         assert len(set(names)) == len(names)
 
 
+@pytest.mark.parametrize(
+    ("pod", "html", "junit", "policy"),
+    [
+        ("os: {name: windows}, ", ">not applicable<", '<skipped message="not applicable: Windows', "skip"),
+        ("", ">exempted<", '<skipped message="exempted: ', "skip"),
+    ],
+)
+def test_what_nobody_judged_is_not_called_clean(pod: str, html: str, junit: str, policy: str, tmp_path: Path) -> None:
+    """Neither what is exempted nor what the flag does not exist for counts as clean in any report."""
+    path = tmp_path / "pod.yaml"
+    path.write_text(f"# lithify: ignore[*] why\nkind: Pod\nspec: {{{pod}containers: [{{name: c, image: x}}]}}\n")
+    report = audit([str(path)])
+    assert html in render("html", report)
+    assert ">clean<" not in render("html", report)
+    assert junit in render("junit", report)
+    (reports,) = json.loads(render("policyreport", report))["items"]
+    assert {one["result"] for one in reports["results"]} == {policy}
+
+
 def test_text_is_fit_for_a_terminal(report: Report) -> None:
     """A line a finding, in the form that editors read, without control characters."""
     lines = render("text", report).splitlines()
