@@ -149,6 +149,17 @@ def test_an_override_file_decides_where_the_plan_takes_effect(tmp_path: Path, ov
     assert (found or ["compose.yaml"] * (patched.text != before)) == ([changed] if changed else [])
 
 
+@pytest.mark.parametrize("named", ["compose.override.yml", "docker-compose.override.yaml"])
+def test_an_override_file_may_have_any_of_its_names(tmp_path: Path, named: str) -> None:
+    """Compose takes the first that is there, whatever the other file is called."""
+    path = project(
+        tmp_path / "shop",
+        {"compose.yaml": "services:\n  web: {image: x}\n", named: "services:\n  web: {read_only: false}\n"},
+    )
+    (file,) = check(path, on("web")).files
+    assert os.path.basename(file.path) == named
+
+
 def test_documents_of_a_file_are_merged_too(tmp_path: Path) -> None:
     text = "services:\n  web: {image: x}\n---\nservices:\n  web:\n    read_only: false  # for now\n"
     patched = check(project(tmp_path / "shop", {"compose.yaml": text}), on("web"))
