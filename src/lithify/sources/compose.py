@@ -185,6 +185,7 @@ class Compose:
         for file in layers:
             for name, place in file.table("services").items():
                 if place.node.tag == "!reset":
+                    said.append((file, name, place, {}))
                     services.pop(name, None)
                     continue
                 below = {} if place.node.tag == "!override" else services.get(name, {})
@@ -347,7 +348,7 @@ def _is_first_format(root: Node) -> bool:
 def _is_compose(root: Node) -> bool:
     found = entries(root)
     services = found.get("services")
-    if type(services) is not MappingNode:
+    if type(services) is not MappingNode or not services.value:
         return "include" in found and type(found["include"]) is SequenceNode
     for service in entries(services).values():
         if type(service) is MappingNode and entries(service).keys() & {"image", "build", "extends", "provider"}:

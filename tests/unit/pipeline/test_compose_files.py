@@ -94,7 +94,9 @@ def test_an_included_service_is_patched_where_it_stands(tmp_path: Path) -> None:
     path = project(
         tmp_path / "shop",
         {
-            "compose.yaml": "include: [db/compose.yaml]\nservices:\n  web: {image: y}\n",
+            "compose.yaml": "include: [db/compose.yaml, more.yaml]\nservices:\n  web: {image: y}\n",
+            "more.yaml": "include: [last.yaml]\nservices: {}\n",
+            "last.yaml": "services: {last: {image: z, profiles: [some]}}\n",
             "db/compose.yaml": INCLUDED,
             "db/db.env": "A=1\n",
         },
@@ -102,8 +104,9 @@ def test_an_included_service_is_patched_where_it_stands(tmp_path: Path) -> None:
     only = check(path, on("db", RUN, DATA))
     assert [os.path.relpath(file.path, path.parent) for file in only.files] == ["db/compose.yaml"]
     assert any("for who starts the project in" in note for note in only.notes)
-    both = check(path, on("db", RUN, DATA), on("web"))
-    assert [os.path.relpath(file.path, path.parent) for file in both.files] == ["compose.yaml", "db/compose.yaml"]
+    both = check(path, on("db", RUN, DATA), on("web"), on("last"))
+    changed = ["compose.yaml", "db/compose.yaml", "last.yaml"]
+    assert [os.path.relpath(file.path, path.parent) for file in both.files] == changed
     assert b"  kept: {}" in both.files[1].after
 
 
@@ -221,6 +224,13 @@ def test_what_a_base_file_says_counts(tmp_path: Path) -> None:
         (
             {"compose.yaml": "include: [db.yaml]\n", "db.yaml": "x-a: &a {tmpfs: /x}\n" + INCLUDED + "    <<: *a\n"},
             "and there services.db.tmpfs comes from a merge key",
+        ),
+        (
+            {
+                "compose.yaml": "services: {db: {image: x}, b: {image: y}}\n",
+                "compose.override.yaml": "services: {db: !reset null}\n",
+            },
+            "is taken back by another file",
         ),
         (
             {
