@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lithify.documents.splice import Uneditable
 from lithify.documents.yaml import Document, read_documents
 from lithify.engines.cli import CliEngine
 from lithify.engines.compose import ComposeEngine, ComposeFile, ComposeProgram, default_overrides, find_compose
@@ -121,7 +122,11 @@ class ComposeGroup:
         if self.stack:
             return stack.patch(self.file.text, planned)
         patched = patch_project(self.name, self.file.text, planned, engine=self.program.engine)
-        otherwise = self._read_otherwise(patched, planned)
+        try:
+            otherwise = self._read_otherwise(patched, planned)
+        except Uneditable as error:
+            reason = f"the patched files can't be run together before they are written: {error}"
+            otherwise = [self._left_to_a_person(one, reason) for one in planned]
         if not otherwise:
             return patched
         left = [one for one in planned if one.container not in {refused.container for refused in otherwise}]
@@ -145,9 +150,12 @@ class ComposeGroup:
         for one in planned:
             if one.container in done and _is_missing(project, one):
                 reason = f"what {self.engine} makes of the patched files is not what was planned"
-                by_hand = compose.by_hand(one, {}, self.program.engine)
-                found.append(Refused(container=one.container, reason=reason, by_hand=by_hand, remedy=compose.OVERRIDE))
+                found.append(self._left_to_a_person(one, reason))
         return found
+
+    def _left_to_a_person(self, one: Planned, reason: str) -> Refused:
+        by_hand = compose.by_hand(one, {}, self.program.engine)
+        return Refused(container=one.container, reason=reason, by_hand=by_hand, remedy=compose.OVERRIDE)
 
     @property
     def _left_out(self) -> tuple[str, ...]:

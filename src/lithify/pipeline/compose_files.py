@@ -26,6 +26,8 @@ from lithify.sources.base import read_bytes
 from lithify.sources.compose import Compose
 from lithify.sources.compose_layers import Layer, Layers
 
+_ASIDE = "x-lithify-include"
+"""What an include is called that was replaced."""
 _NO_PROJECTS = frozenset(("node_modules", "vendor", "__pycache__"))
 _LOOKED_AT = 4000
 _DEPTH = 4
@@ -261,7 +263,7 @@ class _Laid:
             listed = draft.get(("include",))
             items = [self._moved(item, directory) for item in listed] if isinstance(listed, list) else []
             if any(items):
-                draft.rename(("include",), "x-include")
+                draft.rename(("include",), _ASIDE)
                 editor = Editor(editor.apply())
                 new = [new or old for new, old in zip(items, listed, strict=True)]
                 editor.draft(document.index).set(("include",), new)

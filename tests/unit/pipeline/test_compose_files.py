@@ -12,6 +12,7 @@ from tests.unit.patch.plans import VOLUME, place, planned
 from tests.unit.patch.programs import program
 from tests.unit.patch.schemas import compose_errors
 
+from lithify.documents.splice import Uneditable
 from lithify.model.mount import Mount, Redirect
 from lithify.model.patch import Patched, Planned
 from lithify.pipeline.compose_files import laid_out, patch_project
@@ -62,7 +63,7 @@ def check(path: Path, *wanted: Planned) -> Patched:
     assert not patched.refused, patched.refused
     with laid_out(path, patched) as (text, overrides):
         laid = config(path, text, overrides)
-    laid.pop("x-include", None)
+    laid.pop("x-lithify-include", None)
     if patched.files:
         assert write_files(str(path), patched.files, state)
     else:
@@ -257,6 +258,16 @@ def test_what_is_not_ours_to_change_is_left(tmp_path: Path, files: dict[str, str
             (path.parent / name / "db.env").touch()
         (path.parent / "compose.override.yaml").write_text(refused.by_hand)
         assert config(path)["services"]["db"]["read_only"] is True
+
+
+def test_an_include_that_comes_from_a_merge_key_can_not_be_tried(tmp_path: Path) -> None:
+    """It is patched all the same, where nobody asks for it to be run before it is written."""
+    files = {"compose.yaml": "x-i: &i {include: [db.yaml]}\n<<: *i\nservices: {b: {image: x}}\n", "db.yaml": INCLUDED}
+    path = project(tmp_path / "shop", files)
+    patched = patch(path, on("db"))
+    assert not patched.refused
+    with pytest.raises(Uneditable), laid_out(path, patched):
+        pass
 
 
 def test_a_link_is_named(tmp_path: Path) -> None:
