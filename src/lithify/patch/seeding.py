@@ -51,13 +51,19 @@ dirs() (
 )
 """
 _FRESH = """\
+mount_of() {
+  while read -r key id; do
+    [ "$key" != mnt_id: ] || echo "$id"
+  done 3<"$1" </proc/self/fdinfo/3
+}
 fresh() (
+  on=`mount_of "$1"`
   for f in "$1"/* "$1"/.[!.]* "$1"/..?*; do
-    if [ -d "$f" ] && [ ! -L "$f" ]; then
+    if [ ! -d "$f" ] || [ -L "$f" ]; then
+      rm -f "$f"
+    elif [ "`mount_of "$f"`" = "${on:-unknown}" ]; then
       fresh "$f" "$2"
       [ "$2" ] || rmdir "$f"
-    else
-      rm -f "$f"
     fi
   done
 ) 2>/dev/null
@@ -264,7 +270,9 @@ def _gives(uid: int, gid: int, who: Doer, *, copied: bool = False) -> bool:
 def fresh_start(started: list[str], places: Iterable[Mount]) -> list[str]:
     """Return `started` behind a shell that first removes what the last run left in `places`, which is in the way.
 
-    Directories go where the image has none there. What it may not remove stays: something else is mounted below.
+    Directories go where the image has none there. Whatever else is mounted below stays, a claim, a volume that others
+    share, and what was put there since: a directory is gone into only where the kernel says that it is of the same
+    mount. That tells a bind of the same disk as well, which its device number would not (Linux 3.15, proc(5): mnt_id).
     """
     calls = [
         shlex.join(["fresh", str(place.path), *(["keep"] if place.seed is not Seed.NONE else [])]) for place in places

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -331,3 +332,19 @@ def test_a_fresh_start_empties_places_and_keeps_arguments(tmp_path: Path, seed: 
     assert sorted(path.name for path in (tmp_path / "a b").iterdir()) == left
     assert list((tmp_path / "a b").glob("*/*")) == []
     assert (tmp_path / "other").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+@pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
+@pytest.mark.parametrize("mounting", ["mount -t tmpfs none", "mount --bind store"])
+def test_a_fresh_start_keeps_what_is_mounted_below(tmp_path: Path, shell: tuple[str, ...], mounting: str) -> None:
+    """A claim of the user's below a place, on a disk of its own or on the same one, however the place is named."""
+    for folder in ("store", "run/app/a b", "run/old"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "named").symlink_to("run")
+    _, _, text, *words = fresh_start(["ls", "-R", "run"], [place(str(tmp_path / "named"), "", seed=Seed.NONE).mount])
+    run = shlex.join([*shell, "-c", text, *words])
+    script = f"{mounting} 'run/app/a b'; touch run/x.pid run/old/y.pid 'run/app/a b/db'; exec {run}"
+    words = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script]
+    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.stdout.split() == ["run:", "app", "run/app:", "a", "b", "run/app/a", "b:", "db"]
