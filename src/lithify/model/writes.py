@@ -1,10 +1,12 @@
 """The write set: which paths a container wrote, who wrote them, and how that is known."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
+from typing import Protocol
 
-from lithify.model.image import EntryType, ImageFacts
+from lithify.model.image import EntryType, ImageEntry, ImageFacts
 from lithify.model.path import ROOT
 
 SCHEMA = "lithify.dev/write-set/v1"
@@ -113,21 +115,58 @@ class Write:
         return any(writer.uid is not None for writer in self.writers)
 
     @property
-    def makers(self) -> tuple[tuple[int, int], ...]:
-        """The (uid, gid) of who wrote it; of those who made it, where it was made, as far as that can be told.
+    def entry(self) -> ImageEntry | None:
+        """What was there at the end, as an image has it; None where that was not seen."""
+        if self.mode is None or self.uid is None:
+            return None
+        gid = self.uid if self.gid is None else self.gid
+        return ImageEntry(type=self.type, mode=self.mode & 0o7777, uid=self.uid, gid=gid)
+
+    def makers(self, where: ImageEntry | None) -> tuple[tuple[int, int], ...]:
+        """Return the (uid, gid) of who wrote it; of those who made it, where it was made, as far as that can be told.
 
         A process that changes its user is looked at a moment after it wrote. Whose a file is tells who made it: only
-        root can give one away.
+        root can give one away. So does its group, unless that came from the directory it is in, `where`.
         """
         known = tuple((w.uid, w.uid if w.gid is None else w.gid) for w in self.writers if w.uid is not None)
         if self.change not in (Change.CREATED, Change.REPLACED) or self.uid is None:
             return known
         owner = (self.uid, self.uid if self.gid is None else self.gid)
         own = tuple(ids for ids in known if ids[0] == self.uid)
-        groups = {writer.gid for writer in self.writers if writer.uid == self.uid}
-        if self.gid == 0 and groups and not groups & {0, None}:
-            return ((0, 0),)  # who is not in root's group makes no file of it: root did, and gave it to its user alone
+        if self.gid == 0 and where is not None and self._could_not_make(where):
+            return ((0, 0),)  # root did, and gave it to its user alone
         return own or (known if any(uid == 0 for uid, _ in known) else (owner,))
+
+    def _could_not_make(self, where: ImageEntry) -> bool:
+        """Tell whether its user, who is in a group of its own, was seen and is let make no names in `where`.
+
+        A setgid directory gives its group to what is in it, and some let a group write that is not the first of a user.
+        """
+        own = [(w.uid, w.gid) for w in self.writers if w.uid is not None and w.uid == self.uid]
+        shut_out = (gid not in (0, None) and not may_write(where, uid, gid) for uid, gid in own)
+        return bool(own) and not where.mode & 0o2000 and all(shut_out)
+
+
+class Owned(Protocol):
+    """What has an owner, a group and a mode."""
+
+    @property
+    def uid(self) -> int: ...
+    @property
+    def gid(self) -> int: ...
+    @property
+    def mode(self) -> int: ...
+
+
+def may_write(where: Owned, uid: int, gid: int) -> bool:
+    """Tell whether a process of `uid` and `gid` can make names in a directory; root can anywhere (CAP_DAC_OVERRIDE)."""
+    if uid == 0:
+        return True
+    if uid == where.uid:
+        return where.mode & 0o300 == 0o300
+    if gid == where.gid:
+        return where.mode & 0o030 == 0o030
+    return where.mode & 0o003 == 0o003
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,3 +230,9 @@ class WriteSet:
     mounted: tuple[PurePosixPath, ...] = ()
     """Places that the user already mounts writable: what is written there needs no plan."""
     schema: str = field(default=SCHEMA)
+
+    def makers(self, writes: Iterable[Write]) -> set[tuple[int, int]]:
+        """Return the (uid, gid) of all who made or wrote something of `writes`."""
+        made = {write.path: write.entry for write in self.writes if write.type is EntryType.DIRECTORY}
+        inside = ((write, write.path.parent) for write in writes)
+        return {ids for write, at in inside for ids in write.makers(made.get(at) or self.image.entry(at))}

@@ -177,10 +177,11 @@ def _larger(settings: PlanSettings, mount: Mount) -> PlanSettings:
 
 def _writer(mount: Mount, write_set: WriteSet) -> Owner | None:
     """Return the one user besides root that was seen writing there; None where it is nobody or several."""
-    seen = {ids for write in write_set.writes if mount.covers(write.path) for ids in write.makers if ids[0]}
-    if len(seen) != 1:
+    seen = write_set.makers(write for write in write_set.writes if mount.covers(write.path))
+    others = [ids for ids in seen if ids[0] != 0]
+    if len(others) != 1:
         return None
-    uid, gid = seen.pop()
+    uid, gid = others[0]
     return Owner(uid=uid, gid=gid)
 
 

@@ -271,8 +271,7 @@ def users_of(plan: MountPlan, write_set: WriteSet) -> Users:
     """Return who was seen writing to each place, as far as anybody was."""
     users: dict[PurePosixPath, list[tuple[int, int]]] = {}
     for mount in plan.mounts:
-        writes = [write for write in write_set.writes if write.was_seen and mount.covers(write.path)]
-        seen = {ids for write in writes for ids in write.makers}
+        seen = write_set.makers(write for write in write_set.writes if write.was_seen and mount.covers(write.path))
         if seen:
             users[mount.path] = sorted(seen)
     return users

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from lithify.model.image import EntryType, ImageEntry
-from lithify.model.writes import Change, Write
+from lithify.model.writes import Change, Write, may_write
 from lithify.plan.needs import Need
 from lithify.plan.settings import PlanSettings
 
@@ -41,8 +41,10 @@ def choose_owner(
     moved: bool = False,
 ) -> Ownership:
     """Return the owner and mode of the directory `path`; `moved` says that a redirect brings the writes here."""
-    sure = path in metadata or (entry is not None and entry.type is EntryType.DIRECTORY)
-    writers = _writers(path, needs, moved=moved, sure=sure)
+    there = entry if entry is not None and entry.type is EntryType.DIRECTORY else None
+    sure = path in metadata or there is not None
+    where = metadata[path].entry if path in metadata else there
+    writers = _writers(path, needs, where, moved=moved, sure=sure)
     if override := settings.owners.get(path):
         base = _found(path, entry, metadata, writers)
         mode = base.mode if override.mode is None else override.mode
@@ -57,10 +59,9 @@ def _found(
     writers: Counter[tuple[int, int]],
 ) -> Ownership:
     write = metadata.get(path)
-    if write is not None and write.uid is not None and write.mode is not None:
-        gid = write.gid if write.gid is not None else write.uid
+    if write is not None and (end := write.entry) is not None:
         because = "as the program set it" if entry is not None else "as the program made it"
-        return Ownership(uid=write.uid, gid=gid, mode=write.mode & 0o7777, because=because)
+        return Ownership(uid=end.uid, gid=end.gid, mode=end.mode, because=because)
     if entry is not None and entry.type is EntryType.DIRECTORY:
         return Ownership(uid=entry.uid, gid=entry.gid, mode=entry.mode & 0o7777, because="as the image has it")
     if path in _FOR_ALL:
@@ -88,19 +89,10 @@ def _let_write(found: Ownership, writers: Counter[tuple[int, int]], *, sure: boo
     )
 
 
-def may_write(where: Ownership, uid: int, gid: int) -> bool:
-    """Tell whether a process of `uid` and `gid` can make names in a directory; root can anywhere (CAP_DAC_OVERRIDE)."""
-    if uid == 0:
-        return True
-    if uid == where.uid:
-        return where.mode & 0o300 == 0o300
-    if gid == where.gid:
-        return where.mode & 0o030 == 0o030
-    return where.mode & 0o003 == 0o003
-
-
-def _writers(path: PurePosixPath, needs: Iterable[Need], *, moved: bool, sure: bool) -> Counter[tuple[int, int]]:
-    """Count who makes names in `path` itself; deeper directories have owners of their own.
+def _writers(
+    path: PurePosixPath, needs: Iterable[Need], where: ImageEntry | None, *, moved: bool, sure: bool
+) -> Counter[tuple[int, int]]:
+    """Count who makes names in `path` itself, which is as `where`; deeper directories have owners of their own.
 
     `sure` says that owner and mode of the directory are known: then only who was seen counts against them.
     """
@@ -116,5 +108,5 @@ def _writers(path: PurePosixPath, needs: Iterable[Need], *, moved: bool, sure: b
                 continue
             if sure and not write.was_seen:
                 continue  # whose it is now says little: root gives files away
-            found.update(write.makers)
+            found.update(write.makers(where if inside else None))
     return found

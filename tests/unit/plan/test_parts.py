@@ -67,6 +67,12 @@ def paths(plan: MountPlan) -> list[str]:
         (directory(), [write("/srv/x/f", uid=0, gid=0, by="p:33")], (0, 0, 0o755)),
         # root gave it to the user that it then became, and kept its group, as dnsmasq does with its log
         (directory(), [write("/srv/x/f", uid=33, gid=0, by="p:33")], (0, 0, 0o755)),
+        # a setgid directory gave it its group: its user made it, and must be let
+        (
+            None,
+            [made("/srv/x", uid=0, gid=0, mode=0o2775), write("/srv/x/f", uid=33, gid=0, by="p:33")],
+            (33, 33, 0o2775),
+        ),
         # names that are gone tell of no owner: where root made some, the image's mode says who made the rest
         (
             directory(),
