@@ -97,7 +97,7 @@ def spread(
     kept = [spool for spool, well in zip(spools[1:], whole, strict=True) if well and spool.take_index()]
     results = Results([spools[0], *kept], len(inputs))
     for number in results.missing():
-        results.take(_alone(number, inputs[number], work, died))
+        results.take(_alone(number, inputs[number], work, died, elsewhere))
     return results
 
 
@@ -126,8 +126,8 @@ def _ended_well(child: int) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def _alone(number: int, entry: Entry, work: Work[Entry], died: Work[Entry]) -> Spool:
-    spool = Spool()
+def _alone(number: int, entry: Entry, work: Work[Entry], died: Work[Entry], elsewhere: Parts | None) -> Spool:
+    spool = Spool(elsewhere)
     child = _fork(spool, lambda own: own.end(number, work(entry, own)))
     if _ended_well(child) and spool.take_index():
         return spool

@@ -16,7 +16,7 @@ from lithify.pipeline import audit as pipeline
 from lithify.pipeline.audit import audit
 from lithify.report import json as json_report
 from lithify.report.text import render_summary
-from lithify.sources.base import Reading
+from lithify.sources.base import Reading, read_bytes
 from lithify.sources.files import read_parts
 
 CASES = Path(__file__).parents[2] / "cases" / "audit"
@@ -160,6 +160,33 @@ def test_a_process_that_dies_takes_only_its_file_with_it(tmp_path: Path, monkeyp
     assert len(list(report.containers())) == 39
     (finding,) = [f for f in report.findings() if f.rule == "unreadable-input"]
     assert finding.location.path == victim.read_text()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_what_a_dead_process_had_from_the_cache_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second run of which one process is killed once reports what the first did."""
+    write_many(tmp_path, 40)
+    monkeypatch.setattr(pipeline, "PARALLEL_FROM", 10)
+    monkeypatch.setattr(threading, "active_count", lambda: 1)  # as above
+    cache = str(tmp_path / "cache")
+    first = as_json(audit([str(tmp_path)], workers=2, cache=cache))
+    parent = os.getpid()
+    original = read_bytes
+    killed = tmp_path / "killed"
+
+    def deadly(path: str) -> bytes | str:
+        if os.getpid() == parent:
+            end = time.monotonic() + 30
+            while not killed.exists() and time.monotonic() < end:  # the child has its turn before all are taken
+                time.sleep(0.01)
+        elif not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), 9)
+        return original(path)
+
+    monkeypatch.setattr(pipeline, "read_bytes", deadly)
+    assert as_json(audit([str(tmp_path)], workers=2, cache=cache)) == first
+    assert killed.exists()
 
 
 def test_an_included_file_is_judged_once(tmp_path: Path) -> None:
