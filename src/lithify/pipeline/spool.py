@@ -87,6 +87,17 @@ class Spool(Parts):
             self._add(key)
         self._start = self._flushed + self._length
 
+    def copy(self, other: "Spool") -> None:
+        """Keep the results of another, which may refer to the same file elsewhere."""
+        for which in range(len(other)):
+            source, begin, size = other.stretch(which)
+            if source is other:
+                for part in source.parts(begin, size):
+                    self.keep(part)
+            else:
+                self.refer(begin, size)
+            self.end(other.number(which), other.key(which))
+
     def __len__(self) -> int:
         return len(self._index) // 4
 

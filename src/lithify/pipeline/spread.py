@@ -96,8 +96,14 @@ def spread(
             os.waitpid(child, 0)
     kept = [spool for spool, well in zip(spools[1:], whole, strict=True) if well and spool.take_index()]
     results = Results([spools[0], *kept], len(inputs))
+    again = Spool(elsewhere)
     for number in results.missing():
-        results.take(_alone(number, inputs[number], work, died, elsewhere))
+        spool = Spool(elsewhere)
+        if _alone(spool, number, inputs[number], work):
+            again.copy(spool)  # and its file is closed: there may be more inputs than files that may be open
+        else:
+            again.end(number, died(inputs[number], again))
+    results.take(again)
     return results
 
 
@@ -126,11 +132,6 @@ def _ended_well(child: int) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def _alone(number: int, entry: Entry, work: Work[Entry], died: Work[Entry], elsewhere: Parts | None) -> Spool:
-    spool = Spool(elsewhere)
+def _alone(spool: Spool, number: int, entry: Entry, work: Work[Entry]) -> bool:
     child = _fork(spool, lambda own: own.end(number, work(entry, own)))
-    if _ended_well(child) and spool.take_index():
-        return spool
-    spool = Spool()
-    spool.end(number, died(entry, spool))
-    return spool
+    return _ended_well(child) and spool.take_index()
