@@ -3,7 +3,10 @@
 import calendar
 import json
 import time
-from typing import Any
+from array import array
+from collections.abc import Iterator
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
 
 from lithify.model.finding import ContainerVerdict, Finding, Report, Severity, State
 from lithify.report.base import Write
@@ -12,81 +15,71 @@ _API = "wgpolicyk8s.io/v1alpha2"
 _MOST = 1 << 20
 """Characters of one report: an object must stay below etcd's 1.5 MB. What is beyond goes into another one."""
 _KEPT = 8 << 20
-"""Characters that wait for more of their namespace."""
+"""Bytes of results that are kept in memory; more are in a file."""
 
 
 def render(report: Report, write: Write) -> None:
     """Write a List of reports; a clean container passes, what nobody judged is skipped, the rest fails or warns."""
-    reports = _Reports(write)
     stamp = {"seconds": calendar.timegm(time.strptime(report.today, "%Y-%m-%d")), "nanos": 0}
-    write('{"apiVersion": "v1", "kind": "List", "items": [')
-    for result in report.results():
-        found = {id(one) for finding in result.findings for one in (finding.container, *finding.also)}
-        for finding in result.findings:
-            reports.add(finding.object.namespace if finding.object is not None else "", _failed(finding, stamp))
-        for container in result.containers:
-            if id(container) not in found:
-                reports.add(container.object.namespace, _passed(container, stamp))
-    reports.end()
+    with SpooledTemporaryFile(_KEPT, prefix="lithify-") as file:
+        kept = _Results(file)
+        for result in report.results():
+            found = {id(one) for finding in result.findings for one in (finding.container, *finding.also)}
+            for finding in result.findings:
+                kept.add(finding.object.namespace if finding.object is not None else "", _failed(finding, stamp))
+            for container in result.containers:
+                if id(container) not in found:
+                    kept.add(container.object.namespace, _passed(container, stamp))
+        separator = "\n"
+        write('{"apiVersion": "v1", "kind": "List", "items": [')
+        for text in kept.reports():
+            write(f"{separator}{text}")
+            separator = ",\n"
     write("\n]}\n")
 
 
-class _Namespace:
-    """The results of a namespace that are not written yet."""
+class _Results:
+    """Results until all of their namespace are there, wherever these come from; in memory is only where each stands."""
 
-    def __init__(self) -> None:
-        self.results: list[str] = []
-        self.size = 0
-        self.written = 0
-        self.summary = dict.fromkeys(("pass", "fail", "warn", "error", "skip"), 0)
-
-
-class _Reports:
-    """Writes a report where a namespace has enough for one."""
-
-    def __init__(self, write: Write) -> None:
-        self._write = write
-        self._separator = "\n"
-        self._kept = 0
-        self._namespaces: dict[str, _Namespace] = {}
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._end = 0
+        self._places: dict[str, array[int]] = {}
 
     def add(self, namespace: str, result: dict[str, Any]) -> None:
         """Take one more result."""
-        text = json.dumps(result)
-        held = self._namespaces.setdefault(namespace, _Namespace())
-        if held.size + len(text) > _MOST:
-            self._flush(namespace)
-        held.results.append(text)
-        held.summary[result["result"]] += 1
-        held.size += len(text)
-        self._kept += len(text)
-        if self._kept > _KEPT:
-            self._flush(max(self._namespaces, key=lambda name: self._namespaces[name].size))
+        self._places.setdefault(namespace, array("Q")).append(self._end)
+        self._end += self._file.write(f"{result['result']} {json.dumps(result)}\n".encode())
 
-    def end(self) -> None:
-        """Write what is left."""
-        for namespace in sorted(self._namespaces):
-            if self._namespaces[namespace].results:
-                self._flush(namespace)
+    def reports(self) -> Iterator[str]:
+        """Yield the reports, as many of a namespace as are needed for each to be small enough."""
+        for namespace in sorted(self._places):
+            results: list[str] = []
+            outcomes: list[str] = []
+            written = size = 0
+            for place in self._places[namespace]:
+                self._file.seek(place)
+                outcome, text = self._file.readline().decode()[:-1].split(" ", 1)
+                if results and size + len(text) > _MOST:
+                    yield _report(namespace, written, results, outcomes)
+                    results, outcomes, written, size = [], [], written + 1, 0
+                results.append(text)
+                outcomes.append(outcome)
+                size += len(text)
+            yield _report(namespace, written, results, outcomes)
 
-    def _flush(self, namespace: str) -> None:
-        held = self._namespaces[namespace]
-        name = f"lithify-audit-{held.written}" if held.written else "lithify-audit"
-        metadata = {"name": name, "labels": {"app.kubernetes.io/managed-by": "lithify"}}
-        report = {
-            "apiVersion": _API,
-            "kind": "PolicyReport" if namespace else "ClusterPolicyReport",
-            "metadata": {**metadata, "namespace": namespace} if namespace else metadata,
-        }
-        results = ", ".join(held.results)
-        tail = f'"results": [{results}], "summary": {json.dumps(held.summary)}}}'
-        self._write(f"{self._separator}{json.dumps(report)[:-1]}, {tail}")
-        self._separator = ",\n"
-        self._kept -= held.size
-        held.results.clear()
-        held.size = 0
-        held.written += 1
-        held.summary = dict.fromkeys(held.summary, 0)
+
+def _report(namespace: str, before: int, results: list[str], outcomes: list[str]) -> str:
+    """Return a report on a namespace of which so many were written before."""
+    name = f"lithify-audit-{before}" if before else "lithify-audit"
+    metadata = {"name": name, "labels": {"app.kubernetes.io/managed-by": "lithify"}}
+    report = {
+        "apiVersion": _API,
+        "kind": "PolicyReport" if namespace else "ClusterPolicyReport",
+        "metadata": {**metadata, "namespace": namespace} if namespace else metadata,
+    }
+    summary = {word: outcomes.count(word) for word in ("pass", "fail", "warn", "error", "skip")}
+    return f'{json.dumps(report)[:-1]}, "results": [{", ".join(results)}], "summary": {json.dumps(summary)}}}'
 
 
 def _failed(finding: Finding, stamp: dict[str, int]) -> dict[str, Any]:
