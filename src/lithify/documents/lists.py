@@ -27,8 +27,9 @@ _LEFT_OUT = ScalarNode("tag:yaml.org,2002:null", "", None, None)
 def compose_parts(text: bytes, most: int) -> Iterator[tuple[Node, int]] | None:
     """Return what yields the root of a `List` several times, each with items from about `most` characters of `text`.
 
-    Beside each stands how many items came before: null takes their places. None where the text is something else, or
-    refers to what is not there: then it has to be composed as a whole. It is read twice, as `kind` often comes last.
+    Beside each stands how many items came before: null takes their places. None where the text is something else, is a
+    template of a list, or refers to what is not there: then it has to be composed as a whole. It is read twice, as
+    `kind` often comes last.
     """
     shape = _read_shape(text)
     return None if shape is None else _compose(text, most, *shape)
@@ -46,8 +47,12 @@ def _read_shape(text: bytes) -> tuple[Any, list[tuple[Node, Node]], Node, int] |
     key: Node = None
     opened: list[str | None] = []
     whole: dict[str, bool] = {}
+    before: Any = None
     for number, event in events:
         what = type(event)
+        if what is before is yaml.MappingStartEvent:
+            return None  # what `{{ a }}` is: a template is judged as a whole or not at all
+        before = what
         if what in _END:
             if not opened:
                 break

@@ -162,7 +162,7 @@ def read_manifest_parts(path: str, data: bytes, most: int) -> Iterator[Reading]:
         documents.append(document)
         if b"{{" in text and _has_complex_key(document.root):
             place = Location(path, document.index, line=document.first_line + 1, column=1)
-            reading.skipped += [Skipped(place, _TEMPLATE_REASON)] if not part else []
+            reading.skipped.append(Skipped(place, _TEMPLATE_REASON))
             continue
         if manifest is None or not part:
             manifest = _Manifest(reading, document)

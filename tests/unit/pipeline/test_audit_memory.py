@@ -96,6 +96,26 @@ def test_a_part_is_judged_as_the_whole_is(path: Path, monkeypatch: pytest.Monkey
     assert report_of(path) == whole
 
 
+def items(count: int) -> str:
+    """Return pods as items of a list."""
+    return "".join(f"- {{kind: Pod, spec: {{containers: [{{name: c{n}, image: x}}]}}}}\n" for n in range(count))
+
+
+@pytest.mark.parametrize("where", [0, 1, 3])
+@pytest.mark.parametrize("template", ["- {{ a }}", "- kind: Pod\n  metadata: {a: {{ a }}}", "- {? {a: b} : {{ a }}}"])
+def test_a_template_in_a_long_list_is_told_as_in_a_short_one(
+    template: str, where: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left out without a word, in whatever part it stands."""
+    path = tmp_path / "list.yaml"
+    path.write_text(f"kind: List\nitems:\n{items(where)}{template}\n{items(3 - where)}---\n{pod('p')}")
+    whole = report_of(path)
+    assert len(whole["skipped"]) == 1
+    assert len(whole["containers"]) == 4
+    monkeypatch.setattr(files, "PART", 1)
+    assert report_of(path) == whole
+
+
 def test_exemptions_reach_the_part_they_speak_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A comment counts for what it stands at, and is itself a finding, once, in the place that it would have."""
     path = tmp_path / "many.yaml"
