@@ -114,6 +114,7 @@ class Judge:
         given: list[tuple[Exemption, Location]] = [
             (comment.exemption, Location(reading.path, line=comment.exemption.line, column=1))
             for comment in reading.comments
+            if not comment.again
         ]
         for workload in reading.workloads:
             given += [(exemption, workload.location) for exemption in workload.exemptions]

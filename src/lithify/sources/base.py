@@ -47,12 +47,14 @@ class Reading:
 class CommentExemption:
     """A `# lithify: ignore[...]` comment: what it exempts from, and the line it speaks of."""
 
-    __slots__ = ("exemption", "line")
+    __slots__ = ("again", "exemption", "line")
 
-    def __init__(self, exemption: Exemption, line: int) -> None:
+    def __init__(self, exemption: Exemption, line: int, *, again: bool = False) -> None:
         self.exemption = exemption
         self.line = line
         """The line, from 1, whose node it covers, with all that is below."""
+        self.again = again
+        """True in every part of an input but the one that it stands in."""
 
 
 def parse_exemption(rule: str, text: str, *, origin: str, line: int = 0) -> Exemption:

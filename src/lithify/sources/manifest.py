@@ -7,7 +7,7 @@ key, a scalar where a container should be) is kept for the rules that explain it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from lithify.documents.scalar import EVERYWHERE
 from lithify.documents.yaml import (
@@ -143,15 +143,17 @@ def read_manifest_parts(path: str, data: bytes, most: int) -> Iterator[Reading]:
     comments.sort(key=lambda comment: comment.line, reverse=True)
     reading = Reading(path)
     documents: list[Document] = []
+    also: list[CommentExemption] = []
     manifest: _Manifest | None = None
     size, text = 0, b""
     for document in read_documents(data, may_hold_containers, most):
         part = 0 if isinstance(document, Broken) else document.left_out
         if part or (size > most and document.text is not text):
             line = document.line if isinstance(document, Broken) else document.part_line
-            read_exemptions(reading, documents, _before(comments, line))
+            read_exemptions(reading, documents, _before(comments, line), also)
             yield reading
             reading, documents, size = Reading(path), [], 0
+            also = also if part else []
         if document.text is not text:
             text = document.text
             size += len(text)
@@ -160,6 +162,9 @@ def read_manifest_parts(path: str, data: bytes, most: int) -> Iterator[Reading]:
             _read_broken(reading, document)
             continue
         documents.append(document)
+        if comments and not part and len(text) > most:  # it may come in parts
+            lines = (*_lines_of_all(document), document.find(document.root, ("items",))[0])
+            also += [comment for comment in reversed(comments) if comment.line in lines]
         if b"{{" in text and _has_complex_key(document.root):
             place = Location(path, document.index, line=document.first_line + 1, column=1)
             reading.skipped.append(Skipped(place, _TEMPLATE_REASON))
@@ -168,7 +173,7 @@ def read_manifest_parts(path: str, data: bytes, most: int) -> Iterator[Reading]:
             manifest = _Manifest(reading, document)
         manifest.reading, manifest.document = reading, document
         manifest.read(document.root, ())
-    read_exemptions(reading, documents, comments[::-1])
+    read_exemptions(reading, documents, comments[::-1], also)
     yield reading
 
 
@@ -206,11 +211,19 @@ def template_route(kind: str) -> Route:
     return _PODS.get(kind, ())[:-1]
 
 
-def read_exemptions(reading: Reading, documents: list[Document], comments: list[CommentExemption]) -> None:
+def read_exemptions(
+    reading: Reading,
+    documents: list[Document],
+    comments: list[CommentExemption],
+    also: Sequence[CommentExemption] = (),
+) -> None:
     """Take the exemptions that comments give into `reading`, with the lines their targets are found by.
 
-    What is said of a document's first line, or of its kind, is said of the whole document.
+    What is said of a document's first line, or of its kind, is said of the whole document: `also` are those that stand
+    in other parts of it.
     """
+    again = [CommentExemption(one.exemption, one.line, again=True) for one in also if one not in comments]
+    comments = sorted([*comments, *again], key=lambda comment: comment.line)
     if not comments:
         return
     by_index = {document.index: document for document in documents}
@@ -219,12 +232,15 @@ def read_exemptions(reading: Reading, documents: list[Document], comments: list[
         document = by_index.get(location.document)
         if document is None:
             return [location.line]
-        first = document.root.start_mark.line + document.first_line + 1
-        kind = document.find(document.root, ("kind",))[0]
-        return [first, kind, *document.entry_lines(location.route)]
+        return [*_lines_of_all(document), *document.entry_lines(location.route)]
 
     reading.lines = lines
     reading.comments = comments
+
+
+def _lines_of_all(document: Document) -> tuple[int, int]:
+    first = document.root.start_mark.line + document.first_line + 1
+    return first, document.find(document.root, ("kind",))[0]
 
 
 def _read_broken(reading: Reading, broken: Broken) -> None:

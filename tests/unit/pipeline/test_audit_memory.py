@@ -116,6 +116,33 @@ def test_a_template_in_a_long_list_is_told_as_in_a_short_one(
     assert report_of(path) == whole
 
 
+@pytest.mark.parametrize(
+    "comment", ["lithify: ignore[*] of all", "lithify: ignore[runs-as-root]", "lithify: ignore[no-rule]"]
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# {c}\nkind: List\nitems:\n{items}",
+        "# {c}\n---\n# {c}\napiVersion: v1\nkind: List\nitems:\n{items}",
+        "apiVersion: v1\nkind: List # {c}\nitems:\n{items}",
+        "apiVersion: v1 # {c}\nitems:\n{items}# {c}\nkind: List # {c}\n",
+        "apiVersion: v1\n# {c} too\n# {c}\nitems: # {c}\n{items}kind: List\n",
+        "{pod}---\n# {c}\nitems:\n{items}kind: List\n---\n# {c}\n{pod}---\n{pod}",
+        "{pod}---\nkind: List # {c}\nitems:\n{items}---\nitems:\n{items}# {c}\nkind: List\n---\n{pod}",
+    ],
+)
+def test_an_exemption_of_a_whole_list_reaches_each_part(
+    text: str, comment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands at its first line, its kind or its items counts for all of these; what it lacks is told once."""
+    path = tmp_path / "list.yaml"
+    path.write_text(text.format(c=comment, items=items(4), pod=pod("p")))
+    whole = report_of(path)
+    for size in (1, 100):
+        monkeypatch.setattr(files, "PART", size)
+        assert report_of(path) == whole
+
+
 def test_exemptions_reach_the_part_they_speak_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A comment counts for what it stands at, and is itself a finding, once, in the place that it would have."""
     path = tmp_path / "many.yaml"
