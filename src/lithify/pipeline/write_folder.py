@@ -14,7 +14,16 @@ from pathlib import Path
 from lithify.errors import FileChanged, NothingToRevert, OutputFailed
 from lithify.model.patch import PatchedFile
 from lithify.model.path import printable
-from lithify.pipeline.write import KEPT, Prepared, digest, kept_folder, prepare_file, read_original, revert_file
+from lithify.pipeline.write import (
+    KEPT,
+    Original,
+    Prepared,
+    digest,
+    kept_folder,
+    prepare_file,
+    read_original,
+    revert_file,
+)
 
 _NOTE = ".files.json"
 
@@ -27,15 +36,15 @@ def write_files(named: str, files: Sequence[PatchedFile], state: Path) -> bool:
     wanted = sorted((file for file in files if file.changed), key=lambda one: one.before is not None)
     if not wanted:
         return False
-    for file in wanted:
-        _insist_on_same(file)
+    originals = [_insist_on_same(file) for file in wanted]
     known = _noted(named, state)
     _note(named, [*known, _entries(named, wanted)], state)
     done: list[PatchedFile] = []
     prepared: list[Prepared] = []
     try:
-        for file in (one for one in wanted if one.before is not None):
-            prepared += [prepare_file(read_original(Path(file.path)), file.after, state)]
+        for file, original in zip(wanted, originals, strict=True):
+            if original is not None:
+                prepared += [prepare_file(original, file.after, state)]
         for file in wanted:
             if file.before is None:
                 _write_new(file)
@@ -80,13 +89,17 @@ def revert(named: str, state: Path) -> list[str]:
     return [str(_path_of(entry)) for entry in entries]
 
 
-def _insist_on_same(file: PatchedFile) -> None:
+def _insist_on_same(file: PatchedFile) -> Original | None:
+    """Return the file that is to be replaced, None where it is a new one; FileChanged where it is not what was read."""
     path = Path(file.path)
     if file.before is None:
         if os.path.lexists(path):
             raise FileChanged(f"{printable(path)} was made meanwhile", hint="start again with what stands there now")
-    elif read_original(path).data != file.before:
+        return None
+    original = read_original(path)
+    if original.data != file.before:
         raise FileChanged(f"{printable(path)} was changed meanwhile", hint="start again with what stands there now")
+    return original
 
 
 def _write_new(file: PatchedFile) -> None:

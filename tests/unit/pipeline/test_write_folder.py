@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from lithify.errors import FileChanged, NothingToRevert, OutputFailed
 from lithify.model.patch import PatchedFile
+from lithify.pipeline.write import kept_folder
 from lithify.pipeline.write_folder import revert, write_files
 
 
@@ -112,6 +114,27 @@ def test_one_file_that_can_not_be_replaced_leaves_all(tmp_path: Path) -> None:
     assert (tmp_path / "compose.yaml").stat().st_ino == inode
     with pytest.raises(NothingToRevert):
         revert(wanted[0].path, tmp_path / "state")
+
+
+def test_what_changes_after_the_check_is_not_overwritten(tmp_path: Path) -> None:
+    """Somebody writes a file between the moment it was compared and the one in which it would be replaced."""
+    wanted, state = two(tmp_path), tmp_path / "state"
+    note = kept_folder(Path(wanted[0].path), state) / ".files.json"
+    note.parent.mkdir(parents=True)
+    os.mkfifo(note)  # it is read after the check: who reads it waits for who writes it
+
+    def write() -> None:
+        with note.open("w") as opened:
+            (tmp_path / "db.yaml").write_bytes(b"a: 9\n")
+            opened.write("[]")
+
+    somebody = Thread(target=write, daemon=True)
+    somebody.start()
+    with pytest.raises(FileChanged, match=r"db\.yaml"):
+        write_files(wanted[0].path, wanted, state)
+    assert [Path(file.path).read_bytes() for file in wanted] == [b"a: 1\n", b"a: 9\n"]
+    with pytest.raises(NothingToRevert):
+        revert(wanted[0].path, state)
 
 
 def test_what_was_killed_half_way_is_taken_back(tmp_path: Path) -> None:
