@@ -67,16 +67,16 @@ def revert(named: str, state: Path) -> list[str]:
     NothingToRevert where no patch of it is known, or where a file is no longer what was written: then none is changed.
     """
     known = _noted(named, state)
-    while known and all(_is_back(entry) for entry in known[-1]):
+    while known and not _to_take_back(known[-1]):
         known.pop()
     path = Path(named)
-    if not path.is_dir() and not (known and _is_written(_entry_of(named, known[-1]))):
+    if not path.is_dir() and not (known and _is_last(_entry_of(named, known[-1]), state)):
         revert_file(path, state)
         return [named]
     if not known:
         hint = "was it patched with another --state-dir?"
         raise NothingToRevert(f"no patch of {printable(named)} is known here", hint=hint)
-    entries = [entry for entry in known[-1] if not _is_back(entry)]
+    entries = _to_take_back(known[-1])
     for entry in entries:
         if not _is_written(entry):
             raise NothingToRevert(
@@ -165,8 +165,15 @@ def _text_of(entry: Entry) -> str | None:
     return digest(path.read_bytes()) if path.is_file() else None
 
 
-def _is_back(entry: Entry) -> bool:
-    return _text_of(entry) == entry["before"]
+def _to_take_back(entries: Sequence[Entry]) -> list[Entry]:
+    """Return what a patch changed and what is not back yet; what it left as it was may have changed since."""
+    return [entry for entry in entries if entry["before"] != entry["after"] and _text_of(entry) != entry["before"]]
+
+
+def _is_last(entry: Entry, state: Path) -> bool:
+    """Tell whether nothing of ours came after a patch of several files: the one that was named may be patched alone."""
+    alone = kept_folder(_path_of(entry), state) / str(_text_of(entry))
+    return _is_written(entry) or (not _to_take_back([entry]) and not alone.exists())
 
 
 def _is_written(entry: Entry) -> bool:

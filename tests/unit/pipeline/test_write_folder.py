@@ -8,7 +8,7 @@ import pytest
 
 from lithify.errors import FileChanged, NothingToRevert, OutputFailed
 from lithify.model.patch import PatchedFile
-from lithify.pipeline.write import kept_folder
+from lithify.pipeline.write import kept_folder, read_original, replace_file
 from lithify.pipeline.write_folder import revert, write_files
 
 
@@ -158,3 +158,32 @@ def test_patches_are_taken_back_one_by_one_the_last_first(tmp_path: Path) -> Non
     for expected in ([b"a: 2\n", b"a: 3\n"], [b"a: 2\n", b"a: 2\n"], [b"a: 1\n", b"a: 1\n"]):
         revert(wanted[0].path, state)
         assert [Path(file.path).read_bytes() for file in wanted] == expected
+
+
+def test_what_a_patch_left_as_it_was_may_change_since(tmp_path: Path) -> None:
+    """The file that was named is none that the patch changed: it is not looked at, and not touched."""
+    wanted, state = two(tmp_path), tmp_path / "state"
+    named = tmp_path / "compose.yaml"
+    write_files(str(named), wanted[1:], state)
+    named.write_bytes(b"a: 1  # mine\n")
+    assert replace_file(read_original(named), b"a: 5\n", state)  # alone, and later: that goes first
+    assert revert(str(named), state) == [str(named)]
+    assert [Path(file.path).read_bytes() for file in wanted] == [b"a: 1  # mine\n", b"a: 2\n"]
+    assert revert(str(named), state) == [wanted[1].path]
+    assert [Path(file.path).read_bytes() for file in wanted] == [b"a: 1  # mine\n", b"a: 1\n"]
+    with pytest.raises(NothingToRevert, match="no patch of"):
+        revert(str(named), state)
+
+
+def test_it_may_be_gone_since(tmp_path: Path) -> None:
+    wanted, state = two(tmp_path), tmp_path / "state"
+    write_files(wanted[0].path, wanted[1:], state)
+    (tmp_path / "compose.yaml").unlink()
+    assert revert(wanted[0].path, state) == [wanted[1].path]
+
+
+def test_the_one_that_is_named_may_be_back(tmp_path: Path) -> None:
+    wanted, state = two(tmp_path), tmp_path / "state"
+    write_files(wanted[0].path, wanted, state)
+    (tmp_path / "compose.yaml").write_bytes(b"a: 1\n")  # as `git checkout` does
+    assert revert(wanted[0].path, state) == [wanted[1].path]
