@@ -9,7 +9,8 @@ project uses too) is left alone.
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,9 +29,8 @@ from lithify.sources.compose_layers import Layer, Layers
 
 _ASIDE = "x-lithify-include"
 """What an include is called that was replaced."""
-_NO_PROJECTS = frozenset(("node_modules", "vendor", "__pycache__"))
-_LOOKED_AT = 4000
-_DEPTH = 4
+_NO_PROJECTS = frozenset((".git", "node_modules", "vendor", "__pycache__"))
+_LOOKED_AT = 20_000
 
 
 def patch_project(path: str, data: bytes, planned: Sequence[Planned], *, engine: str = "docker") -> Patched:
@@ -188,31 +188,39 @@ def _also(key: str) -> str:
 
 def _other_project(path: str, included: str, ours: set[str]) -> str:
     """Return another Compose file that uses an included one, of those that lie near; nothing where none does."""
-    name = os.path.basename(included).encode()
-    wanted = os.path.abspath(included)
-    for found in _near(os.path.dirname(os.path.abspath(path)), os.path.dirname(wanted)):
-        data = b"" if os.path.abspath(found) in ours else read_bytes(found)
-        if isinstance(data, bytes) and name in data and (b"include" in data or b"extends" in data):
+    wanted, own = os.path.realpath(included), {os.path.realpath(each) for each in ours}
+    near = list(_near(os.path.dirname(os.path.abspath(path)), os.path.dirname(os.path.abspath(included))))
+    links = (each for each in near if os.path.islink(each) and os.path.realpath(each) == wanted)
+    names = {os.path.basename(each).encode() for each in (wanted, *links)}
+    for found in near:
+        data = b"" if os.path.realpath(found) in own else read_bytes(found)
+        if isinstance(data, bytes) and _may_use(data, names):
             project = Compose(found, stack=False)
             project.read(data)
-            if wanted in project.opened and project.said:
+            if project.said and wanted in map(os.path.realpath, project.opened):
                 return os.path.relpath(found)
     return ""
 
 
+def _may_use(data: bytes, names: Iterable[bytes]) -> bool:
+    return (b"include" in data or b"extends" in data) and any(name in data for name in names)
+
+
 def _near(*folders: str) -> Iterator[str]:
-    """Yield the YAML files of the repository that folders lie in, or else of what they have in common."""
+    """Yield the YAML files of the repository that folders lie in, or else of what they have in common, nearest first.
+
+    Links to folders are not followed, and it ends after some thousand names.
+    """
     root = os.path.commonpath(folders)
     above = [root, *map(str, Path(root).parents)]
-    root = next((each for each in above if os.path.exists(os.path.join(each, ".git"))), root)
+    waiting = deque([next((each for each in above if os.path.exists(os.path.join(each, ".git"))), root)])
     looked = 0
-    for folder, inner, names in os.walk(root):
-        deep = folder.count(os.sep) - root.rstrip(os.sep).count(os.sep) >= _DEPTH
-        inner[:] = [] if deep else sorted(n for n in inner if not n.startswith(".") and n not in _NO_PROJECTS)
+    while waiting and looked < _LOOKED_AT:
+        folder, inner, names = next(os.walk(waiting.popleft()), ("", [], []))
+        below = (os.path.join(folder, each) for each in sorted(inner) if each not in _NO_PROJECTS)
+        waiting.extend(each for each in below if not os.path.islink(each))
         yield from (os.path.join(folder, each) for each in sorted(names) if re.search(r"\.ya?ml$", each))
         looked += len(names) + len(inner)
-        if looked > _LOOKED_AT:
-            return
 
 
 @contextmanager

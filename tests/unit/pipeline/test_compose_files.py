@@ -212,6 +212,22 @@ def test_what_a_base_file_says_counts(tmp_path: Path) -> None:
         ),
         (
             {
+                "compose.yaml": "include: [../base.yaml]\n",
+                "../base.yaml": INCLUDED,
+                "../.devcontainer/docker-compose.yml": "services: {db: {extends: {file: ../base.yaml, service: db}}}\n",
+            },
+            ".devcontainer/docker-compose.yml uses as well",
+        ),
+        (
+            {
+                "compose.yaml": "include: [../common/db.yaml]\n",
+                "../common/db.yaml": INCLUDED,
+                "../a/b/c/d/e/f/compose.yaml": "include: [../../../../../../common/db.yaml]\n",
+            },
+            "a/b/c/d/e/f/compose.yaml uses as well",
+        ),
+        (
+            {
                 "compose.yaml": "include: [db.yaml]\nservices: {b: {extends: {file: db.yaml, service: db}}}\n",
                 "db.yaml": INCLUDED,
             },
@@ -275,6 +291,15 @@ def test_a_link_is_named(tmp_path: Path) -> None:
     (path.parent / "db.yaml").symlink_to("../db.yaml")
     (refused,) = patch(path, on("db")).refused
     assert "which is a link to" in refused.reason
+
+
+@pytest.mark.parametrize("link", ["linked", "blog/linked.yaml"])
+def test_who_includes_it_by_a_link_uses_it_too(tmp_path: Path, link: str) -> None:
+    files = {"compose.yaml": "include: [../common/db.yaml]\n", "../common/db.yaml": INCLUDED}
+    path = project(tmp_path / "shop", {**files, "../blog/compose.yaml": "include: [../linked/db.yaml, linked.yaml]\n"})
+    (tmp_path / link).symlink_to(tmp_path / ("common/db.yaml" if link.endswith(".yaml") else "common"))
+    (refused,) = patch(path, on("db")).refused
+    assert "blog/compose.yaml uses as well" in refused.reason
 
 
 def test_standard_input_changes_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
