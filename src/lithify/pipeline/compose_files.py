@@ -58,6 +58,8 @@ class _Project:
         self.tables = self.layers.tables()
         self.places = {name: self.layers.of(name) for name in self.planned}
         """Where each may be written, still to be tried."""
+        self.users: dict[str, dict[str, str]] = {}
+        """Who else uses a file, by the folder that was searched and the file's real path."""
         self.refused: dict[str, Refused] = {}
         """Why the first place of each would not do."""
 
@@ -135,8 +137,15 @@ class _Project:
             return f"it stands in {shown}, a path that a variable decides: {printable(place.asked)}"
         if os.path.islink(place.path):
             return f"it stands in {shown}, which is a link to {printable(os.path.realpath(place.path))}"
-        other = _other_project(self.path, place.path, self.layers.paths) if place.asked else ""
+        other = self._other_user(place.path) if place.asked else ""
         return f"it stands in {shown}, which {printable(other)} uses as well, and would change with it" if other else ""
+
+    def _other_user(self, included: str) -> str:
+        """Return another Compose file that uses an included one, of those that lie near; nothing where none does."""
+        root = _root(*(os.path.dirname(os.path.abspath(each)) for each in (self.path, included)))
+        if root not in self.users:
+            self.users[root] = _users(root, self.layers.paths)
+        return self.users[root].get(os.path.realpath(included), "")
 
     def _nowhere(self, one: Planned) -> Refused:
         """Return why a service that no file here describes is left alone."""
@@ -186,34 +195,40 @@ def _also(key: str) -> str:
     return f"{printable(name)} is changed where it lies{alone}"
 
 
-def _other_project(path: str, included: str, ours: set[str]) -> str:
-    """Return another Compose file that uses an included one, of those that lie near; nothing where none does."""
-    wanted, own = os.path.realpath(included), {os.path.realpath(each) for each in ours}
-    near = list(_near(os.path.dirname(os.path.abspath(path)), os.path.dirname(os.path.abspath(included))))
-    links = (each for each in near if os.path.islink(each) and os.path.realpath(each) == wanted)
-    names = {os.path.basename(each).encode() for each in (wanted, *links)}
-    for found in near:
-        data = b"" if os.path.realpath(found) in own else read_bytes(found)
+def _users(root: str, ours: set[str]) -> dict[str, str]:
+    """Return which other Compose file of a folder uses each of `ours`, by real path; all in one search."""
+    own = {os.path.realpath(each) for each in ours}
+    near = list(_near(root))
+    links = (each for each in near if os.path.islink(each) and os.path.realpath(each) in own)
+    names = {os.path.basename(each).encode() for each in (*own, *links)}
+    found: dict[str, str] = {}
+    for path in near:
+        data = b"" if os.path.realpath(path) in own else read_bytes(path)
         if isinstance(data, bytes) and _may_use(data, names):
-            project = Compose(found, stack=False)
+            project = Compose(path, stack=False)
             project.read(data)
-            if project.said and wanted in map(os.path.realpath, project.opened):
-                return os.path.relpath(found)
-    return ""
+            for used in project.opened if project.said else ():
+                found.setdefault(os.path.realpath(used), os.path.relpath(path))
+    return found
 
 
 def _may_use(data: bytes, names: Iterable[bytes]) -> bool:
     return (b"include" in data or b"extends" in data) and any(name in data for name in names)
 
 
-def _near(*folders: str) -> Iterator[str]:
-    """Yield the YAML files of the repository that folders lie in, or else of what they have in common, nearest first.
+def _root(*folders: str) -> str:
+    """Return the repository that folders lie in, or else what they have in common."""
+    root = os.path.commonpath(folders)
+    above = [root, *map(str, Path(root).parents)]
+    return next((each for each in above if os.path.exists(os.path.join(each, ".git"))), root)
+
+
+def _near(root: str) -> Iterator[str]:
+    """Yield the YAML files below a folder, nearest first.
 
     Links to folders are not followed, and it ends after some thousand names.
     """
-    root = os.path.commonpath(folders)
-    above = [root, *map(str, Path(root).parents)]
-    waiting = deque([next((each for each in above if os.path.exists(os.path.join(each, ".git"))), root)])
+    waiting = deque([root])
     looked = 0
     while waiting and looked < _LOOKED_AT:
         folder, inner, names = next(os.walk(waiting.popleft()), ("", [], []))

@@ -15,8 +15,10 @@ from tests.unit.patch.schemas import compose_errors
 from lithify.documents.splice import Uneditable
 from lithify.model.mount import Mount, Redirect
 from lithify.model.patch import Patched, Planned
+from lithify.pipeline import compose_files
 from lithify.pipeline.compose_files import laid_out, patch_project
 from lithify.pipeline.write_folder import revert, write_files
+from lithify.sources.base import read_bytes
 
 RUN = place("/run", size=1 << 20)
 DATA = place("/data", VOLUME, name="kept")
@@ -300,6 +302,30 @@ def test_who_includes_it_by_a_link_uses_it_too(tmp_path: Path, link: str) -> Non
     (tmp_path / link).symlink_to(tmp_path / ("common/db.yaml" if link.endswith(".yaml") else "common"))
     (refused,) = patch(path, on("db")).refused
     assert "blog/compose.yaml uses as well" in refused.reason
+
+
+def test_one_search_is_for_all_services_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = {name: "".join(f"  {name}{number}: {{image: x}}\n" for number in range(4)) for name in "abc"}
+    path = project(
+        tmp_path / "shop",
+        {
+            "compose.yaml": "include: [a.yaml, b.yaml, c.yaml]\n",
+            **{f"{name}.yaml": f"services:\n{text}" for name, text in services.items()},
+            "near/compose.yaml": "include: [../c.yaml]\n",
+        },
+    )
+    looked: list[str] = []
+
+    def read(path: str) -> bytes | str:
+        looked.append(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(compose_files, "read_bytes", read)
+    wanted = [on(f"{name}{number}") for name in "abc" for number in range(4)]
+    patched = patch_project(str(path), path.read_bytes(), wanted)
+    assert [os.path.basename(file.path) for file in patched.files] == ["a.yaml", "b.yaml"]
+    assert [refused.container for refused in patched.refused] == ["c0", "c1", "c2", "c3"]
+    assert looked.count(str(path.parent / "near" / "compose.yaml")) == 1
 
 
 def test_standard_input_changes_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
