@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -116,7 +117,9 @@ def run(arguments: argparse.Namespace) -> int:
         data = original.data
         patched = patch_file(arguments.file, data, plans, patch_options_of(arguments))
         if arguments.output and patched.files:
-            others = ", ".join(printable(file.path) for file in patched.files if file.path != arguments.file)
+            named = os.path.abspath(arguments.file)
+            changed = (file.path for file in patched.files)
+            others = ", ".join(printable(path) for path in changed if os.path.abspath(path) != named)
             raise UsageError(
                 f"--output is for one file, and {others} would change too",
                 hint="print the diff, or write the files with --write",
