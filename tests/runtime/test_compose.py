@@ -241,41 +241,35 @@ services:
     extends: {file: base.yaml, service: base}
     depends_on: [db]
 """,
-    "base.yaml": f'services:\n  base:\n    image: lean:1\n    command: sh -c "date > /tmp/web; {STAY}"\n',
-    "compose.override.yaml": "services:\n  web:\n    tmpfs: !override [/srv/own]   # only this\n",
+    "base.yaml": f'services:\n  base:\n    image: lean:1\n    command: sh -c "{STAY}"\n',
+    "compose.override.yaml": "services:\n  db:\n    environment: {WORD: over}\n",
     "db/compose.yaml": """\
 services:
   db:
     image: lean:1
-    command: ["sh", "-c", "cp /in/word /tmp/db; exec sleep 3600"]
+    command: ["sh", "-c", "cat /in/word > /tmp/db; echo $$WORD >> /tmp/db; exec sleep 3600"]
     init: true
-    volumes: ["./in:/in:ro"]
+    volumes: ["./in:/in:ro"]   # beside this file
 """,
 }
 
 
 def test_a_project_of_several_files(compose: Compose) -> None:
-    """Each change goes where it takes effect: the included file, and the override that would take back the other."""
+    """What is included is changed where it stands, run as it would be there before it is written, and given back."""
     (compose.folder / "db" / "in").mkdir(parents=True)
-    (compose.folder / "db" / "in" / "word").write_text("x")
+    (compose.folder / "db" / "in" / "word").write_text("x\n")
     compose.write(SPREAD["compose.yaml"], **{name: text for name, text in SPREAD.items() if name != "compose.yaml"})
-    done = compose.harden("--check-inside", "test -e /tmp/web -o -e /tmp/db", "--write", "--format", "json")
+    done = compose.harden("--service", "db", "--check-inside", "grep -q over /tmp/db", "--write", "--format", "json")
     assert done.code == 0, done.err + done.out
     result = done.json()
-    assert [os.path.basename(file["path"]) for file in result["files"]] == ["compose.yaml", "compose.override.yaml"]
+    assert [os.path.basename(os.path.dirname(file["path"])) for file in result["files"]] == ["db"]
     assert all(member["together"] for member in result["members"])
-    for name, text in SPREAD.items():
-        now = (compose.folder / name).read_text()
-        assert (now == text) == (name in ("compose.yaml", "base.yaml")), name
-        assert not [line for line in difflib.ndiff(text.splitlines(), now.splitlines()) if line[:2] == "- "] or (
-            name == "compose.override.yaml"
-        )
-    services = json.loads(compose.compose("config", "--format", "json"))["services"]
-    assert all(service["read_only"] for service in services.values())
-    assert [entry.partition(":")[0] for entry in services["web"]["tmpfs"]] == ["/srv/own", "/tmp"]
+    now = (compose.folder / "db/compose.yaml").read_text()
+    added = difflib.ndiff(SPREAD["db/compose.yaml"].splitlines(), now.splitlines())
+    assert {line[:2] for line in added} == {"  ", "+ "}
     compose.compose("up", "--detach", "--wait")
-    assert compose.docker.ask("exec", "shop-db-1", "cat", "/tmp/db") == "x"
-    assert "Read-only file system" in compose.docker.call("exec", "shop-web-1", "touch", "/usr/x").stderr
+    assert compose.docker.ask("exec", "shop-db-1", "cat", "/tmp/db").split() == ["x", "over"]
+    assert "Read-only file system" in compose.docker.call("exec", "shop-db-1", "touch", "/usr/x").stderr
     assert compose.lithify.run("patch", compose.file, "--revert").code == 0
     assert {name: (compose.folder / name).read_text() for name in SPREAD} == SPREAD
 
