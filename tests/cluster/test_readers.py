@@ -194,7 +194,7 @@ def test_an_image_that_can_not_answer_is_named(
     message, hint = done.error()
     assert image in message
     assert why in message
-    assert f"on node {NODE}" in message or f"on node {SECOND}" in message
+    assert f" node {NODE} " in message or f" node {SECOND} " in message
     assert "--node-image" in hint
     assert left(nodes) == []
 
