@@ -18,6 +18,7 @@ import pytest
 from tests.cluster.cluster import Cluster, forwarder, wait_for
 from tests.cluster.manifests import STAY, config_map, deployment, shell, text
 from tests.cluster.test_harden import WEB, proved
+from tests.cluster.test_readers import commands
 from tests.runtime.hardening import Done, Lithify
 
 IMAGE = "docker.io/lithify-test/node:1"
@@ -296,8 +297,11 @@ def test_what_a_killed_lithify_left_is_swept_from_the_desk(cluster: Cluster, des
     assert int(reader["activeDeadlineSeconds"]) <= 6 * 3600
     terminal.kill(signal.SIGKILL)
     terminal.end()
+    wait_for(lambda: not commands(os.fsencode(file)), 60)
     if cluster.node is not None:
-        wait_for(lambda: _answering() == [], 60, lambda: str(_answering()))
+        init = json.loads((cluster.node.folder / "node.json").read_text())["init"]
+        there = os.readlink(f"/proc/{init}/ns/pid")
+        wait_for(lambda: there not in map(_namespace_of, commands(b"lithify\0answer\0")), 60)
     words = ("learn", "deployment/none", "-n", "default", "--kubeconfig", desk.kubeconfig)
     done = desk.lithify.terminal(*words).end()
     assert done.code == 3, done.err
@@ -305,11 +309,7 @@ def test_what_a_killed_lithify_left_is_swept_from_the_desk(cluster: Cluster, des
     wait_for(lambda: left(cluster) == [], 90)
 
 
-def _answering() -> list[str]:
-    """Return the processes of lithify's that answer questions."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if (process / "cmdline").read_bytes().endswith(b"lithify\0answer\0"):
-                found.append(process.name)
-    return found
+def _namespace_of(pid: str) -> str:
+    with suppress(OSError):
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    return ""

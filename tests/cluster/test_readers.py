@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,16 @@ def children_of(pid: int) -> list[str]:
 def is_held(pid: int) -> bool:
     """Tell whether the first process of the new namespace is there, past what `unshare` does in it before."""
     return [Path(os.readlink(f"/proc/{child}/exe")).name for child in children_of(pid)] == ["sleep"]
+
+
+def commands(part: bytes) -> list[str]:
+    """Return the processes that were called by a line with `part` in it, and have not ended."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if part in (process / "cmdline").read_bytes():
+                found.append(process.name)
+    return found
 
 
 def words(cluster: Cluster, namespace: str, *more: object) -> tuple[object, ...]:
@@ -232,6 +243,8 @@ def test_what_a_killed_lithify_left_on_a_node_is_swept(nodes: Cluster, shop: str
         assert pod["metadata"]["namespace"].startswith("lithify-")
     terminal.kill(signal.SIGKILL)
     terminal.end()
+    # the kernel takes its time to end what it has taken the terminal from
+    wait_for(lambda: not commands(b"\0deployment/web\0-n\0" + shop.encode()), 60)
     assert len(pods()) == 2
     done = elsewhere.terminal("learn", "deployment/none", "-n", shop, "--kubeconfig", nodes.kubeconfig).end()
     assert done.code == 3, done.err
