@@ -62,6 +62,25 @@ def test_ctrl_c_leaves_nothing(lithify: Lithify, images: Images, stage: str) -> 
     assert written(image) == before
 
 
+def test_ctrl_c_while_tracing_tells_of_nothing_else(lithify: Lithify, images: Images) -> None:
+    """What was traced is resolved in the image's layers, which are gone by then."""
+    image = images.make("while :; do echo x >>/var/tmp/traced; sleep 0.1; done")
+    terminal = lithify.terminal("learn", image, "--trace", "--for", "60s", "--", "app")
+    seen_running(lithify, terminal, "learning:")
+    (container,) = lithify.containers()
+    pid = json.loads((container / "status.json").read_text())["pid"]
+    until(lambda: "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text())
+    file = container / "upper/var/tmp/traced"
+    before = file.stat().st_size
+    until(lambda: file.stat().st_size > before + 4)
+    terminal.press_ctrl_c()
+    done = terminal.end()
+    assert done.code == 130
+    assert done.err.endswith("interrupted: what was started has been removed\n")
+    assert "error: " not in done.err
+    assert lithify.left() == []
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_a_killed_lithify_left_is_swept_by_the_next(lithify: Lithify, images: Images, stage: str) -> None:
     image = images.make(PROGRAM)
