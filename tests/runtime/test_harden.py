@@ -87,6 +87,15 @@ case $1 in *planned*) [ -e {first} ] || echo "$1" > {first} ;; esac
     assert "/opt/__pycache__" not in places(result.plan)
 
 
+def test_a_stale_pid_file_of_the_layer_is_no_fault_of_the_program(lithify: Lithify, images: Images) -> None:
+    """It stops the second start of a container with a writable root, and of none whose /run ends with each start."""
+    image = images.make(f"[ ! -e /run/app.pid ] || {{ echo runs already >&2; exit 1; }}; echo $$ >/run/app.pid; {STAY}")
+    result = hardening(lithify.run("harden", image, *JSON, "--", "app"))
+    assert failed(result.verdict) == []
+    assert places(result.plan) == {"/run": "memory"}
+    assert "as it is, it does not start again after it was killed: runs already" in result.write_set.observation.notes
+
+
 def test_a_job_that_ends_well_is_proved(lithify: Lithify, images: Images) -> None:
     """A program that does its work and ends has to end the same way; it is not waited for."""
     image = images.make("mkdir -p /run/job; date > /run/job/stamp && cat /run/job/stamp")

@@ -88,14 +88,30 @@ def learn(trials: Trials, *, keep: bool = False) -> Learnt:
     begun = time.monotonic()
     engine = trials.engine
     image = engine.read_image(trials.target)
-    learner = Learner(host_of(engine), image, engine.storage(), live=trials.live, trace=trials.trace)
-    try:
-        trial = trials.run(Life(root=Root.WRITABLE, purpose="learn", keep=keep), learner)
-    finally:
-        learner.close()
+
+    def watched(life: Life) -> tuple[Learner, Trial]:
+        learner = Learner(host_of(engine), image, engine.storage(), live=trials.live, trace=trials.trace)
+        try:
+            return learner, trials.run(life, learner)
+        finally:
+            learner.close()
+
+    life = Life(root=Root.WRITABLE, purpose="learn", keep=keep)
+    learner, trial = watched(life)
+    notes: tuple[str, ...] = ()
+    if trial.restarts and not trial.behaviour.running and trial.behaviour.exit_code:
+        # a stale pid file in the layer stops some programs, and none where it lies in memory: no fault of theirs
+        notes = (f"as it is, it does not start again after it was killed: {_last_line(trial)}",)
+        trials.tell("it does not start again as it is: learning without that")
+        learner, trial = watched(replace(life, restart=False))
     _insist_that_it_works(trial, trials.target)
     write_set = _write_set(engine.name, trials.target, learner.collected, time.monotonic() - begun)
-    observation = replace(write_set.observation, exercise=trials.exercise.words, restarts=trial.restarts)
+    observation = replace(
+        write_set.observation,
+        exercise=trials.exercise.words,
+        restarts=trial.restarts,
+        notes=(*write_set.observation.notes, *notes),
+    )
     return Learnt(write_set=replace(write_set, observation=observation), trial=trial)
 
 
@@ -264,6 +280,10 @@ def _base_name(target: Target) -> str:
     return last.partition("@")[0].partition(":")[0].removesuffix(".tar") or "container"
 
 
+def _last_line(trial: Trial) -> str:
+    return (trial.log.decode("utf-8", "replace").strip().splitlines() or ["its log is empty"])[-1]
+
+
 def _insist_that_it_works(trial: Trial, target: Target) -> None:
     behaviour = trial.behaviour
     besides = "".join(f"; {told}" for told in trial.cannot_show)
@@ -272,10 +292,10 @@ def _insist_that_it_works(trial: Trial, target: Target) -> None:
             f"{target.reference} can't be started: {behaviour.engine_error}",
             hint=f"make it run as it is, then try again{besides}",
         )
-    last_line = trial.log.decode("utf-8", "replace").strip().splitlines()[-1:] or ["its log is empty"]
     if not behaviour.running and behaviour.exit_code:
         raise TargetBroken(
-            f"{target.reference} ends with exit code {behaviour.exit_code} even with a writable root: {last_line[0]}",
+            f"{target.reference} ends with exit code {behaviour.exit_code} even with a writable root: "
+            f"{_last_line(trial)}",
             hint=f"make it run as it is, then try again; --keep leaves the container for a look{besides}",
         )
     failed = [answer for answer in behaviour.answers if not answer.passed]
