@@ -14,6 +14,7 @@ from lithify.documents.splice import Obstacle, Uneditable
 from lithify.model.location import Route
 from lithify.model.patch import Change, Patched, Planned, Refused
 from lithify.model.workload import may_hold_containers
+from lithify.patch.claims import ClaimNames
 from lithify.patch.pod import Inapplicable, Options, PodPatch, set_flag
 
 __all__ = ["Options", "by_hand", "flag_edit", "patch"]
@@ -50,7 +51,10 @@ def patch(data: bytes, planned: Sequence[Planned], options: Options | None = Non
         by_document.setdefault(one.document, []).append(position)
     refused: dict[int, Refused] = {}
     while True:
-        outcomes = [_patch_document(editor, positions, planned, refused, options) for positions in by_document.values()]
+        names = ClaimNames(data)
+        outcomes = [
+            _patch_document(editor, positions, planned, refused, options, names) for positions in by_document.values()
+        ]
         try:
             splices = editor.splices()
         except Uneditable as error:
@@ -84,14 +88,21 @@ def by_hand(planned: Planned, options: Options | None = None) -> str:
     editor = Editor(text.encode())
     draft = editor.draft(0)
     try:
-        PodPatch(editor, draft, options or Options()).apply(replace(planned, document=0, route=route))
+        PodPatch(editor, draft, options or Options(), ClaimNames(text.encode())).apply(
+            replace(planned, document=0, route=route)
+        )
         return editor.apply().decode().split("spec:\n", 1)[1]
     except (Uneditable, Inapplicable):
         return ""
 
 
 def _patch_document(
-    editor: Editor, positions: list[int], planned: Sequence[Planned], refused: dict[int, Refused], options: Options
+    editor: Editor,
+    positions: list[int],
+    planned: Sequence[Planned],
+    refused: dict[int, Refused],
+    options: Options,
+    names: ClaimNames,
 ) -> _Outcome:
     """Patch one document, without the containers in `refused`, which grows by those that turn out impossible."""
     while True:
@@ -101,7 +112,7 @@ def _patch_document(
             refused.update((position, _refused(planned[position], error, options)) for position in positions)
             return _Outcome([], [], refused)
         wanted = [position for position in positions if position not in refused]
-        pod = PodPatch(editor, draft, options, [planned[position] for position in wanted])
+        pod = PodPatch(editor, draft, options, names, [planned[position] for position in wanted])
         for position in wanted:
             try:
                 pod.apply(planned[position])

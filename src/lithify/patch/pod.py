@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lithify.documents.edit import Draft, Editor
-from lithify.documents.yaml import read_documents, to_python
 from lithify.model.image import EntryType
 from lithify.model.location import Route
 from lithify.model.mount import Mount, PathClass, Redirect, Seed, StorageKind
@@ -17,6 +16,7 @@ from lithify.model.patch import Change, Planned
 from lithify.model.path import printable
 from lithify.model.quantity import parse_quantity, render_human, render_quantity
 from lithify.model.workload import FLAG, resembles_flag
+from lithify.patch.claims import ClaimNames
 from lithify.patch.seeding import (
     CONTENT,
     Filled,
@@ -88,6 +88,7 @@ class PodPatch:
     editor: Editor
     draft: Draft
     options: Options
+    names: ClaimNames
     planned: Sequence[Planned] = ()
     """All that is to be applied: two that write the same path share a volume."""
     changes: list[Change] = field(default_factory=list)
@@ -345,8 +346,11 @@ class _One:
         workload = self._workload()
         if workload and not f"{claim}-".startswith(f"{workload}-"):  # claims of all workloads are beside each other
             claim = f"{workload}-{claim}"
-        claim = claim[:_NAME_LIMIT].rstrip("-")
-        self._add_claim(claim, spec)
+        namespace = self._namespace()
+        wanted = (self.planned.document, self.pod_route, self.planned.container, mount.path)
+        claim = self.pod.names.name_for(wanted, claim, namespace)
+        if (namespace, claim) not in self.pod.names.standing:
+            self._add_claim(claim, namespace, spec)
         for volume in self._volumes():  # one claim under two names in a pod is mounted for neither by some drivers
             source = volume.get("persistentVolumeClaim")
             if isinstance(source, dict) and source.get("claimName") == claim:
@@ -357,11 +361,11 @@ class _One:
         metadata = self._object().get("metadata")
         return _slug(str(metadata.get("name") or "")) if isinstance(metadata, dict) else ""
 
-    def _add_claim(self, name: str, spec: dict[str, Any]) -> None:
+    def _namespace(self) -> str:
         metadata = self._object().get("metadata")
-        namespace = metadata.get("namespace") if isinstance(metadata, dict) else None
-        if name in {claim["metadata"]["name"] for claim in self.pod.claims} or self._has_claim(name):
-            return
+        return str(metadata.get("namespace") or "") if isinstance(metadata, dict) else ""
+
+    def _add_claim(self, name: str, namespace: str, spec: dict[str, Any]) -> None:
         place = {"name": name, **({"namespace": namespace} if namespace else {})}
         claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": place, "spec": spec}
         outer = self.draft.get(())
@@ -386,19 +390,6 @@ class _One:
         rolling = strategy.get("rollingUpdate") if isinstance(strategy, dict) else None
         surge = rolling.get("maxSurge") if isinstance(rolling, dict) else None
         return isinstance(strategy, dict) and (strategy.get("type") == "Recreate" or surge in (0, "0", "0%"))
-
-    def _has_claim(self, name: str) -> bool:
-        if b"PersistentVolumeClaim" not in self.pod.editor.data:
-            return False
-        for document in read_documents(self.pod.editor.data, lambda text: b"PersistentVolumeClaim" in text):
-            root = getattr(document, "root", None)
-            held = to_python(root) if root is not None else None
-            for each in (held, *_dicts(held.get("items") if isinstance(held, dict) else None)):
-                if isinstance(each, dict) and each.get("kind") == "PersistentVolumeClaim":
-                    metadata = each.get("metadata")
-                    if isinstance(metadata, dict) and metadata.get("name") == name:
-                        return True
-        return False
 
     def _let_own(self, mount: Mount) -> None:
         """Give the pod an fsGroup where a claim, which root owns, is for somebody else."""

@@ -1,0 +1,83 @@
+"""Every place that must outlive its pod has a claim of its own, whatever it is called."""
+
+from typing import Any
+
+import pytest
+import yaml
+from tests.unit.patch.plans import VOLUME, place, planned
+
+from lithify.model.patch import Planned
+from lithify.patch.kubernetes import patch
+
+LONG = "the-quite-long-name-of-a-deployment-in-production-of-shop"
+ROUTE = ("spec", "template", "spec", "containers")
+
+
+def workload(name: str, *containers: str, more: str = "", namespace: str = "") -> str:
+    head = f"kind: Deployment\nmetadata: {{name: {name}{f', namespace: {namespace}' if namespace else ''}}}\n"
+    listed = "".join(f"      - {{name: {container}, image: x}}\n" for container in containers)
+    return f"{head}spec:\n  template:\n    spec:\n      containers:\n{listed}{more}"
+
+
+def kept(*paths: str, container: str = "app", index: int = 0, document: int = 0, name: str = "") -> Planned:
+    mounts = [place(path, VOLUME, name=name) for path in paths]
+    return planned(*mounts, container=container, route=(*ROUTE, index), document=document)
+
+
+def claims(text: str, *wanted: Planned) -> list[tuple[str, str]]:
+    """Return where each claim is mounted, as path and name; each that a patch adds is a valid one and stands once."""
+    patched = patch(text.encode(), wanted)
+    assert not patched.refused
+    objects = list(yaml.safe_load_all(patched.text))
+    added = [(o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects if "Claim" in o["kind"]]
+    assert len(set(added)) == len(added)
+    assert all(len(name) <= 63 for _, name in added)
+    found: list[tuple[str, str]] = []
+    for item in (o for o in objects if o["kind"] == "Deployment"):
+        pod: dict[str, Any] = item["spec"]["template"]["spec"]
+        named = {v["name"]: v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"]}
+        found += [(m["mountPath"], named[m["name"]]) for c in pod["containers"] for m in c.get("volumeMounts", ())]
+        assert {(item["metadata"].get("namespace"), name) for name in named.values()} <= set(added)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (workload(LONG, "app"), [kept("/srv/uploads/a", "/srv/uploads/b")]),
+        (workload("web", "app"), [kept("/srv/a-b", "/srv/a_b")]),
+        (workload("web", "a", "a-b"), [kept("/b/c", container="a"), kept("/c", container="a-b", index=1)]),
+        (workload("web", "a", "b"), [kept("/x", container=c, index=i, name="data") for i, c in enumerate("ab")]),
+        (
+            f"{workload(f'{LONG}-number-one', 'app')}---\n{workload(f'{LONG}-number-two', 'app')}",
+            [kept("/d"), kept("/d", document=1)],
+        ),
+        (
+            f"{workload('web', 'api')}---\n{workload('web-api', 'web-api')}",
+            [kept("/d", container="api"), kept("/d", container="web-api", document=1)],
+        ),
+    ],
+    ids=["long", "spelling", "containers", "one name", "workloads of a prefix", "a workload called as another's part"],
+)
+def test_no_two_places_have_one_claim(text: str, wanted: list[Planned]) -> None:
+    names = [name for _, name in claims(text, *wanted)]
+    assert len(names) == len(set(names)) == 2
+    assert names == [name for _, name in claims(text, *wanted)]
+
+
+def test_a_name_may_stand_in_two_namespaces() -> None:
+    text = f"{workload('web', 'app', namespace='a')}---\n{workload('web', 'app', namespace='b')}"
+    assert claims(text, kept("/d"), kept("/d", document=1)) == [("/d", "web-app-d"), ("/d", "web-app-d")]
+
+
+CLAIM = "---\nkind: PersistentVolumeClaim\nmetadata: {name: web-app-d}\n"
+
+
+def test_a_claim_of_the_files_own_is_used_where_nothing_else_does() -> None:
+    assert claims(workload("web", "app") + CLAIM, kept("/d")) == [("/d", "web-app-d")]
+    volume = "      volumes:\n      - {name: own, persistentVolumeClaim: {claimName: web-app-d}}\n"
+    assert claims(workload("web", "app", more=volume) + CLAIM, kept("/d")) == [("/d", "web-app-d")]
+    mounted = "      - {name: db, image: x, volumeMounts: [{name: own, mountPath: /db}]}\n" + volume
+    (ours, name), other = claims(workload("web", "app", more=mounted) + CLAIM, kept("/d"))
+    assert (ours, other) == ("/d", ("/db", "web-app-d"))
+    assert name != "web-app-d"
