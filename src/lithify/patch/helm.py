@@ -21,6 +21,7 @@ from lithify.engines.kustomize import build_with
 from lithify.errors import EngineRefused, EngineUnreachable, LithifyError
 from lithify.model.location import Route
 from lithify.model.patch import Change, Patched, PatchedFile, PatchedFiles, Refused
+from lithify.patch.claims import ClaimNames
 from lithify.patch.difference import normal, patch_of
 from lithify.patch.pods import (
     Need,
@@ -82,7 +83,7 @@ class _ChartPatch:
         self.options = options
         self.old = read_objects(before)
         new = read_objects(after.text)
-        names = {name: self._without_release(name) for name in (id_of(claim)[2] for claim in added(self.old, new))}
+        names = self._called(before, [id_of(claim)[2] for claim in added(self.old, new)])
         self.new = [with_claims(item, names) for item in new]
         self.wanted = needs(self.old, self.new)
         self.added = [_kept(item) for item in added(self.old, self.new)]
@@ -108,6 +109,9 @@ class _ChartPatch:
             ours = {id_of(item) for item in hooks}
             refused += self._refuse_hooks([need for need in left if need.place.object in ours])
             left = [need for need in left if need.place.object not in ours]
+        if self.added:
+            called = ", ".join(id_of(item)[2] for item in self.added)
+            self.notes.append(f"a namespace takes one release: what is kept is called {called} whatever the release is")
         if left or self.added:
             post, patched, problem = self._by_post_render(objects, {need.place.object for need in left})
             if problem:
@@ -140,6 +144,12 @@ class _ChartPatch:
         containers = dict.fromkeys(str(need.place) for need in self.wanted if need.place.container)
         refused = (Refused(container=one, reason=reason, remedy="give each a name") for one in containers)
         return PatchedFiles(refused=(*self.after.refused, *refused), notes=self.after.notes)
+
+    def _called(self, before: bytes, claims: Sequence[str]) -> dict[str, str]:
+        """Return the names that claims get, by those of the plan; none is that of another, or of one of the chart's."""
+        names = ClaimNames(before)
+        names.given = {("", name): self.chart for _, name in names.standing | names.mounted}
+        return {name: names.name_for(name, self._without_release(name), "") for name in claims}
 
     def _without_release(self, name: str) -> str:
         """Return a name that does for every release: the release's own stands in those of its workloads."""

@@ -138,13 +138,13 @@ def test_a_chart_with_values_for_everything_gets_a_values_file_alone(tmp_path: P
     )  # fmt: skip
 
 
-def claimed(after: Patched, name: str = "web-kept", namespace: str = "") -> Patched:
+def claimed(after: Patched, name: str = "web-kept", namespace: str = "", volume: str = "kept") -> Patched:
     """Return manifests with a claim more that the first container uses."""
     objects = read_objects(after.text)
     _, pod = next(found for item in objects for found in pods_of(item))
-    pod["volumes"] = [*pod["volumes"], {"name": "kept", "persistentVolumeClaim": {"claimName": name}}]
+    pod["volumes"] = [*pod["volumes"], {"name": volume, "persistentVolumeClaim": {"claimName": name}}]
     mounts = pod["containers"][0]["volumeMounts"]
-    pod["containers"][0]["volumeMounts"] = [*mounts, {"name": "kept", "mountPath": "/kept"}]
+    pod["containers"][0]["volumeMounts"] = [*mounts, {"name": volume, "mountPath": f"/{volume}"}]
     metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
     claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata}
     spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
@@ -169,6 +169,25 @@ def test_a_claim_is_added_after_rendering_and_outlives_the_release(tmp_path: Pat
             {"annotations": {"helm.sh/resource-policy": "keep"}, "name": "everything-web-kept"}
         ]
     assert not helm.patch(ours, before, after).files
+
+
+def test_claims_stay_apart_without_the_name_of_the_release(tmp_path: Path) -> None:
+    """What differs by that alone would be one claim, in which two places mix; nor is one of the chart's own ours."""
+    ours = chart("everything", tmp_path)
+    own = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "everything-web-own"}, "spec": {}}
+    (Path(ours.folder) / "templates" / "own.yaml").write_text(render_json(own))
+    before = ours.render()
+    after = hardened(before)
+    for number, name in enumerate(("release-web-kept", "web-kept", "everything-web-kept", "web-own")):
+        after = claimed(after, name, volume=f"kept{number}")
+    patched = helm.patch(ours, before, after)
+    found = read_objects(patched.manifests)
+    _, pod = next(pods for item in found for pods in pods_of(item))
+    names = [v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if v["name"].startswith("kept")]
+    assert len(set(names)) == 4
+    claims = [item["metadata"]["name"] for item in found if item["kind"] == "PersistentVolumeClaim"]
+    assert sorted(claims) == sorted(["everything-web-own", *names])
+    assert any(note.startswith("a namespace takes one release: ") for note in patched.notes)
 
 
 def test_values_that_the_chart_has_not_are_patched_after_rendering(tmp_path: Path) -> None:
