@@ -138,7 +138,7 @@ class Collector:
         """Stop watching and return all that was seen; the container still holds its layers where it is `there`."""
         self._stack.close()
         for trace in self._traces or ():
-            writes, notes = trace.writes(self._layer.lowers if self._layer else ())
+            writes, notes = trace.writes(self._layer.lowers if self._layer and there else ())
             self._groups.append(writes)
             self._notes += notes
             self._sources.add(Source.TRACE)
