@@ -156,8 +156,14 @@ class Spool(Parts):
         self._pending.clear()
         self._flushed += self._length
         self._length = 0
-        while view:
-            view = view[os.write(self.descriptor, view) :]
+        try:
+            while view:
+                view = view[os.write(self.descriptor, view) :]
+        except OSError as error:
+            from lithify.errors import OutputFailed
+
+            hint = "results wait there for their report: make room, or name another folder with TMPDIR"
+            raise OutputFailed(f"{_folder()}: {error.strerror}", hint=hint) from error
 
     def _read(self, offset: int, size: int) -> bytes:
         if self._pending and self.descriptor >= 0:
@@ -168,9 +174,13 @@ class Spool(Parts):
         return self._pending[0][offset : offset + size]
 
 
+def _folder() -> str:
+    return os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+
+
 def _unnamed() -> int:
     try:
-        return os.open(os.environ.get("TMPDIR") or "/tmp", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)  # noqa: S108
+        return os.open(_folder(), os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
     except OSError:  # not every file system has them
         import tempfile
 

@@ -163,3 +163,13 @@ def test_exemptions_reach_the_part_they_speak_of(tmp_path: Path, monkeypatch: py
     assert {one["exemption"] is None for one in whole["findings"]} == {True, False}  # type: ignore[index]
     monkeypatch.setattr(files, "PART", 1)
     assert report_of(path) == whole
+
+
+def test_no_room_for_what_waits_is_one_clear_error(folders: dict[int, str]) -> None:
+    """It names the folder and says what to do; nothing is reported as if it were all."""
+    command = f"ulimit -f 100; exec {sys.executable} -m lithify.cli.main audit --no-cache {folders[MANY]}"
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (2, "")
+    error, hint, _ = result.stderr.splitlines()
+    assert error.startswith(f"error: {os.environ.get('TMPDIR') or '/tmp'}: ")
+    assert "TMPDIR" in hint
