@@ -6,6 +6,8 @@ is the peak of its largest process. Prints a table and, with `--json FILE`, writ
 missed. Checkov and kube-score are rows where they are on the path or named with `--checkov` and `--kube-score` (`go
 install github.com/zegl/kube-score/cmd/kube-score@v1.20.0`); where there is Go, so is `bench/scan`, the least that a
 compiled linter does.
+
+Goals are for 2,000 files. Walk and read costs half as much a file at 20,000, where starting Python is little of it.
 """
 
 import argparse
