@@ -87,9 +87,12 @@ case $1 in *planned*) [ -e {first} ] || echo "$1" > {first} ;; esac
     assert "/opt/__pycache__" not in places(result.plan)
 
 
-def test_a_stale_pid_file_of_the_layer_is_no_fault_of_the_program(lithify: Lithify, images: Images) -> None:
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_stale_pid_file_of_the_layer_is_no_fault_of_the_program(lithify: Lithify, images: Images, code: int) -> None:
     """It stops the second start of a container with a writable root, and of none whose /run ends with each start."""
-    image = images.make(f"[ ! -e /run/app.pid ] || {{ echo runs already >&2; exit 1; }}; echo $$ >/run/app.pid; {STAY}")
+    image = images.make(
+        f"[ ! -e /run/app.pid ] || {{ echo runs already >&2; exit {code}; }}; echo $$ >/run/app.pid; {STAY}"
+    )
     result = hardening(lithify.run("harden", image, *JSON, "--", "app"))
     assert failed(result.verdict) == []
     assert places(result.plan) == {"/run": "memory"}

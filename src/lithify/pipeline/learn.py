@@ -99,7 +99,7 @@ def learn(trials: Trials, *, keep: bool = False) -> Learnt:
     life = Life(root=Root.WRITABLE, purpose="learn", keep=keep)
     learner, trial = watched(life)
     notes: tuple[str, ...] = ()
-    if trial.restarts and not trial.behaviour.running and trial.behaviour.exit_code:
+    if trial.restarts and not trial.behaviour.running:
         # a stale pid file in the layer stops some programs, and none where it lies in memory: no fault of theirs
         notes = (f"as it is, it does not start again after it was killed: {_last_line(trial)}",)
         trials.tell("it does not start again as it is: learning without that")

@@ -178,7 +178,7 @@ def classify(
         or _as_runtime(write)
         or _as_log(write, where)
         or _as_content(write)
-        or _as_transient(write, where)
+        or _as_transient(write, where, resident)
         or _as_named(write, where, image, resident)
         or _as_remainder(write, where)
     )
@@ -256,12 +256,14 @@ def _as_content(write: Write) -> Classified | None:
     return None
 
 
-def _as_transient(write: Write, where: Surroundings) -> Classified | None:
+def _as_transient(write: Write, where: Surroundings, resident: Container[str]) -> Classified | None:
     """Judge what left no bytes behind: nothing of it was lost, but a name may say that more is to come."""
     # A directory stands for what is folded below it, files that stayed too: then it has a size.
     made_empty = write.change is Change.CREATED and write.type is EntryType.DIRECTORY and write.content is None
     if write.size or not (write.change is Change.CAME_AND_WENT or made_empty):
         return None
+    if where.hint is PathClass.CONFIG and made_empty and _is_kept_by_service(write, resident):
+        return _hinted(PathClass.STATE, OWN_SETTINGS)  # it made room there for what is to come
     if where.hint is not None:
         return _hinted(where.hint)
     if where.volume is not None:

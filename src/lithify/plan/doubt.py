@@ -96,7 +96,7 @@ def _question(mount: Mount, seen: list[Seen]) -> str | None:
 
 def _left_nothing_where_state_lies(seen: Seen) -> bool:
     parts = seen.write.path.parts[1:3]
-    return seen.path_class is PathClass.SCRATCH and parts in (("var", "lib"), ("var", "opt"))
+    return seen.path_class in (PathClass.SCRATCH, PathClass.RUNTIME) and parts in (("var", "lib"), ("var", "opt"))
 
 
 def unexercised(write_set: WriteSet, covered: Iterable[PurePosixPath]) -> list[str]:

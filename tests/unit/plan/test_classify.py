@@ -112,6 +112,16 @@ def test_settings_that_the_service_itself_writes_are_state(by: str, resident: se
     assert classify(seen, surroundings(seen.path.parent, FACTS), FACTS, resident).path_class is expected
     below = made("/home/app/.config", size=100, entries=3, by=by)
     assert classify(below, surroundings(below.path, FACTS), FACTS, resident).path_class is expected
+    room = made("/home/app/.config/torrents", by=by)
+    assert classify(room, surroundings(room.path, FACTS), FACTS, resident).path_class is expected
+
+
+def test_a_socket_alone_where_state_lies_asks_whether_more_comes() -> None:
+    """Accounts that nobody registered while it was observed would go with the memory."""
+    went = write("/var/lib/chat", Change.CAME_AND_WENT, by="/usr/bin/chat:5", names=("chat.sock",))
+    plan = make_plan(write_set(went, facts=image({"/var/lib/chat": directory(uid=5)})))
+    assert [mount.storage for mount in plan.mounts] == [StorageKind.MEMORY]
+    assert [question.option for question in plan.questions] == ["--state /var/lib/chat=volume"]
 
 
 @pytest.mark.parametrize(
