@@ -8,6 +8,7 @@ Compose hands `tmpfs:` entries to the engine as they stand, so that what holds f
 """
 
 import mmap
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -137,7 +138,12 @@ class _Collected(PlanFlags):
             self.note("no limit to what it may hold: volumes have none", mount.path)
         entry = self.entry(mount)
         if entry is None and (mount.uid, mount.gid, mount.mode) != (0, 0, 0o755):
-            self.note("root's at first: the image lacks the directory, so that the engine makes it", mount.path)
+            made = shlex.join(("install", "-d", "-o", str(mount.uid), "-g", str(mount.gid), str(mount.path)))
+            self.note(
+                "root's at first: the image lacks the directory, so that the engine makes it; a program that is not "
+                f"root needs it there (RUN {made})",
+                mount.path,
+            )
         plain = entry is not None and (entry.uid, entry.gid, entry.mode) == (0, 0, 0o755)
         hides = entry is not None and entry.entries > 0 and mount.seed is Seed.NONE and plain
         self.places.append(ServiceVolume(path=mount.path, name=name, no_copy=hides))

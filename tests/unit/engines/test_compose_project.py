@@ -196,3 +196,14 @@ def test_a_plan_adds_to_what_a_service_mounts() -> None:
     assert model["volumes"]["planned-web-web-odd"]["driver_opts"] == {
         "type": "tmpfs", "device": "tmpfs", "o": "noexec,nosuid,nodev,mode=1777",
     }  # fmt: skip
+
+
+def test_a_volume_that_is_not_its_users_is_told_with_its_remedy() -> None:
+    """A file can give no owner to what the engine has to make."""
+    moved = Mount(path=container_path("/mnt/state"), storage=StorageKind.VOLUME, uid=1000, gid=1000)
+    line = project({"web": {}}).line("web")
+    made = plan_service(
+        line, ImageFacts(reference="x"), MountPlan(key=RunKey(image="x"), container="", mounts=(moved,))
+    )
+    (told,) = (note for note in made.notes if "root's at first" in note)
+    assert "RUN install -d -o 1000 -g 1000 /mnt/state" in told
