@@ -353,7 +353,8 @@ def main() -> int:
     """Measure what was asked for, print the table, return 0 where everything works and is proved."""
     parser = argparse.ArgumentParser(prog="python -m bench.workloads", description=__doc__)
     parser.add_argument("--on", default=",".join(WAYS), help="ways, by comma (default: all three)")
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a service; may repeat")
+    known = sorted(path.name for path in HERE.iterdir() if (SERVICES / path.name).is_dir())
+    parser.add_argument("--only", action="append", choices=known, metavar="NAME", help="a service; may repeat")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="services at a time (default: 1)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there as well")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep lithify's reports and logs there")
@@ -361,7 +362,7 @@ def main() -> int:
         "--kubeconfig", default=os.environ.get("LITHIFY_TEST_KUBECONFIG", ""), help="of a node that runs"
     )
     options = parser.parse_args()
-    names = options.only or sorted(path.name for path in HERE.iterdir() if (SERVICES / path.name).is_dir())
+    names = options.only or known
     widths = {name: max(len(title), 4) for name, title in COLUMNS.items()}
     widths |= {"service": max(map(len, names)), "way": 7, "kind": 11}
     print("  ".join(title.ljust(widths[name]) for name, title in COLUMNS.items()).rstrip(), flush=True)
