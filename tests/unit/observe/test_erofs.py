@@ -393,3 +393,12 @@ def test_a_huge_line_is_cut_and_read_on_after_it() -> None:
     assert [event.line for event in events] == [1, 2]
     assert all(len(event.raw) <= 400 for event in events)
     assert len(huge) > LINE_LIMIT
+
+
+def test_no_advice_mounts_all_of_etc() -> None:
+    """What lies right in it can be mounted as a file alone."""
+    (event,) = read("touch: cannot touch '/etc/x': Read-only file system\n")
+    assert "mount /etc/x alone, seeded from the image; never all of /etc. A single file" in event.remedy
+    (event,) = read("touch: cannot touch '/etc/app/x': Read-only file system\n")
+    assert "mount /etc/app alone" in event.remedy
+    assert event.remedy.endswith("never all of /etc.")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import PurePosixPath
 
 from lithify.engines.mounts import MountPoint, mount_holding
@@ -237,7 +238,7 @@ _PLACES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"/etc/",
             (
                 "Render the configuration when the image is built, or mount the finished file read-only; where it must "
-                "change at every start, mount {directory} alone, seeded from the image; never all of /etc."
+                "change at every start, mount {alone} alone, seeded from the image; never all of /etc.{single}"
             ),
         ),
         (
@@ -250,6 +251,7 @@ _PLACES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
     )
 )
+_ETC = PurePosixPath("/etc")
 _HOME = re.compile(
     r"(?:/root|/home/[^/]+|/nonexistent|/var/www)?/(?:\.[^/]+)(?:/|\Z)|/(?:root|nonexistent|home/[^/]+)(?:/|\Z)"
 )
@@ -268,6 +270,9 @@ def _place_remedy(event: LogEvent) -> str:
     directory = place if event.folded or event.operation is Operation.MKDIR else place.parent
     tmp = next((t for t in ("/var/tmp", "/usr/tmp") if path.startswith(t)), "/tmp")  # noqa: S108
     shown = "its directory" if directory == ROOT else printable(directory)
+    alone, single = shown, ""
+    if directory == _ETC:
+        alone, single = printable(place), " A single file that is mounted can't be replaced by a renamed one."
     if event.relative:
         return (
             "Give the program an absolute path in a writable mount by its option, or start it in one; "
@@ -279,7 +284,8 @@ def _place_remedy(event: LogEvent) -> str:
         "that won't do."
     for pattern, remedy in _PLACES:
         if pattern.match(path):
-            return remedy.replace("{directory}", shown).replace("{tmp}", tmp)
+            words = (("{directory}", shown), ("{alone}", alone), ("{single}", single), ("{tmp}", tmp))
+            return reduce(lambda text, word: text.replace(*word), words, remedy)
     if directory == ROOT:
         return "Have it write to a directory of its own by its option: the root itself can't be mounted over."
     return (
