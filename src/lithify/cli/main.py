@@ -4,6 +4,7 @@
 the one that was asked for.
 """
 
+import os
 import sys
 
 from lithify import __version__
@@ -80,9 +81,24 @@ def _run(words: list[str]) -> int:
         return 0
     except SystemExit as stop:  # argparse, after its own message
         return stop.code if isinstance(stop.code, int) else 2
-    except Exception as error:  # a bug of ours: said so, with its own exit code
-        _show_error(error, debug=debug)
-        return 130 if was_interrupted(error) else 70
+    except Exception as error:  # a bug of ours, but for a path that we may not use: said so, with its own exit code
+        told = _not_permitted(error)
+        _show_error(told, debug=debug)
+        return 130 if was_interrupted(error) else getattr(told, "exit_code", 70)
+
+
+def _not_permitted(error: Exception) -> Exception:
+    """Return what to say of a path that the kernel keeps from this user; `error` itself where it is nothing such."""
+    if not isinstance(error, PermissionError) or not isinstance(error.filename, str | bytes | os.PathLike):
+        return error
+    from lithify.errors import NotPermitted
+
+    told = NotPermitted(
+        f"{os.fsdecode(error.filename)}: {error.strerror}",
+        hint="name what you may read, or run lithify as a user who may",
+    )
+    told.__cause__ = error
+    return told
 
 
 def _show_error(error: BaseException | None, *, debug: bool) -> None:

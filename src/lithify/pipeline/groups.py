@@ -67,8 +67,11 @@ def _is_utf_16(path: Path) -> bool:
     """Tell whether a manifest is of an encoding that engines are not handed."""
     if path.suffix not in (".yaml", ".yml", ".json") or not path.is_file():
         return False
-    with path.open("rb") as file:
-        return file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    try:
+        with path.open("rb") as file:
+            return file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    except OSError:
+        return False  # as above
 
 
 def _open_manifest(text: str, data: bytes, options: GroupOptions) -> Group:

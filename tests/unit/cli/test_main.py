@@ -72,6 +72,33 @@ def test_wrong_usage_is_told_once_on_stderr_with_what_to_do(words: list[str], to
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["harden", "closed.yaml"], 2, "closed.yaml: Permission denied"),
+        (["harden", "closed/x.yaml", "--write"], 4, "closed/x.yaml: Permission denied"),
+        (["harden", "closed/rootfs", "--", "nginx"], 4, "closed/rootfs: Permission denied"),
+    ],
+)
+def test_what_a_user_may_not_read_is_no_bug(words: list[str], code: int, told: str, tmp_path: Path) -> None:
+    (tmp_path / "closed.yaml").write_text("kind: Pod\n")
+    (tmp_path / "closed.yaml").chmod(0)
+    (tmp_path / "closed").mkdir(mode=0)
+    override = "-dac_override,-dac_read_search"  # what lets root read them all the same
+    alone = ["setpriv", f"--inh-caps={override}", f"--bounding-set={override}"] if os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*alone, sys.executable, "-m", "lithify.cli.main", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": SOURCE},
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert told in done.stderr
+    assert "hint: name " in done.stderr
+
+
 def test_debug_shows_where_an_error_comes_from() -> None:
     assert "Traceback" in call("hardn", "--debug").stderr
 
