@@ -1,10 +1,12 @@
 """Options that several commands share, and what they come to."""
 
 import argparse
+import os
 import shlex
 from pathlib import Path
 
 from lithify.errors import UsageError
+from lithify.model.path import printable
 from lithify.model.quantity import parse_engine_size
 from lithify.model.run import Exercise
 from lithify.settings import ENGINES, RUNTIMES, Settings, read_settings
@@ -83,6 +85,11 @@ def exercise_of(arguments: argparse.Namespace) -> Exercise:
         inside = tuple(shlex.split(arguments.check_inside or ""))
     except ValueError as error:
         raise UsageError(f"--check-inside: {error}", hint="quote it as in a shell") from error
+    _insist_on_url(arguments.http)
+    if arguments.tcp is not None and not 0 < arguments.tcp < 1 << 16:
+        raise UsageError(f"--tcp: {arguments.tcp} is no port", hint="a port is a number from 1 to 65535")
+    for option in ("check", "exercise"):
+        _insist_on_script(getattr(arguments, option), f"--{option}")
     return Exercise(
         check=arguments.check,
         check_inside=inside,
@@ -92,6 +99,33 @@ def exercise_of(arguments: argparse.Namespace) -> Exercise:
         seconds=duration(arguments.seconds, "--for"),
         timeout=duration(arguments.timeout, "--timeout") or 60.0,
     )
+
+
+def _insist_on_url(url: str | None) -> None:
+    """Raise UsageError for a URL that no HTTP server could answer; one without a scheme is taken for http."""
+    if url is None:
+        return
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+        _ = parts.port  # raises for what is none
+        wrong = "" if parts.scheme in ("http", "https") else "neither http nor https"
+    except ValueError as error:
+        wrong = str(error)
+    if wrong:
+        raise UsageError(f"--http: {url!r}: {wrong}", hint="write it as http://localhost:8080/")
+
+
+def _insist_on_script(command: str | None, option: str) -> None:
+    """Raise UsageError where a host command is a script by its path, and no such file is there."""
+    if not command:
+        return
+    from lithify.prove.exercise import script_of
+
+    script = script_of(command)
+    if script and not os.path.exists(script):
+        raise UsageError(f"{option}: no file {printable(script)} on this host", hint="is the path right?")
 
 
 def environment_of(arguments: argparse.Namespace) -> dict[str, str]:

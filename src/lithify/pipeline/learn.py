@@ -302,7 +302,8 @@ def _insist_that_it_works(trial: Trial, target: Target) -> None:
     passed = {answer.name for answer in behaviour.answers if answer.passed}
     broken = [answer for answer in failed if answer.name not in passed]
     if broken:
+        asked = "exercise" if broken[0].name == "exercise" else "check"
         raise TargetBroken(
             f"{target.reference} fails its {broken[0].name} even with a writable root: {broken[0].detail}",
-            hint=f"make the check pass on the container as it is, then try again{besides}",
+            hint=f"make the {asked} pass on the container as it is, then try again{besides}",
         )

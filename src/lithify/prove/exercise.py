@@ -210,12 +210,18 @@ def _words(command: str, container: str) -> list[str]:
     A script, by its path or behind its interpreter, gets it as an argument; anything else is a shell command, in which
     it is `$1`.
     """
-    if not _SHELL_CHARACTERS & set(command):
-        words = shlex.split(command)
-        script = words[1] if len(words) > 1 and words[0] in _INTERPRETERS else words[0] if words else ""
-        if "/" in script and os.path.isfile(script):
-            return [*words, container]
+    if os.path.isfile(script_of(command)):
+        return [*shlex.split(command), container]
     return ["sh", "-c", command, "sh", container]
+
+
+def script_of(command: str) -> str:
+    """Return the path of the script that a command of the user's runs; nothing where it is another shell command."""
+    if _SHELL_CHARACTERS & set(command):
+        return ""
+    words = shlex.split(command)
+    script = words[1] if len(words) > 1 and words[0] in _INTERPRETERS else words[0] if words else ""
+    return script if "/" in script else ""
 
 
 def _detail(code: int, output: bytes, timeout: float) -> str:
