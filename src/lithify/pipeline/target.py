@@ -95,17 +95,18 @@ def choose_running(text: str | None, settings: Settings) -> tuple[Engine, Contai
         names = [settings.engine]
     else:
         names = ["bundle"] if text.isdigit() or text.startswith("/") else list(_RUN_PROGRAMS)
+    trouble: dict[str, EngineUnreachable] = {}
     for name in names:
         try:
             engine = make_engine(name, settings)
             container = engine.attach(text)
-        except EngineUnreachable:
-            if len(names) == 1:
-                raise
+        except EngineUnreachable as error:
+            trouble[name] = error
             continue
         if container is not None:
             return engine, container, Target(kind=TargetKind.CONTAINER, engine=name, reference=text)
-    raise NothingToExamine(f"no container {printable(text)}", hint=f"looked in {', '.join(names)}")
+    _insist_on_answer(names, trouble)
+    raise NothingToExamine(f"no container {printable(text)}", hint=f"looked in {_looked_in(names, trouble)}")
 
 
 def choose_in_pod(text: str) -> tuple[Container, Target] | None:
@@ -188,22 +189,33 @@ def _engine_target(text: str, settings: Settings) -> tuple[Engine, Target]:
         raise NothingToExamine(f"no directory or file {printable(text)}", hint="is the path right?")
     else:
         names = [settings.engine] if settings.engine else list(_RUN_PROGRAMS)
-    trouble: list[EngineUnreachable] = []
+    trouble: dict[str, EngineUnreachable] = {}
     for name in names:
         try:
             engine = make_engine(name, settings)
             kind = _kind_in_engine(engine, name, text)
         except EngineUnreachable as error:
-            trouble.append(error)
+            trouble[name] = error
             continue
         if kind is not None:
             return engine, Target(kind=kind, engine=name, reference=text)
-    if len(trouble) == len(names):
-        raise trouble[0]
+    _insist_on_answer(names, trouble)
     raise NothingToExamine(
         f"no directory, file, container or image {printable(text)}",
-        hint=f"looked on this host and in {' and '.join(names)}; is it pulled, and is the name right?",
+        hint=f"looked on this host and in {_looked_in(names, trouble)}; is it pulled, and is the name right?",
     )
+
+
+def _insist_on_answer(names: Sequence[str], trouble: Mapping[str, EngineUnreachable]) -> None:
+    """Raise what the first engine said where none of them could be asked."""
+    if len(trouble) == len(names):
+        raise trouble[names[0]]
+
+
+def _looked_in(names: Sequence[str], trouble: Mapping[str, EngineUnreachable]) -> str:
+    """Say which engines were asked, and of the others why not."""
+    asked = " and ".join(name for name in names if name not in trouble)
+    return "; ".join([asked, *(f"not in {name}: {error}" for name, error in trouble.items())])
 
 
 def _kind_in_engine(engine: Engine, name: str, text: str) -> TargetKind | None:

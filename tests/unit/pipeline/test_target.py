@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lithify.errors import NothingToExamine, UsageError
+from lithify.errors import EngineUnreachable, NothingToExamine, UsageError
 from lithify.model.run import TargetKind
-from lithify.pipeline.target import Overrides, choose
+from lithify.pipeline.target import Overrides, choose, choose_running
 from lithify.settings import Settings
 
 
@@ -72,3 +72,25 @@ def test_what_can_not_be_meant_is_refused(text: str | None, words: list[str], to
 def test_a_path_that_is_none_is_named(tmp_path: Path, settings: Settings) -> None:
     with pytest.raises(NothingToExamine, match=r"no directory or file .*/none"):
         choose(str(tmp_path / "none"), [], Settings(engine="bundle", state=settings.state))
+
+
+def test_an_engine_that_could_not_be_asked_is_not_said_to_have_been(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client without its daemon beside one that answers and knows of nothing."""
+    for name, script in {"docker": "echo permission denied >&2; exit 1", "podman": "echo 5.4.2; [ $1 = info ]"}.items():
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    told = "podman; not in docker: no answer from docker: permission denied"
+    with pytest.raises(NothingToExamine, match="no directory, file, container or image web") as caught:
+        choose("web", [], settings)
+    assert caught.value.hint.startswith(f"looked on this host and in {told}; ")
+    with pytest.raises(NothingToExamine, match="no container web") as caught:
+        choose_running("web", settings)
+    assert caught.value.hint == f"looked in {told}"
+    (tmp_path / "podman").unlink()
+    for find in (lambda: choose("web", [], settings), lambda: choose_running("web", settings)):
+        with pytest.raises(EngineUnreachable, match="no answer from docker: permission denied"):
+            find()
