@@ -177,7 +177,10 @@ def _opened(path: Path) -> Iterator[_Blobs]:
         except FileNotFoundError as error:
             raise NothingToExamine(f"no file at {printable(path)}") from error
         except (tarfile.TarError, EOFError, zlib.error) as error:
-            raise InvalidInput(f"{printable(path)} is no tar archive: {printable(error)}") from error
+            raise InvalidInput(
+                f"{printable(path)} is no tar archive: {printable(error)}",
+                hint="docker save IMAGE > FILE makes one; what describes containers is a manifest, a Compose file, ...",
+            ) from error
         except OSError as error:
             raise InvalidInput(f"can't read {printable(path)}: {printable(error)}") from error
         yield blobs

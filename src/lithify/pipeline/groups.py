@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from lithify.errors import InvalidInput, UsageError
+from lithify.errors import InvalidInput, NothingToExamine, UsageError
 from lithify.model.path import printable
 from lithify.pipeline.group import Group
 from lithify.pipeline.group_options import GroupOptions
 from lithify.sources.base import MAX_BYTES, read_bytes
-from lithify.sources.files import kind_of
+from lithify.sources.files import insist_on_yaml, kind_of
 
 _HEAD = 4096
+_SUFFIXES = (".yaml", ".yml", ".json")
 _OF_A_ROOT = ("bin", "usr", "etc", "lib", "oci-layout")
 """One of these is in every root filesystem or image layout that anybody keeps."""
 
@@ -22,8 +23,8 @@ Opener = Callable[[str, bytes, GroupOptions], Group]
 def open_group(text: str, options: GroupOptions) -> Group | None:
     """Return the group that a file describes; None where `text` names no file of containers.
 
-    One on a cluster is a context manager, and to be left. InvalidInput where the file can't be read, UsageError where
-    it is of a kind that can't be run, or not on a cluster.
+    One on a cluster is a context manager, and to be left. InvalidInput where the file can't be read, NothingToExamine
+    where it is YAML that describes none, UsageError where it is of a kind that can't be run, or not on a cluster.
     """
     path = Path(text)
     if path.is_dir():
@@ -39,6 +40,8 @@ def open_group(text: str, options: GroupOptions) -> Group | None:
         raise InvalidInput(f"{printable(text)}: {data}", hint="name a file that you may read")
     kind = kind_of(text, data)
     if not kind:
+        if path.suffix in _SUFFIXES and options.settings.engine in (None, "bundle"):
+            raise _nothing_in(text, data)
         return None
     if options.cluster is not None and kind != "kubernetes":
         raise UsageError(
@@ -54,6 +57,14 @@ def open_group(text: str, options: GroupOptions) -> Group | None:
     return opener(text, data, options)
 
 
+def _nothing_in(text: str, data: bytes) -> NothingToExamine:
+    """Return what to say of YAML without a container; InvalidInput where it is no YAML."""
+    insist_on_yaml(text, data)
+    return NothingToExamine(
+        f"{printable(text)} describes no container", hint="name a manifest, a Compose file, a chart or a kustomization"
+    )
+
+
 def _is_binary(path: Path) -> bool:
     """Tell whether a file is an image archive rather than text."""
     try:
@@ -65,7 +76,7 @@ def _is_binary(path: Path) -> bool:
 
 def _is_utf_16(path: Path) -> bool:
     """Tell whether a manifest is of an encoding that engines are not handed."""
-    if path.suffix not in (".yaml", ".yml", ".json") or not path.is_file():
+    if path.suffix not in _SUFFIXES or not path.is_file():
         return False
     try:
         with path.open("rb") as file:

@@ -18,7 +18,7 @@ from lithify.model.patch import Patched, PatchedFiles, Planned
 from lithify.model.path import printable
 from lithify.patch.kubernetes import Options
 from lithify.report.wire import read, read_schema
-from lithify.sources.files import kind_of, read_source
+from lithify.sources.files import insist_on_yaml, kind_of, read_source
 from lithify.sources.manifest import read_manifest
 
 _UTF_16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
@@ -96,7 +96,8 @@ def read_plans(path: Path, containers: Sequence[str]) -> list[GivenPlan]:
 def patch_file(path: str, data: bytes, plans: Sequence[GivenPlan], options: PatchOptions | None = None) -> Patched:
     """Return the file `data`, which stands at `path`, with each plan written into it.
 
-    NothingToExamine where it describes no container, UsageError where a plan fits none of them or several.
+    NothingToExamine where it describes no container, InvalidInput where it can't be read, UsageError where a plan fits
+    none of them or several.
     """
     options = options or PatchOptions()
     if data[:2] in _UTF_16:
@@ -110,6 +111,8 @@ def patch_file(path: str, data: bytes, plans: Sequence[GivenPlan], options: Patc
         )
     places = _places(path, data, kind)
     if not places:
+        if kind not in ("script", "quadlet"):
+            insist_on_yaml(path, data)
         raise NothingToExamine(f"{printable(path)} describes no container", hint="is it the right file?")
     return writer(path, data, [_assign(one, places, path) for one in plans], options)
 

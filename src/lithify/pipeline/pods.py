@@ -25,7 +25,7 @@ from lithify.pipeline.target import make_engine
 from lithify.prove.exercise import ask
 from lithify.settings import Settings
 from lithify.sources.base import read_bytes
-from lithify.sources.files import kind_of
+from lithify.sources.files import insist_on_yaml, kind_of
 from lithify.sources.pod import Objects, read_pods
 
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -40,6 +40,7 @@ def open_pods(path: str, data: bytes, options: GroupOptions) -> "PodGroup":
     objects = read_objects(options.beside)
     pods = read_pods(path, data, objects)
     if not pods:
+        insist_on_yaml(path, data)
         raise NothingToExamine(
             f"{printable(path)}: no pod is described in it", hint="name the file that has the Deployment, Job, ..."
         )

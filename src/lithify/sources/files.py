@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from lithify.errors import NothingToExamine
+from lithify.errors import InvalidInput, NothingToExamine
 from lithify.sources.base import KUSTOMIZATIONS, MAX_BYTES, Reading, nowhere, read_bytes
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
@@ -189,6 +189,23 @@ def _has_services(data: bytes) -> bool:
 
 def _has_kind(data: bytes) -> bool:
     return data.startswith(b"kind:") or b"\nkind:" in data or b'"kind"' in data
+
+
+def insist_on_yaml(path: str, data: bytes) -> None:
+    """Raise InvalidInput for the first document that is neither YAML nor JSON; what only a template makes so is let by.
+
+    For a file in which nothing was found: what is asked for may stand behind the mistake.
+    """
+    from lithify.documents.yaml import Broken, read_documents
+    from lithify.model.path import printable
+
+    for document in read_documents(data):
+        if isinstance(document, Broken) and not (b"{{" in document.text and b"}}" in document.text):
+            raise InvalidInput(
+                f"{printable(path)}:{document.line}:{document.column}: this document can't be read: "
+                f"{printable(document.reason)}",
+                hint="make it YAML or JSON that kubectl reads",
+            )
 
 
 def read_source(path: str, data: bytes, *, stack: bool = False, elsewhere: Callable[[str], bool] = nowhere) -> Reading:

@@ -114,6 +114,32 @@ def test_what_is_refused_is_told_with_the_text_to_write(
     assert pod.read_text() == before
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "code", "said"),
+    [
+        ("a.yaml", "a: [b", 2, "a.yaml:2:1: this document can't be read: did not find expected ',' or ']'"),
+        ("a.yaml", "kind: Pod\nspec:\n  containers: [b\n", 2, "a.yaml:4:1: this document can't be read: did not find"),
+        ("a.json", '{"kind": "Pod", ', 2, "a.json:2:1: this document can't be read: did not find"),
+        ("compose.yaml", "services:\n  web: {", 2, "compose.yaml:3:1: this document can't be read: did not find"),
+        ("a.yaml", "", 3, "a.yaml describes no container"),
+        ("a.yaml", "hi there\n", 3, "a.yaml describes no container"),
+    ],
+)
+def test_a_file_without_containers_is_told_from_one_that_can_not_be_read(
+    name: str, text: str, code: int, said: str, tmp_path: Path, plan: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    commands = [["harden", str(path)]] if name != "compose.yaml" else []  # Compose itself says so there
+    if "kind" in text or "services" in text:
+        commands.append(["patch", str(path), "--plan", str(plan)])
+    for command in commands:
+        assert main(command) == code
+        told = capfd.readouterr().err
+        assert said in told
+        assert "hint: " in told
+
+
 def test_standard_input(plan: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(POD.encode())))
     assert run("-", "--plan", plan, "--output", "-") == 0

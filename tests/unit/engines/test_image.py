@@ -187,6 +187,14 @@ def test_the_image_for_this_platform_is_taken(tmp_path: Path) -> None:
     check(layout.write(inner), tmp_path / "state")
 
 
+def test_a_text_is_no_archive_and_what_makes_one_is_told(tmp_path: Path) -> None:
+    text = tmp_path / "readme.txt"
+    text.write_text("hi there\n")
+    with pytest.raises(InvalidInput, match=r"readme.txt is no tar archive") as caught:
+        load_image(target(text), tmp_path / "state")
+    assert "docker save" in caught.value.hint
+
+
 def test_what_the_user_says_counts(tmp_path: Path) -> None:
     path = Layout(tmp_path / "layout").write()
     facts = load_image(target(path, command=("81",), environment={"A": "x"}, user="0:7"), tmp_path / "state").facts
