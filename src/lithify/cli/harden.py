@@ -233,9 +233,13 @@ def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes
             print("the file is left as it is: not all of it is proved", file=sys.stderr)
         elif original is None or result.files:
             if write_files(arguments.target, [file.patched() for file in result.files], settings.state):
-                tell_revert(arguments.target, [] if original is None else [file.path for file in result.files])
+                tell_revert(
+                    arguments.target,
+                    settings.state,
+                    [] if original is None else [file.path for file in result.files],
+                )
         elif replace_file(original, result.text.encode("utf-8", "surrogateescape"), settings.state):
-            tell_revert(arguments.target)
+            tell_revert(arguments.target, settings.state)
     return 0 if result.proved else 1
 
 

@@ -131,7 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
                 else replace_file(original, patched.text, state)
             )
             if written:
-                tell_revert(arguments.file, [file.path for file in patched.files])
+                tell_revert(arguments.file, state, [file.path for file in patched.files])
     _show(arguments, data, patched)
     return 1 if patched.refused else 0
 
@@ -146,7 +146,7 @@ def _patch_folder(arguments: argparse.Namespace, plans: "list[GivenPlan]", state
     patched = patch_folder(arguments.file, plans, patch_options_of(arguments))
     if arguments.write:
         if write_files(arguments.file, patched.files, state):
-            tell_revert(arguments.file)
+            tell_revert(arguments.file, state)
     else:
         _print_diff(arguments, "".join(file.diff for file in patched.files))
     show_refused(patched)
@@ -170,15 +170,22 @@ def revert(file: str, state: Path) -> int:
     return 0
 
 
-def tell_revert(file: str, files: "Sequence[str]" = ()) -> None:
-    """Say on stderr that a file was replaced, or those that belong to it, and how that is taken back."""
+def tell_revert(file: str, state: Path, files: "Sequence[str]" = ()) -> None:
+    """Say on stderr that a file was replaced, or those that belong to it, and how that is taken back.
+
+    A state directory that is not the default one is named, wherever it was said: the next shell may not know of it.
+    """
     import shlex
 
     from lithify.model.path import printable
+    from lithify.settings import default_state
 
     named = ", ".join(map(printable, files)) or printable(file)
     verb = "are" if len(files) > 1 else "is"
-    print(f"{named} {verb} patched; take it back with: lithify patch --revert {shlex.quote(file)}", file=sys.stderr)
+    undo = ["lithify", "patch", "--revert", file]
+    if state != default_state():
+        undo += ["--state-dir", str(state)]
+    print(f"{named} {verb} patched; take it back with: {shlex.join(undo)}", file=sys.stderr)
 
 
 def show_refused(patched: "Patched | PatchedFiles") -> None:

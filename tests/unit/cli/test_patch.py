@@ -1,6 +1,7 @@
 """`lithify patch` as it is typed: plans to containers, diff, write, revert, and what can't be."""
 
 import io
+import shlex
 import shutil
 import subprocess
 from pathlib import Path, PurePosixPath
@@ -8,10 +9,12 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from lithify.cli.main import main
+from lithify.cli.patch import tell_revert
 from lithify.model.mount import Mount, MountPlan, StorageKind
 from lithify.model.patch import unified_diff
 from lithify.model.writes import RunKey
 from lithify.report.wire import render
+from lithify.settings import default_state
 
 POD = """\
 apiVersion: v1
@@ -78,6 +81,23 @@ def test_write_and_revert(pod: Path, plan: Path, capfd: pytest.CaptureFixture[st
     assert pod.read_text() == POD
     assert run("--revert", pod) == 3
     assert "nothing-to-revert" in capfd.readouterr().err
+
+
+def test_the_printed_undo_works_where_the_state_directory_is_not_known(
+    pod: Path, plan: Path, state: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory came from a variable; the shell in which the command is pasted has none."""
+    assert run(pod, "--plan", plan, "--write") == 0
+    undo = shlex.split(capfd.readouterr().err.rpartition("take it back with: lithify ")[2])
+    assert undo[-2:] == ["--state-dir", str(state)]
+    monkeypatch.delenv("LITHIFY_STATE")
+    assert main(undo) == 0
+    assert pod.read_text() == POD
+
+
+def test_the_default_state_directory_is_not_named(capfd: pytest.CaptureFixture[str]) -> None:
+    tell_revert("the pod.yaml", default_state())
+    assert capfd.readouterr().err.endswith("take it back with: lithify patch --revert 'the pod.yaml'\n")
 
 
 def test_harden_takes_back_what_patch_wrote(pod: Path, plan: Path) -> None:
