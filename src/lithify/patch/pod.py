@@ -270,6 +270,13 @@ class _One:
         self._explain(places)
 
     def _explain(self, places: list[_Place]) -> None:
+        runnable = [printable(place.mount.path) for place in places if not place.mount.executable]
+        if runnable and not self.options.has(MOUNT_OPTIONS):
+            (major, minor), gate = MOUNT_OPTIONS
+            self.note(
+                f"programs can be run from {', '.join(runnable)}: Kubernetes has noexec for a mount only from "
+                f"{major}.{minor} on, with the gate {gate}"
+            )
         own = [place for place in places if place.mount.storage is not StorageKind.VOLUME]
         runtime = [place.mount.path for place in own if PathClass.RUNTIME in place.mount.classes]
         if runtime and self.planned.container not in self.options.fresh_start:

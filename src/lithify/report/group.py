@@ -2,7 +2,7 @@
 
 from lithify.model.group import GroupHardening, Member
 from lithify.model.path import printable
-from lithify.report.page import Page, Paint, plain, render_hardening, render_verdict
+from lithify.report.page import Page, Paint, places_of, plain, render_hardening, render_verdict
 
 
 def render_group(result: GroupHardening, *, paint: Paint = plain, width: int = 80) -> str:
@@ -56,8 +56,7 @@ def _word(member: Member) -> str:
         return "does not work as it is"
     if not member.planned:
         return "not proved, so it stays as it is"
-    places = len(member.hardening.plan.mounts)
-    count = f"{places} writable place{'' if places == 1 else 's'}"
+    count = places_of(member.hardening.plan)
     if member.together is None:
         return f"proved, {count}"
     return f"proved, alone and beside the others, {count}" if member.proved else "fails beside the others as patched"

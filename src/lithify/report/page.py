@@ -69,11 +69,16 @@ def _before(result: Hardening) -> str:
 def _after(result: Hardening) -> str:
     """Say what the plan comes to."""
     failed = [check for check in result.verdict.checks if not check.passed]
-    places = _plural(len(result.plan.mounts), "writable place")
+    places = places_of(result.plan)
     if failed:
         return f"with {places}: {failed[0].name}: {failed[0].summary}"
     refused = next((check.summary for check in result.verdict.refused if check.name == "root-refuses"), "")
     return f"works with {places}; {refused or 'what it refuses could not be tried'}"
+
+
+def places_of(plan: MountPlan) -> str:
+    """Count the places of a plan; where it has none, the target's own mounts may be writable all the same."""
+    return _plural(len(plan.mounts), "writable place") if plan.mounts else "0 more writable places"
 
 
 def render_write_set(write_set: WriteSet, *, paint: Paint = plain, width: int = 80) -> str:
@@ -244,7 +249,9 @@ def _plan(page: Page, plan: MountPlan, *, whole: bool = False) -> None:
     page.head("Plan")
     if not plan.mounts and not plan.redirects:
         page.text(
-            "no place at all: the root filesystem read-only, and nothing writable but what the engine gives", "  "
+            "no more places: the root filesystem read-only, and nothing writable but what is mounted there already and "
+            "what the engine gives",
+            "  ",
         )
     for mount in plan.mounts:
         page.text(f"{page.paint('green', printable(mount.path))}  {_mount(mount)}", "  ")

@@ -88,7 +88,7 @@ def test_the_printed_undo_works_where_the_state_directory_is_not_known(
 ) -> None:
     """The directory came from a variable; the shell in which the command is pasted has none."""
     assert run(pod, "--plan", plan, "--write") == 0
-    undo = shlex.split(capfd.readouterr().err.rpartition("take it back with: lithify ")[2])
+    undo = shlex.split(capfd.readouterr().err.splitlines()[0].rpartition("take it back with: lithify ")[2])
     assert undo[-2:] == ["--state-dir", str(state)]
     monkeypatch.delenv("LITHIFY_STATE")
     assert main(undo) == 0

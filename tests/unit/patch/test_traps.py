@@ -133,6 +133,15 @@ def test_p28_who_may_not_give_files_away_does_not_try() -> None:
     assert "chown 33:33 new 2>/dev/null || :\n" in text  # nobody knows who it runs as
 
 
+def test_what_kubernetes_can_not_make_noexec_is_told() -> None:
+    """A plan says noexec; a server without mount options lets programs run there all the same."""
+    wanted = (place("/run"), place("/opt", executable=True))
+    (told,) = (note for note in pod(*wanted).notes if "programs can be run" in note)
+    assert told.startswith("web: programs can be run from /run: ")
+    able = Options(version=(1, 37), gates=frozenset({"VolumeBindMountOptions"}))
+    assert not any("programs can be run" in note for note in pod(*wanted, options=able).notes)
+
+
 def test_p40_what_the_last_run_left_is_told_or_taken_away() -> None:
     wanted = place("/run", classes=(PathClass.RUNTIME,))
     told = pod(wanted)

@@ -61,8 +61,8 @@ def test_each_member_has_its_page_and_the_file_its_diff() -> None:
     assert "=== app" in page
     assert "All together, as the patched file stands" in page
     assert "=== deploy.yaml (pod on docker): PROVED" in page
-    assert "app: proved, alone and beside the others, 0 writable places" in page
-    assert "init: proved, 0 writable places" in page
+    assert "app: proved, alone and beside the others, 0 more writable places" in page
+    assert "init: proved, 0 more writable places" in page
     assert "\n-b: 2\n+b: 3\n" in page
     assert "  - no scheduler" in page
     assert "Command" not in page, "a member has no command of its own"

@@ -81,6 +81,11 @@ def test_a_plan_gives_every_reason_and_the_cost() -> None:
     assert "cost: 3 image entries become writable, 1 image entries are hidden, 2.0 KiB" in page
 
 
+def test_a_plan_without_places_denies_no_mount_that_is_there() -> None:
+    page = render_plan(MountPlan(key=KEY, container="web"))
+    assert "nothing writable but what is mounted there already" in " ".join(page.split())
+
+
 def _write_set(*writes: Write) -> WriteSet:
     observation = Observation(seconds=1.0, sources=(Source.LAYER,), notes=(EVIL,))
     return WriteSet(key=KEY, container="web", image=ImageFacts(reference="web"), writes=writes, observation=observation)
