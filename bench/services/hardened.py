@@ -94,7 +94,7 @@ def read_report(report: Path, seconds: float) -> Hardened:
     verdict = result.verdict
     failed = [f"{check.name}: {check.summary}" for check in verdict.checks if not check.passed]
     failed += [f"{refusal.path}: {refusal.reason}" for refusal in result.plan.refusals if refusal.blocking]
-    kept = sum(check.summary.startswith("not taken away") for check in verdict.minimal)
+    kept = sum(not check.tried for check in verdict.minimal)
     return Hardened(
         proved=verdict.proved,
         flag_alone_works=result.flag_alone_works,

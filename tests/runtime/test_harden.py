@@ -334,6 +334,7 @@ def test_a_plan_that_is_too_tight_is_not_proved(lithify: Lithify, images: Images
     assert done.code == 1
     assert "NOT PROVED" in done.out
     assert "/run/app" in done.out
+    assert "  --   minimal: needs /srv: not taken away" in done.out, "what was not tried is not ok"
 
 
 def test_a_container_that_is_kept_stays_until_somebody_removes_it(lithify: Lithify, images: Images) -> None:

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lithify.cli.output import pairs, write_results
     from lithify.pipeline.harden import Wishes, prove
     from lithify.pipeline.target import choose
-    from lithify.report.page import render_verdict
+    from lithify.report.page import render_proof
     from lithify.report.wire import render
 
     pairs(arguments)
@@ -42,11 +42,13 @@ def run(arguments: argparse.Namespace) -> int:
     exercise = exercise_of(arguments)
     engine, target = choose(arguments.target, arguments.rest, settings, overrides_of(arguments))
     wishes = Wishes(jobs=settings.parallel, live=not arguments.no_live, keep=arguments.keep)
-    verdict = prove(engine, target, _plan_of(arguments, target), exercise, wishes, tell=Progress())
+    plan = _plan_of(arguments, target)
+    verdict = prove(engine, target, plan, exercise, wishes, tell=Progress())
+    heading = f"{target.reference} ({engine.name})"
     write_results(
         arguments,
         {
-            "text": lambda color: render_verdict(verdict, paint=painter(color), width=width()),
+            "text": lambda color: render_proof(verdict, plan, heading, paint=painter(color), width=width()),
             "json": lambda _: render(verdict),
         },
     )

@@ -13,10 +13,13 @@ class Check:
     name: str
     """Stable kebab-case name: `starts`, `user-check`, `root-refuses`, `restart-in-place`, ..."""
     passed: bool
+    """Nothing speaks against it; so too where nothing was tried."""
     summary: str
     evidence: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     """What repeats it, as an argument list; nothing where no single command does."""
+    tried: bool = True
+    """False where the question was not put to any run, for the reason in `summary`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

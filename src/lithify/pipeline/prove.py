@@ -234,7 +234,7 @@ def _needed(mount: Mount, proof: Proof, dropped: Sequence[Dropped]) -> Check:
         why = "it holds state, which a check that does not look for it would call spare"
     else:
         why = "it was written, and no check of yours says whether that matters"
-    return Check(name=f"needs {mount.path}", passed=True, summary=f"not taken away: {why}")
+    return Check(name=f"needs {mount.path}", passed=True, tried=False, summary=f"not taken away: {why}")
 
 
 def _honest(original: Behaviour, plan: MountPlan, proof: Proof, flag_alone: Trial) -> Iterable[Check]:

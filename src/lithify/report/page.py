@@ -103,8 +103,16 @@ def render_plan(plan: MountPlan, *, paint: Paint = plain, width: int = 80) -> st
     return page.render()
 
 
+def render_proof(verdict: Verdict, plan: MountPlan, heading: str, *, paint: Paint = plain, width: int = 80) -> str:
+    """Return the page of `lithify prove`: what was judged, with which places, and what came of it."""
+    page = Page(paint, width)
+    page.line(paint("bold", printable(heading)))
+    page.text(f"read-only with {', '.join(printable(m.path) for m in plan.mounts) or 'no more places'}", "  ")
+    return page.render() + render_verdict(verdict, paint=paint, width=width)
+
+
 def render_verdict(verdict: Verdict, *, paint: Paint = plain, width: int = 80) -> str:
-    """Return the page of `lithify prove`."""
+    """Return a verdict as part of a page, an empty line before it."""
     page = Page(paint, width)
     _verdict(page, verdict)
     return page.render()
@@ -320,8 +328,8 @@ def _plural(number: int, noun: str) -> str:
 
 
 def _check(paint: Paint, title: str, check: Check) -> str:
-    mark = paint("green", "ok  ") if check.passed else paint("red", "FAIL")
-    return f"{mark} {title}: {printable(check.name)}: {printable(check.summary)}"
+    judged = paint("green", "ok  ") if check.passed else paint("red", "FAIL")
+    return f"{judged if check.tried else '--  '} {title}: {printable(check.name)}: {printable(check.summary)}"
 
 
 def _unsettled(page: Page, plan: MountPlan, write_set: WriteSet | None, verdict: Verdict | None) -> None:

@@ -12,7 +12,7 @@ from lithify.model.image import EntryType, ImageFacts
 from lithify.model.mount import Mount, MountPlan, PathClass, Question, Refusal, StorageKind
 from lithify.model.verdict import Check, Exposed, Start, Verdict
 from lithify.model.writes import Change, Observation, RunKey, Source, Write, Writer, WriteSet
-from lithify.report.page import command_text, render_plan, render_verdict, render_write_set
+from lithify.report.page import command_text, render_plan, render_proof, render_verdict, render_write_set
 
 EVIL = "\x1b[31mred\x07\n\udc80"
 KEY = RunKey(image="web")
@@ -84,6 +84,17 @@ def test_a_plan_gives_every_reason_and_the_cost() -> None:
 def test_a_plan_without_places_denies_no_mount_that_is_there() -> None:
     page = render_plan(MountPlan(key=KEY, container="web"))
     assert "nothing writable but what is mounted there already" in " ".join(page.split())
+
+
+def test_a_proof_says_what_was_judged_and_marks_what_was_not_tried() -> None:
+    fine = Check(name="starts", passed=True, summary="stays up")
+    left = Check(name="needs /run", passed=True, tried=False, summary="not taken away: it holds state")
+    verdict = Verdict(works=(fine,), refused=(fine,), minimal=(left,))
+    mount = Mount(path=PurePosixPath("/run"), storage=StorageKind.MEMORY)
+    page = render_proof(verdict, MountPlan(key=KEY, container="web", mounts=(mount,)), "web:1.4 (docker)")
+    assert page.startswith("web:1.4 (docker)\n  read-only with /run\n\nVerdict: PROVED\n")
+    assert "  ok   works: starts: stays up\n" in page
+    assert "  --   minimal: needs /run: not taken away" in page
 
 
 def _write_set(*writes: Write) -> WriteSet:

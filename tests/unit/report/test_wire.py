@@ -13,7 +13,7 @@ from lithify.errors import InvalidInput
 from lithify.model.hardening import Hardening
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
 from lithify.model.mount import Mount, MountPlan, StorageKind
-from lithify.model.verdict import Verdict
+from lithify.model.verdict import Check, Verdict
 from lithify.model.writes import Change, Observation, RunKey, Write, WriteSet
 from lithify.report.wire import parse, read, render, schema
 
@@ -50,6 +50,16 @@ def test_a_plan_matches_its_published_schema() -> None:
     jsonschema.validate(json.loads(render(plan)), schema(MountPlan))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**json.loads(render(plan)), "mounts": [{"path": 7}]}, schema(MountPlan))
+
+
+def test_a_check_of_before_there_was_tried_was_tried() -> None:
+    left = Check(name="needs /run", passed=True, tried=False, summary="not taken away")
+    text = render(Verdict(minimal=(left,)))
+    assert json.loads(text)["minimal"][0]["tried"] is False
+    assert parse(text.encode(), Verdict, source="test").minimal == (left,)
+    document = json.loads(text)
+    del document["minimal"][0]["tried"]
+    assert parse(json.dumps(document).encode(), Verdict, source="test").minimal[0].tried
 
 
 @pytest.mark.parametrize("type_", [Hardening, WriteSet, MountPlan, Verdict])
