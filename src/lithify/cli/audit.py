@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         write_baseline(report, arguments.write_baseline, arguments.reason, owner=arguments.owner, until=arguments.until)
     write_reports(report, outputs, arguments)
-    return exit_code(report, arguments.fail_on)
+    return exit_code(report, arguments.fail_on, part=arguments.shard is not None)
 
 
 def _audit(arguments: argparse.Namespace, rules: list[str] | None, baseline: Any) -> Any:
@@ -277,12 +277,21 @@ def _writer(stream: IO[bytes]) -> Any:
     return lambda text: write(text.encode("utf-8", "surrogateescape"))
 
 
-def exit_code(report: Any, fail_on: str) -> int:
-    """Return 1 where a finding that nothing exempts is as severe as `fail_on`; NothingToExamine without an input."""
+def exit_code(report: Any, fail_on: str, *, part: bool = False) -> int:
+    """Return 1 where a finding that nothing exempts is as severe as `fail_on`.
+
+    NothingToExamine without an input, or where all were skipped, unless it is `part` of a run that goes on elsewhere.
+    """
     if not report.examined:
         from lithify.errors import NothingToExamine
 
         raise NothingToExamine("no manifest, Compose file, unit or task definition there", hint="name other paths")
+    summary = report.summary
+    judged = summary.containers or summary.findings or summary.exempted
+    if summary.left_out == report.examined and not judged and not part:
+        from lithify.errors import NothingToExamine
+
+        raise NothingToExamine("nothing there was judged: all of it was skipped", hint="the report says why")
     if fail_on == "never":
         return 0
     from lithify.model.finding import Severity

@@ -348,10 +348,12 @@ class Report:
 class Summary:
     """The numbers of a report."""
 
-    __slots__ = ("_severities", "containers", "exempted", "files", "read_only", "skipped", "writable")
+    __slots__ = ("_severities", "containers", "exempted", "files", "left_out", "read_only", "skipped", "writable")
 
     def __init__(self) -> None:
         self.files = 0
+        self.left_out = 0
+        """Inputs of which nothing was judged."""
         self.containers = 0
         self.writable = 0
         self.read_only = 0
@@ -368,6 +370,7 @@ class Summary:
         """Count one more input, or what is left of the one before."""
         containers, writable, read_only, exempted, skipped, severities = result.numbers or numbers(result)
         self.files += not result.continued
+        self.left_out += bool(skipped and not (containers or exempted or any(severities) or result.continued))
         self.containers += containers
         self.writable += writable
         self.read_only += read_only

@@ -22,7 +22,7 @@ from lithify.pipeline.judge import ALL, Judge, depends_on_more, pack, unpack
 from lithify.pipeline.spool import Spool
 from lithify.pipeline.spread import Results, spread
 from lithify.sources.base import Reading, left_out, read_bytes, unreadable
-from lithify.sources.files import Input, find_inputs, kind_by_name, read_parts, read_stdin
+from lithify.sources.files import Input, find_inputs, kind_by_name, read_named, read_parts, read_stdin
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def audit(
     judge = Judge(today or time.strftime("%Y-%m-%d"), rules)
     examiner = Examiner(judge, inputs, stack=stack, values=tuple(values))
     examiner.sources = sources
+    examiner.named = frozenset(paths)
     # The code of others may change without a trace that the cache could see.
     if cache is not None and len(inputs) >= CACHED_FROM and not sources and not judge.foreign:
         from lithify.pipeline.cache import Cache
@@ -125,7 +126,7 @@ def _part(path: str, parts: int) -> int:
 class Examiner:
     """Takes an input to its result, as bytes."""
 
-    __slots__ = ("_files", "_inputs", "cache", "judge", "sources", "stack", "values")
+    __slots__ = ("_files", "_inputs", "cache", "judge", "named", "sources", "stack", "values")
 
     def __init__(
         self, judge: Judge, inputs: Sequence[Input] = (), *, stack: bool = False, values: tuple[str, ...] = ()
@@ -136,6 +137,8 @@ class Examiner:
         self.stack = stack
         self.values = values
         self.sources: list[Extension] = []
+        self.named: frozenset[str] = frozenset()
+        """Paths that were named: where no container is in one, it is said, as it is not of all that a folder holds."""
         self.cache: Cache | None = None
 
     def examines(self, path: str) -> bool:
@@ -161,7 +164,7 @@ class Examiner:
         data = as_utf8(data)
         key = b""
         if self.cache is not None and kind != "stdin":
-            key = self.cache.key(kind_by_name(path), data)
+            key = self.cache.key(kind_by_name(path) + ("+" if path in self.named else ""), data)
             found = self.cache.find(key)
             if found is not None:
                 spool.refer(*found)
@@ -170,9 +173,14 @@ class Examiner:
         if foreign is not None:
             self._keep(foreign, spool)
             return b""
+        silent = path in self.named
         for reading in read_parts(path, data, stack=self.stack, elsewhere=self.examines):
             key = b"" if depends_on_more(reading) else key
-            self._keep(reading, spool)
+            silent = silent and not (reading.workloads or reading.oddities or reading.skipped)
+            if not silent:
+                self._keep(reading, spool)
+        if silent:
+            self._keep(read_named(path, data), spool)
         return key
 
     def _foreign(self, path: str, data: bytes) -> Reading | None:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from lithify.errors import InvalidInput, NothingToExamine
+from lithify.model.finding import Skipped
+from lithify.model.location import Location
 from lithify.sources.base import KUSTOMIZATIONS, MAX_BYTES, Reading, nowhere, read_bytes
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
@@ -14,12 +16,16 @@ if TYPE_CHECKING:
     from lithify.sources.ignore import IgnoreFile
 
 
-_EXTENSIONS = (".yaml", ".yml", ".json", ".container")
+_YAML = (".yaml", ".yml", ".json")
+_EXTENSIONS = (*_YAML, ".container")
 _LEFT_OUT = frozenset((".git", ".hg", ".svn", "node_modules", ".venv", "__pycache__", ".terraform", ".tox"))
 _NO_MANIFESTS = frozenset(("package-lock.json", "package.json", "tsconfig.json", "composer.lock", "pnpm-lock.yaml"))
 
 PART = 128 << 10
 """Bytes of a manifest that are judged at once, more or less: a pod of 80 bytes may take 20,000 meanwhile."""
+
+_OBJECT = 2 << 20
+"""Bytes of a document that is looked into though no container is in sight; no API server takes a larger object."""
 
 Input = tuple[str, str]
 """What an input is (`file`, `stdin`, `chart`, `kustomization`, `patch`, `unreadable`), and its path."""
@@ -231,6 +237,31 @@ def read_source(path: str, data: bytes, *, stack: bool = False, elsewhere: Calla
 
         return read_task_definitions(path, data)
     return Reading(path)
+
+
+def read_named(path: str, data: bytes) -> Reading:
+    """Return what is to be said of a file that was named though it describes no container.
+
+    What is broken is an oddity. What holds no object at all is left out: nobody is to think that it was judged.
+    """
+    from lithify.documents.yaml import Broken, MappingNode, entries, read_documents
+    from lithify.sources.manifest import read_broken
+
+    reading = Reading(path)
+    objects = False
+    documents = read_documents(data, _of_objects_size) if path == "-" or path.endswith(_YAML) else ()
+    for document in documents:
+        if isinstance(document, Broken):
+            read_broken(reading, document)
+        elif type(document.root) is MappingNode and "kind" in entries(document.root):
+            objects = True
+    if not objects and not reading.oddities and not reading.skipped:
+        reading.skipped.append(Skipped(Location(path), "nothing in it describes a container"))
+    return reading
+
+
+def _of_objects_size(text: bytes) -> bool:
+    return len(text) <= _OBJECT
 
 
 def read_parts(

@@ -159,7 +159,7 @@ def read_manifest_parts(path: str, data: bytes, most: int) -> Iterator[Reading]:
             size += len(text)
         reading.documents += not part
         if isinstance(document, Broken):
-            _read_broken(reading, document)
+            read_broken(reading, document)
             continue
         documents.append(document)
         if comments and not part and len(text) > most:  # it may come in parts
@@ -243,7 +243,8 @@ def _lines_of_all(document: Document) -> tuple[int, int]:
     return first, document.find(document.root, ("kind",))[0]
 
 
-def _read_broken(reading: Reading, broken: Broken) -> None:
+def read_broken(reading: Reading, broken: Broken) -> None:
+    """Say in `reading` that a document can't be read: an oddity, or a skip where it is a template."""
     place = Location(reading.path, broken.index, line=broken.line, column=broken.column)
     if b"{{" in broken.text and b"}}" in broken.text:
         reading.skipped.append(Skipped(place, _TEMPLATE_REASON))

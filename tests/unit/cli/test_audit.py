@@ -64,6 +64,50 @@ def test_exit_codes(words: list[str], code: int, place: Path, capsys: pytest.Cap
     assert captured.err.count("error: ") == (1 if code in (2, 3) else 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "code", "told"),
+    [
+        ("a.yaml", "a: [b", 1, "a.yaml:2:1: high: this document can't be read: "),
+        ("a.yaml", "kind: Service\nspec: {a: b: c}\n", 1, "a.yaml:2:12: high: this document can't be read: "),
+        ("a.yaml", "", 3, "a.yaml: skipped: nothing in it describes a container\n"),
+        ("a.yaml", "image: {tag: 1}\n", 3, "a.yaml: skipped: nothing in it describes a container\n"),
+        ("a.txt", "a: [b", 3, "a.txt: skipped: nothing in it describes a container\n"),
+        ("a.yaml", "{{ if .x }}\na: b\n{{ end }}\n", 3, "a.yaml:2:1: skipped: a Go template outside a chart"),
+        ("compose.yaml", "include: [nothere.yaml]\n", 3, "compose.yaml:1:11: skipped: nothere.yaml is not followed"),
+        ("a.yaml", "kind: Service\n", 0, "0 findings; 0 containers in 1 input\n"),
+    ],
+)
+def test_a_file_that_was_named_and_not_judged_is_told(
+    name: str,
+    text: str,
+    code: int,
+    told: str,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nobody is to take it for clean; by a dash it is the same, and beside a file that is judged only a line."""
+    (place / name).write_text(text)
+    assert main(["audit", name]) == code
+    assert capsys.readouterr().out.startswith(told)
+    if name == "a.yaml":
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        assert main(["audit", "-"]) == code
+        assert capsys.readouterr().out.startswith(told.replace(name, "-"))
+    assert main(["audit", "good.yaml", name]) == (1 if code == 1 else 0)
+    assert main(["audit", "--shard", "1/1", name]) == (1 if code == 1 else 0)
+
+
+def test_a_folder_is_searched_for_what_describes_containers(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What else lies there is passed over, and so it is with a glob."""
+    (place / "folder").mkdir()
+    for name, text in (("a.yaml", "a: [b"), ("b.yaml", ""), ("values.yaml", "image: x\n")):
+        (place / "folder" / name).write_text(text)
+    for path in ("folder", "folder/*.yaml"):
+        assert main(["audit", path]) == 0
+        assert capsys.readouterr().out == "0 findings; 0 containers in 3 inputs\n"
+
+
 def test_formats_pair_with_outputs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Several at once, each where it was asked for."""
     words = ["--format", "json", "--output", "r.json", "--format", "sarif", "--output", "r.sarif"]
