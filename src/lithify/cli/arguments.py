@@ -42,7 +42,9 @@ def _columns() -> int:
 def parse(words: list[str], commands: Mapping[str, str]) -> argparse.Namespace:
     """Return the arguments of the command that `words` name; `run` is its function, `rest` what stood after `--`.
 
-    UsageError where the command or an option is unknown. Global options may stand before the command or after it.
+    `settings` are those that hold, None where neither a file nor a variable says anything.
+    UsageError where the command or an option is unknown, or a setting can't be. Global options may stand before the
+    command or after it.
     """
     words, rest = _split(words)
     before, name, after = _command(words, commands)
@@ -55,9 +57,24 @@ def parse(words: list[str], commands: Mapping[str, str]) -> argparse.Namespace:
     shared.add_argument("--color", choices=COLORS, help="colour on the terminal (default: auto)")
     shared.add_argument("--debug", action="store_true", default=None, help="show a traceback with an error")
     arguments = parser.parse_args([*after, *before])
+    arguments.settings = None
+    if arguments.config or os.path.lexists("lithify.toml") or any(map(_is_ours, os.environ)):
+        _configure(arguments)
     arguments.rest = rest
     arguments.run = module.run
     return arguments
+
+
+def _is_ours(variable: str) -> bool:
+    return variable.startswith("LITHIFY_")
+
+
+def _configure(arguments: argparse.Namespace) -> None:
+    """Take what no flag says from the variables and the file; UsageError where one of them holds what can't be."""
+    from lithify.settings import read_settings  # only where there is something to read
+
+    arguments.settings = read_settings(vars(arguments), file=arguments.config)
+    arguments.color, arguments.debug = arguments.settings.color, arguments.settings.debug
 
 
 def _path(text: str) -> object:

@@ -68,6 +68,7 @@ def _run(words: list[str]) -> int:
     _treat_as_interrupts()
     try:
         arguments = parse(words, {**COMMANDS, **_HIDDEN})
+        debug = bool(arguments.debug)
         return int(arguments.run(arguments))
     except LithifyError as error:
         _show_error(error, debug=debug)

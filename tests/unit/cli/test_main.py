@@ -33,6 +33,73 @@ def test_version_and_help_go_to_standard_output() -> None:
     assert all(command in shown.stdout for command in cli.COMMANDS)
 
 
+@pytest.mark.parametrize(
+    ("words", "environment", "told"),
+    [
+        (["--config", "/nope.toml"], {}, "/nope.toml: No such file"),
+        ([], {"LITHIFY_CONFIG": "/nope.toml"}, "/nope.toml: No such file"),
+        ([], {"LITHIFY_JOBS": "x"}, "LITHIFY_JOBS: 'x'"),
+        ([], {"LITHIFY_COLOR": "purple"}, "LITHIFY_COLOR: 'purple'"),
+        (["--config", "syntax.toml"], {}, "syntax.toml: not TOML"),
+        ([], {}, "lithify.toml: unknown setting 'engin'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["audit", "plan", "explain"])
+def test_a_setting_that_can_not_be_is_refused_by_every_command(
+    command: str,
+    words: list[str],
+    environment: dict[str, str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also by those that run nothing, before they read what they were given."""
+    monkeypatch.chdir(tmp_path)
+    Path("syntax.toml").write_text("[lithify")
+    if not words and not environment:
+        Path("lithify.toml").write_text('[lithify]\nengin = "x"\n')
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert cli.main([command, *words, "not-read"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {told}")
+
+
+def test_settings_of_file_and_variables_hold_for_audit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Flags beat variables beat the file; a setting for other commands is none of its business."""
+    monkeypatch.chdir(tmp_path)
+    Path("pod.yaml").write_text("kind: Pod\nspec: {containers: [{name: app, image: x}]}\n")
+    Path("lithify.toml").write_text('[lithify]\ncolor = "always"\nengine = "bundle"\njobs = 1\n')
+
+    def coloured(*words: str) -> bool:
+        assert cli.main(["audit", "pod.yaml", "--no-cache", *words]) == 1
+        return "\x1b[" in capsys.readouterr().out
+
+    assert coloured()
+    assert not coloured("--color", "never")
+    monkeypatch.setenv("LITHIFY_COLOR", "never")
+    assert not coloured()
+    monkeypatch.setenv("LITHIFY_DEBUG", "1")
+    assert cli.main(["audit", "nothere.yaml"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_audit_reads_no_settings_where_there_are_none(tmp_path: Path) -> None:
+    """It is over before what reads them would be imported."""
+    (tmp_path / "pod.yaml").write_text("kind: Service\n")
+    code = (
+        "import sys; from lithify.cli.main import main; main(['audit', 'pod.yaml']);"
+        "sys.exit(bool({'lithify.settings', 'tomllib'} & set(sys.modules)))"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LITHIFY_")}
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**environment, "PYTHONPATH": SOURCE}, timeout=60, check=False
+    )
+    assert run.returncode == 0
+
+
 @pytest.mark.parametrize("command", cli.COMMANDS)
 def test_every_command_has_its_own_help(command: str) -> None:
     shown = call(command, "--help")
