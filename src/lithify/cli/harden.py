@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from lithify.cli.options import (
+    TARGETS,
     add_cluster,
     add_exercise,
     add_output,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    add_target(parser)
+    add_target(parser, f"a file, chart or kustomization of containers; with a cluster KIND/NAME; {TARGETS}")
     _add_group_options(parser)
     add_chart_options(parser)
     _add_cluster_options(parser)
@@ -322,10 +323,11 @@ def plan_settings_of(arguments: argparse.Namespace) -> "PlanSettings":
     decisions: dict[PurePosixPath, StateDecision] = {}
     for word in arguments.states:
         path, _, decision = word.rpartition("=")
+        hint = "write --state /path=volume or /path=ephemeral"
+        if decision not in tuple(StateDecision):
+            raise UsageError(f"--state: {word!r}: {decision!r} is neither {' nor '.join(StateDecision)}", hint=hint)
         try:
             decisions[container_path(path)] = StateDecision(decision)
         except ValueError as error:
-            raise UsageError(
-                f"--state: {word!r}: {error}", hint="write --state /path=volume or /path=ephemeral"
-            ) from error
+            raise UsageError(f"--state: {word!r}: {error}", hint=hint) from error
     return PlanSettings(state_decisions=decisions, volume_prefix=arguments.volume_prefix)

@@ -12,15 +12,16 @@ from lithify.model.run import Exercise
 from lithify.settings import ENGINES, RUNTIMES, Settings, read_settings
 
 DEFAULT_TIMEOUT = "60s"
+TARGETS = "a root filesystem directory, OCI layout, image archive, image or container; or a run line after --"
 
 
-def add_target(parser: argparse.ArgumentParser) -> None:
-    """Add TARGET and what says how to run it."""
+def add_target(parser: argparse.ArgumentParser, targets: str = TARGETS) -> None:
+    """Add TARGET, which may be any of `targets`, and what says how to run it."""
     parser.add_argument(
         "target",
         nargs="?",
         metavar="TARGET",
-        help="a root filesystem directory, OCI layout, image archive, image or container; or a run line after --",
+        help=targets,
     )
     group = parser.add_argument_group("the target")
     group.add_argument("--engine", choices=ENGINES, help="where TARGET is (default: by what it is)")

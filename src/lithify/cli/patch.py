@@ -132,6 +132,8 @@ def run(arguments: argparse.Namespace) -> int:
             )
             if written:
                 tell_revert(arguments.file, state, [file.path for file in patched.files])
+            elif not patched.refused:
+                _tell_unchanged(arguments.file)
     _show(arguments, data, patched)
     return 1 if patched.refused else 0
 
@@ -147,6 +149,8 @@ def _patch_folder(arguments: argparse.Namespace, plans: "list[GivenPlan]", state
     if arguments.write:
         if write_files(arguments.file, patched.files, state):
             tell_revert(arguments.file, state)
+        elif not patched.refused:
+            _tell_unchanged(arguments.file)
     else:
         _print_diff(arguments, "".join(file.diff for file in patched.files))
     show_refused(patched)
@@ -186,6 +190,12 @@ def tell_revert(file: str, state: Path, files: "Sequence[str]" = ()) -> None:
     if state != default_state():
         undo += ["--state-dir", str(state)]
     print(f"{named} {verb} patched; take it back with: {shlex.join(undo)}", file=sys.stderr)
+
+
+def _tell_unchanged(file: str) -> None:
+    from lithify.model.path import printable
+
+    print(f"{printable(file)}: nothing has to change", file=sys.stderr)
 
 
 def show_refused(patched: "Patched | PatchedFiles") -> None:

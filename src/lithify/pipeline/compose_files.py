@@ -120,7 +120,7 @@ class _Project:
             text=files[main].text if main in files else self.read[main],
             changes=tuple(change for patched in files.values() for change in patched.changes),
             refused=tuple(self._remedied(self.refused[name]) for name in self.planned if not self.places[name]),
-            notes=tuple(note for patched in files.values() for note in patched.notes) + tuple(map(_also, others)),
+            notes=tuple(note for patched in files.values() for note in patched.notes) + tuple(map(self._also, others)),
             files=tuple(
                 PatchedFile(path=self._shown(key), before=self.read[key], after=files[key].text) for key in changed
             ),
@@ -188,11 +188,11 @@ class _Project:
         """Return a path as the user would write it."""
         return os.path.relpath(key) if not os.path.isabs(self.path) else key
 
-
-def _also(key: str) -> str:
-    name = os.path.basename(key)
-    alone = f", and for who starts the project in {printable(os.path.dirname(key))} too" if name in DEFAULTS else ""
-    return f"{printable(name)} is changed where it lies{alone}"
+    def _also(self, key: str) -> str:
+        """Say of a file other than the user's that it is changed, and for whom else."""
+        folder, name = os.path.split(key)
+        alone = f", and for who starts the project in {printable(folder)} too" if name in DEFAULTS else ""
+        return f"the patch changes {printable(self._shown(key))}{alone}"
 
 
 def _users(root: str, ours: set[str]) -> dict[str, str]:

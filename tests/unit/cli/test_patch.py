@@ -76,7 +76,7 @@ def test_write_and_revert(pod: Path, plan: Path, capfd: pytest.CaptureFixture[st
     assert f"lithify patch --revert {pod}" in said.err
     assert "sizeLimit: 1Mi" in pod.read_text()
     assert run(pod, "--plan", plan, "--write") == 0
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr().err == f"{pod}: nothing has to change\n"
     assert run("--revert", pod) == 0
     assert pod.read_text() == POD
     assert run("--revert", pod) == 3

@@ -106,7 +106,8 @@ def test_an_included_service_is_patched_where_it_stands(tmp_path: Path) -> None:
     )
     only = check(path, on("db", RUN, DATA))
     assert [os.path.relpath(file.path, path.parent) for file in only.files] == ["db/compose.yaml"]
-    assert any("for who starts the project in" in note for note in only.notes)
+    (told,) = (note for note in only.notes if "for who starts the project in" in note)
+    assert told.startswith(f"the patch changes {only.files[0].path}, and ")
     both = check(path, on("db", RUN, DATA), on("web"), on("last"))
     changed = ["compose.yaml", "db/compose.yaml", "last.yaml"]
     assert [os.path.relpath(file.path, path.parent) for file in both.files] == changed
