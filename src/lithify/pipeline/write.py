@@ -124,6 +124,7 @@ def revert_file(path: Path, state: Path) -> bytes:
     _replace(current, data)
     with contextlib.suppress(OSError):
         kept.unlink()
+    remove_empty(folder)
     return data
 
 
@@ -274,6 +275,12 @@ def kept_folder(path: Path, state: Path) -> Path:
     """Return the directory in which what `path` was is kept."""
     real = os.path.join(os.path.realpath(path.parent), path.name)
     return state / "patched" / hashlib.sha256(os.fsencode(real)).hexdigest()[:32]
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove the directory of a file of which nothing is kept any more."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def digest(data: bytes) -> str:

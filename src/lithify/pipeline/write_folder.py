@@ -22,6 +22,7 @@ from lithify.pipeline.write import (
     kept_folder,
     prepare_file,
     read_original,
+    remove_empty,
     revert_file,
 )
 
@@ -79,10 +80,8 @@ def revert(named: str, state: Path) -> list[str]:
     entries = _to_take_back(known[-1])
     for entry in entries:
         if not _is_written(entry):
-            raise NothingToRevert(
-                f"{printable(_path_of(entry))} is not what lithify wrote",
-                hint=f"take the patch of {printable(named)} out by hand",
-            )
+            hint = f"it was changed after it was patched; {_way_out(entry, state)}; then revert the rest"
+            raise NothingToRevert(f"{printable(_path_of(entry))} is not what lithify wrote", hint=hint)
     for entry in reversed(entries):
         _take_back(_path_of(entry), new=entry["before"] is None, state=state)
     _note(named, known[:-1], state)
@@ -180,6 +179,14 @@ def _is_written(entry: Entry) -> bool:
     return _text_of(entry) == entry["after"]
 
 
+def _way_out(entry: Entry, state: Path) -> str:
+    """Return what to do with a file that somebody changed, so that the others can be taken back."""
+    if entry["before"] is None:
+        return "the patch made it, so move it away"
+    kept = kept_folder(_path_of(entry), state) / str(entry["after"])
+    return f"put back what stood there before: {printable(kept)}"
+
+
 def _noted(named: str, state: Path) -> list[list[Entry]]:
     """Return the patches that are known, the last one last."""
     note = kept_folder(Path(named), state) / _NOTE
@@ -198,6 +205,7 @@ def _note(named: str, known: Sequence[Sequence[Entry]], state: Path) -> None:
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not known:
             (place / _NOTE).unlink(missing_ok=True)
+            remove_empty(place)
             return
         temporary = place / f".{os.getpid()}"
         temporary.write_text(json.dumps(known[-KEPT:]))

@@ -137,6 +137,41 @@ def test_what_changes_after_the_check_is_not_overwritten(tmp_path: Path) -> None
         revert(wanted[0].path, state)
 
 
+def test_the_way_out_of_a_change_by_somebody_else_leads_out(tmp_path: Path) -> None:
+    """The hint names what stood in the file that was changed, not in the one that was named."""
+    wanted, state = two(tmp_path), tmp_path / "state"
+    write_files(wanted[0].path, wanted, state)
+    (tmp_path / "db.yaml").write_bytes(b"a: 2  # mine\n")
+    with pytest.raises(NothingToRevert, match=r"db\.yaml is not what") as raised:
+        revert(wanted[0].path, state)
+    named = Path(str(raised.value.hint).partition("before: ")[2].partition(";")[0])
+    assert named.read_bytes() == b"a: 1\n"
+    (tmp_path / "db.yaml").write_bytes(named.read_bytes())
+    assert revert(wanted[0].path, state) == [wanted[0].path]
+    assert Path(wanted[0].path).read_bytes() == b"a: 1\n"
+
+
+def test_a_file_that_the_patch_made_and_somebody_changed_is_to_be_moved_away(folder: Path, tmp_path: Path) -> None:
+    write_files(str(folder), files(folder), tmp_path / "state")
+    changed = folder / "ours" / "plugin.yaml"
+    changed.write_bytes(b"theirs")
+    with pytest.raises(NothingToRevert) as raised:
+        revert(str(folder), tmp_path / "state")
+    assert "move it away" in str(raised.value.hint)
+    changed.rename(tmp_path / "away")
+    revert(str(folder), tmp_path / "state")
+    assert (folder / "values.yaml").read_bytes() == next(
+        f.before for f in files(folder) if f.path.endswith("values.yaml")
+    )
+
+
+def test_nothing_is_left_of_what_was_taken_back(tmp_path: Path) -> None:
+    wanted, state = two(tmp_path), tmp_path / "state"
+    write_files(wanted[0].path, wanted, state)
+    revert(wanted[0].path, state)
+    assert list((state / "patched").iterdir()) == []
+
+
 def test_what_was_killed_half_way_is_taken_back(tmp_path: Path) -> None:
     """Between two renames there is always a moment: what is noted before it tells the rest."""
     wanted = two(tmp_path)
