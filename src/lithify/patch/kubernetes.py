@@ -105,7 +105,9 @@ def _patch_document(
     names: ClaimNames,
 ) -> _Outcome:
     """Patch one document, without the containers in `refused`, which grows by those that turn out impossible."""
+    given = dict(names.given)
     while True:
+        names.given = dict(given)  # a container that is refused after all takes no name from the others
         try:
             draft = editor.fresh(planned[positions[0]].document)
         except Uneditable as error:
