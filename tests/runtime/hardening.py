@@ -110,12 +110,14 @@ httpd -f -p 80 -h /srv & wait
 
 
 def _take_terminal() -> None:
-    """Be in the foreground, as an interactive shell has it: Ctrl-C is the kernel's, and is not ignored.
+    """Be in the foreground, as an interactive shell has it: Ctrl-C is the kernel's, and no signal is ignored.
 
-    What a script puts in the background ignores it, and hands that down: whole runs of the suite do so.
+    What a script puts in the background ignores Ctrl-C, what nohup starts a terminal that closes, and both hand that
+    down: whole runs of the suite are started so.
     """
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Terminal:
