@@ -1,5 +1,6 @@
 """kubectl's own reader, as a program beside the tests: what a file means, by somebody else's word."""
 
+import atexit
 import json
 import subprocess
 from functools import lru_cache
@@ -11,7 +12,11 @@ from tests.unit.patch.programs import present
 @lru_cache(maxsize=1)
 def _reader() -> "subprocess.Popen[bytes] | None":
     found = present("yaml2json")
-    return subprocess.Popen(found, stdin=subprocess.PIPE, stdout=subprocess.PIPE) if found else None
+    if not found:
+        return None
+    reader = subprocess.Popen(found, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    atexit.register(reader.communicate)  # what is left open would be told after the closing line of the run
+    return reader
 
 
 def read(text: bytes) -> list[Any] | None:
