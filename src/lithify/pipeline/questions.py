@@ -21,7 +21,7 @@ from lithify.engines.state import start_time
 from lithify.errors import InvalidInput, LithifyError
 from lithify.model.path import printable
 from lithify.observe.collect import Collector
-from lithify.observe.look import look
+from lithify.observe.look import is_alive, look
 from lithify.pipeline.learn import learn_pod
 from lithify.prove.attempts import attempt
 from lithify.prove.network import connect, hear, request
@@ -34,9 +34,9 @@ LIMIT = 64 << 20
 KINDS: tuple[type, ...] = (ProcessFinder, Collector)
 """What is made and kept for the questions after it, until another is made."""
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (
-    attempt, call_hook, connect, describe, endpoints, hear, is_lent, learn_pod, lend_directory, look, request,
-    send_signal, snapshot_layers, start_time, take_back, *KINDS, ProcessFinder.find, Collector.follow, Collector.start,
-    Collector.look, Collector.read, Collector.finish,
+    attempt, call_hook, connect, describe, endpoints, hear, is_alive, is_lent, learn_pod, lend_directory, look,
+    request, send_signal, snapshot_layers, start_time, take_back, *KINDS, ProcessFinder.find, Collector.follow,
+    Collector.start, Collector.look, Collector.read, Collector.finish,
 )  # fmt: skip
 QUESTIONS: Mapping[str, Callable[..., Any]] = {function.__qualname__: function for function in _FUNCTIONS}
 """By their names; nothing else is ever called."""

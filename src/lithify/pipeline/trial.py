@@ -26,7 +26,7 @@ from lithify.model.run import Exercise, Target
 from lithify.model.verdict import Start
 from lithify.model.writes import Change, Source, WriteSet
 from lithify.observe.erofs import read_log
-from lithify.observe.look import Look, look
+from lithify.observe.look import Look, is_alive, look
 from lithify.observe.warnings import normalised, warning_lines
 from lithify.plan.needs import changes_metadata
 from lithify.prove.compare import works
@@ -309,7 +309,7 @@ class _Course:
             time.sleep(_POLL)
             seen = self._see(pid)
         if not answers:
-            answers = self._ask(phase) if self._see(pid).alive or self.container.exit_code() == 0 else ()
+            answers = self._ask(phase) if self._lives(pid) or self.container.exit_code() == 0 else ()
         self.answers += answers
         return time.monotonic() - begun
 
@@ -343,7 +343,7 @@ class _Course:
             if done.passed:
                 self.answers += self._ask(Phase.EXERCISED)
         if exercise.seconds:
-            _sleep_while(exercise.seconds, lambda: self._see(pid).alive)
+            _sleep_while(exercise.seconds, lambda: self._lives(pid))
         if not exercise.decides:
             self.answers += self._own_questions(Phase.EXERCISED)
         self._look(pid)
@@ -361,6 +361,10 @@ class _Course:
     def _see(self, pid: int) -> Look:
         """Look at it where it runs; `pid` is 0 where it does not."""
         return host_of(self.container).call(look, pid) if pid else Look()
+
+    def _lives(self, pid: int) -> bool:
+        """Tell no more than whether it runs: a look goes through every process there."""
+        return bool(pid) and host_of(self.container).call(is_alive, pid)
 
     def _look(self, pid: int) -> None:
         """Take down whether it runs, and what it has listened on and which programs it has run all along."""
