@@ -27,6 +27,7 @@ from lithify.documents.yaml import (
     to_python,
 )
 from lithify.model.location import Key, Route
+from lithify.model.text import UTF_16
 
 Splice = tuple[int, int, bytes]
 """Bytes of a file, from and to, and what takes their place."""
@@ -272,7 +273,7 @@ class Editor:
     ) -> None:
         """Read the documents whose text is `wanted`, and keep those with an index in `only`, and what shares text with
         them; all without these."""
-        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        if data[:2] in UTF_16:
             raise Uneditable(Obstacle.TYPE, "the file is UTF-16; save it as UTF-8")
         if b"\r" in data and b"\n" not in data:
             raise Uneditable(Obstacle.TYPE, "its lines end in carriage returns alone; save it with line feeds")

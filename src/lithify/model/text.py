@@ -2,6 +2,8 @@
 
 COLORS = ("auto", "always", "never")
 """When to colour what a terminal shows."""
+UTF_16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+"""Encodings by the byte order mark that a file of theirs begins with."""
 
 
 def printable(text: object) -> str:
@@ -14,4 +16,4 @@ def printable(text: object) -> str:
 
 def as_utf8(data: bytes) -> bytes:
     """Return text that says of itself that it is UTF-16 as UTF-8: kubectl reads it, and PowerShell's `>` writes it."""
-    return data.decode("utf-16", "replace").encode() if data[:2] in (b"\xff\xfe", b"\xfe\xff") else data
+    return data.decode("utf-16", "replace").encode() if data[:2] in UTF_16 else data

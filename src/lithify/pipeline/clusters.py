@@ -27,9 +27,9 @@ from lithify.pipeline.group import Case
 from lithify.pipeline.group_options import ClusterOptions, GroupOptions
 from lithify.pipeline.pods import find_meant, is_hindered
 from lithify.sources.base import read_bytes
+from lithify.sources.files import YAML_SUFFIXES
 from lithify.sources.manifest import read_manifest
 
-_SUFFIXES = (".yaml", ".yml", ".json")
 _PROBES = ("readinessProbe", "startupProbe", "livenessProbe")
 _KUBELET = Probe(name="kubelet", by_kubelet=True)
 
@@ -362,7 +362,7 @@ def _memory(container: Mapping[str, Any]) -> int | None:
 def _files(paths: Sequence[Path]) -> Iterator[Path]:
     for path in paths:
         if path.is_dir():
-            yield from sorted(each for each in path.rglob("*") if each.suffix in _SUFFIXES)
+            yield from sorted(each for each in path.rglob("*") if each.suffix in YAML_SUFFIXES)
         else:
             yield path
 

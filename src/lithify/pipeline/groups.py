@@ -5,13 +5,13 @@ from pathlib import Path
 
 from lithify.errors import InvalidInput, NothingToExamine, UsageError
 from lithify.model.path import printable
+from lithify.model.text import UTF_16
 from lithify.pipeline.group import Group
 from lithify.pipeline.group_options import GroupOptions
 from lithify.sources.base import MAX_BYTES, read_bytes
-from lithify.sources.files import insist_on_yaml, kind_of
+from lithify.sources.files import YAML_SUFFIXES, insist_on_yaml, kind_of
 
 _HEAD = 4096
-_SUFFIXES = (".yaml", ".yml", ".json")
 _OF_A_ROOT = ("bin", "usr", "etc", "lib", "oci-layout")
 """One of these is in every root filesystem or image layout that anybody keeps."""
 
@@ -40,7 +40,7 @@ def open_group(text: str, options: GroupOptions) -> Group | None:
         raise InvalidInput(f"{printable(text)}: {data}", hint="name a file that you may read")
     kind = kind_of(text, data)
     if not kind:
-        if path.suffix in _SUFFIXES and options.settings.engine in (None, "bundle"):
+        if path.suffix in YAML_SUFFIXES and options.settings.engine in (None, "bundle"):
             raise _nothing_in(text, data)
         return None
     if options.cluster is not None and kind != "kubernetes":
@@ -76,11 +76,11 @@ def _is_binary(path: Path) -> bool:
 
 def _is_utf_16(path: Path) -> bool:
     """Tell whether a manifest is of an encoding that engines are not handed."""
-    if path.suffix not in _SUFFIXES or not path.is_file():
+    if path.suffix not in YAML_SUFFIXES or not path.is_file():
         return False
     try:
         with path.open("rb") as file:
-            return file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+            return file.read(2) in UTF_16
     except OSError:
         return False  # as above
 

@@ -16,13 +16,11 @@ from lithify.model.location import Route
 from lithify.model.mount import MountPlan
 from lithify.model.patch import Patched, PatchedFiles, Planned
 from lithify.model.path import printable
+from lithify.model.text import UTF_16
 from lithify.patch.kubernetes import Options
 from lithify.report.wire import read, read_schema
 from lithify.sources.files import insist_on_yaml, kind_of, read_source
 from lithify.sources.manifest import read_manifest
-
-_UTF_16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
-"""By the byte order mark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +98,7 @@ def patch_file(path: str, data: bytes, plans: Sequence[GivenPlan], options: Patc
     none of them or several.
     """
     options = options or PatchOptions()
-    if data[:2] in _UTF_16:
+    if data[:2] in UTF_16:
         return _patch_utf_16(path, data, plans, options)
     kind = _kind(path, data)
     writer = _WRITERS.get(kind)
@@ -119,7 +117,7 @@ def patch_file(path: str, data: bytes, plans: Sequence[GivenPlan], options: Patc
 
 def _patch_utf_16(path: str, data: bytes, plans: Sequence[GivenPlan], options: PatchOptions) -> Patched:
     """Return a UTF-16 file patched: kubectl reads it, and an editor on Windows may have saved it so."""
-    mark, codec = data[:2], _UTF_16[data[:2]]
+    mark, codec = data[:2], UTF_16[data[:2]]
     try:
         text = data[2:].decode(codec)
     except UnicodeDecodeError as error:

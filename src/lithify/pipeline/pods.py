@@ -25,10 +25,8 @@ from lithify.pipeline.target import make_engine
 from lithify.prove.exercise import ask
 from lithify.settings import Settings
 from lithify.sources.base import read_bytes
-from lithify.sources.files import insist_on_yaml, kind_of
+from lithify.sources.files import YAML_SUFFIXES, insist_on_yaml, kind_of
 from lithify.sources.pod import Objects, read_pods
-
-_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def open_pods(path: str, data: bytes, options: GroupOptions) -> "PodGroup":
@@ -53,7 +51,7 @@ def read_objects(paths: Sequence[Path]) -> Objects:
     """Return the config maps and secrets of files and folders; InvalidInput where one can't be read."""
     objects = Objects()
     for path in paths:
-        files = sorted(each for each in path.rglob("*") if each.suffix in _SUFFIXES) if path.is_dir() else [path]
+        files = sorted(each for each in path.rglob("*") if each.suffix in YAML_SUFFIXES) if path.is_dir() else [path]
         for file in files:
             data = read_bytes(str(file))
             if isinstance(data, str):

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from lithify.sources.ignore import IgnoreFile
 
 
-_YAML = (".yaml", ".yml", ".json")
-_EXTENSIONS = (*_YAML, ".container")
+YAML_SUFFIXES = (".yaml", ".yml", ".json")
+"""How the name of a file ends that may hold manifests."""
+_EXTENSIONS = (*YAML_SUFFIXES, ".container")
 _LEFT_OUT = frozenset((".git", ".hg", ".svn", "node_modules", ".venv", "__pycache__", ".terraform", ".tox"))
 _NO_MANIFESTS = frozenset(("package-lock.json", "package.json", "tsconfig.json", "composer.lock", "pnpm-lock.yaml"))
 
@@ -178,7 +179,7 @@ def kind_by_name(path: str) -> str:
 def kind_of(path: str, data: bytes) -> str:
     """Say what a file describes: `kubernetes`, `compose`, `quadlet`, `ecs`, `script`, or nothing of ours."""
     by_name = kind_by_name(path)
-    if by_name == "quadlet" or by_name == "script":
+    if by_name in ("quadlet", "script"):
         return by_name
     if data.startswith(b"#!") and b"sh" in data[: data.find(b"\n")]:
         return "script"
@@ -249,7 +250,7 @@ def read_named(path: str, data: bytes) -> Reading:
 
     reading = Reading(path)
     objects = False
-    documents = read_documents(data, _of_objects_size) if path == "-" or path.endswith(_YAML) else ()
+    documents = read_documents(data, _of_objects_size) if path == "-" or path.endswith(YAML_SUFFIXES) else ()
     for document in documents:
         if isinstance(document, Broken):
             read_broken(reading, document)
