@@ -313,6 +313,24 @@ def test_a_node_says_the_same_without_the_api_server(
     assert any("containers that do not run are not seen" in s["reason"] for s in found["skipped"]) is not with_crictl
 
 
+def test_a_container_of_the_node_is_watched_by_its_name(
+    cluster: Cluster, report: dict[str, Any], lithify: Lithify
+) -> None:
+    """`learn --attach NAMESPACE/POD/CONTAINER`, where neither Docker nor Podman runs it."""
+    if cluster.node is None:
+        pytest.skip("the nodes of this cluster are not on this host")
+    del report  # which is of the same pods
+    pod = cluster.kubectl("get", "pods", "-n", NAMESPACE, "-l", "app=writer", "-o", "name").split()[0]
+    name = f"{NAMESPACE}/{pod.partition('/')[2]}/app"
+    for reference in (name, f"node:{name}"):
+        run = lithify.run("learn", "--attach", reference, "--no-live", "--for", "1s", "--format=json")
+        assert run.code == 0, run.err
+        assert "/srv/data" in {write["path"] for write in json.loads(run.out)["writes"]}
+    refused = lithify.run("learn", "--attach", f"node:{name}-not")
+    assert refused.code == 3
+    assert "audit --node" in refused.err
+
+
 def test_what_is_not_there_and_what_is_not_allowed_are_told(cluster: Cluster, namespace: str, lithify: Lithify) -> None:
     run = lithify.run("audit", "--cluster", f"--kubeconfig={cluster.kubeconfig}", "-n", namespace, "deployment/none")
     assert run.code == 3

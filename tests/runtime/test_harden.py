@@ -399,7 +399,7 @@ def test_a_running_container_is_watched_and_not_touched(docker: Daemon, lithify:
         before = json.loads(docker.ask("inspect", "theirs"))
         pid = before[0]["State"]["Pid"]
         told = [lithify.run("learn", "--attach", "theirs", "--for", "1s", *JSON)]
-        told += [lithify.run("learn", "--attach", str(pid), *JSON)]
+        told += [lithify.run("learn", "--attach", of, *JSON) for of in (str(pid), f"node:{before[0]['Id']}")]
         for done in told:
             written = write_set(done)
             assert not written.observation.from_start

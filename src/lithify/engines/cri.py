@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -81,13 +82,20 @@ def _ask(crictl: Sequence[str], *words: str) -> dict[str, Any]:
     result = run((*crictl, *words), timeout=30.0, limit=_LIMIT)
     if result.code != 0:
         raise EngineUnreachable(
-            f"no answer from the node's runtime: {printable(result.message)}",
+            f"no answer from the node's runtime: {printable(_complaint(result.message))}",
             hint="does `crictl ps` work? name its socket with CONTAINER_RUNTIME_ENDPOINT",
         )
     found = _parse(result.stdout)
     if not isinstance(found, dict):
         raise EngineRefused("crictl does not answer in JSON", hint=f"try `{' '.join((*crictl, *words))}`")
     return found
+
+
+def _complaint(log: str) -> str:
+    """Return what the last line of crictl's log says; it warns of each socket that it tries before."""
+    last = log.rpartition("\n")[2]
+    said = re.search(r'msg="((?:[^"\\]|\\.)*)"', last)
+    return re.sub(r"\\(.)", r"\1", said[1]) if said else last
 
 
 def _parse(data: bytes) -> Any:

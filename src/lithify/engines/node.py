@@ -15,7 +15,8 @@ from itertools import pairwise
 from typing import Any
 
 from lithify.engines.mounts import root_overlay
-from lithify.errors import NotPermitted
+from lithify.errors import NothingToExamine, NotPermitted
+from lithify.model.path import printable
 
 _ID = re.compile(rb"[0-9a-f]{64}")
 _SPEC_LIMIT = 16 << 20
@@ -44,12 +45,24 @@ class NodeContainer:
     privileged: bool | None = None
     """What the runtime was asked for; None where only its capabilities tell."""
 
+    @property
+    def title(self) -> str:
+        """`NAMESPACE/POD/CONTAINER`, or as much as is known of it; else the short id."""
+        return "/".join(part for part in (self.namespace, self.pod, self.name) if part) or self.id[:12]
+
+    def is_called(self, name: str) -> bool:
+        """Tell whether `name` means it: its own, its pod's, both, its pod's with the namespace, or eight of its id."""
+        names = (self.pod, self.name, f"{self.namespace}/{self.pod}", f"{self.pod}/{self.name}", self.title)
+        return name in names or (len(name) >= 8 and self.id.startswith(name))
+
 
 _NAMES = ("io.kubernetes.cri.container-name", "io.kubernetes.container.name")
 _PODS = ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name")
 _NAMESPACES = ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace")
 _IMAGES = ("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName", "io.podman.annotations.image")
 _TYPES = ("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType")
+_CRIO_NAME = re.compile(r"k8s_([^_]+)_([^_]+)_([^_]+)_[^_]*_\d+")
+"""What CRI-O calls a container, whoever asked for it: its name, pod, namespace, the pod's uid, the attempt."""
 
 
 def read_node() -> Iterator[NodeContainer]:
@@ -71,16 +84,33 @@ def read_node() -> Iterator[NodeContainer]:
         annotations = annotations if isinstance(annotations, dict) else {}
         if _first(annotations, _TYPES) == "sandbox":
             continue
+        told = _CRIO_NAME.fullmatch(_first(annotations, ("io.kubernetes.cri-o.Name",)))
+        name, pod, namespace = told.groups() if told else ("", "", "")
         yield NodeContainer(
             id=identity,
             runtime=runtime,
             pid=pids.get(identity) or _pid(bundle),
             spec=spec,
-            name=_first(annotations, _NAMES),
-            pod=_first(annotations, _PODS),
-            namespace=_first(annotations, _NAMESPACES),
+            name=_first(annotations, _NAMES) or name,
+            pod=_first(annotations, _PODS) or pod,
+            namespace=_first(annotations, _NAMESPACES) or namespace,
             image=_first(annotations, _IMAGES),
         )
+
+
+def find_container(name: str) -> NodeContainer | None:
+    """Return the running container of this host that `name` means; None where none is called so.
+
+    NotPermitted as `read_node`; NothingToExamine where several are.
+    """
+    found = [one for one in read_node() if one.pid and one.is_called(name)]
+    if len(found) > 1:
+        several = ", ".join(f"{one.title} ({one.id[:12]})" for one in found)
+        raise NothingToExamine(
+            f"{len(found)} containers of this node are called {printable(name)}: {printable(several)}",
+            hint="name one of them whole, or its id",
+        )
+    return found[0] if found else None
 
 
 def pids_here() -> dict[str, int]:

@@ -61,6 +61,11 @@ def explain_container(
     NothingToExamine where there is no such container, EngineUnreachable where the engine is gone.
     """
     engine, container, target = choose_running(reference, settings)
+    if engine is None:
+        raise NothingToExamine(
+            f"where the output of {printable(target.reference)} goes only its own engine knows",
+            hint="give the log itself: a kubelet's are /var/log/pods/NAMESPACE_POD_UID/CONTAINER/*.log",
+        )
     pid = container.pid()
     mounts = _read_mountinfo(mountinfo) if mountinfo else _mounts(pid)
     return explain(

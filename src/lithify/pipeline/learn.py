@@ -132,11 +132,11 @@ def learn_target(
 
     Raises NothingToExamine where there is no such target, TargetBroken where it does not work as it is.
     """
-    if attach and text is not None and (found := choose_in_pod(text)) is not None:
-        return learn_process(found[1].engine, *found, exercise.seconds, tell, live=live)
     if attach:
-        engine, container, target = choose_running(text, settings)
-        return learn_running(engine, container, target, exercise.seconds, tell, live=live)
+        known, container, target = choose_running(text, settings)
+        if known is None:
+            return learn_process(target.engine, container, target, exercise.seconds, tell, live=live)
+        return learn_running(known, container, target, exercise.seconds, tell, live=live)
     engine, target = choose(text, words, settings, overrides)
     for swept in engine.sweep():
         tell(f"removed what an earlier run left: {swept}")

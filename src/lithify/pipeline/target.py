@@ -1,5 +1,6 @@
 """Takes what the user pointed at to an engine and a target."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -81,20 +82,26 @@ def choose(
     return engine, replace(target, join_networks=overrides.join_networks)
 
 
-def choose_running(text: str | None, settings: Settings) -> tuple[Engine, Container, Target]:
+def choose_running(text: str | None, settings: Settings) -> tuple[Engine | None, Container, Target]:
     """Return a container that already exists: by its name in Docker or Podman, a pid of it, or its control group.
 
-    NothingToExamine where there is none.
+    `pod:UID/NAME` and `node:NAME` are containers of this node, whatever runs them, as is a name that neither of the two
+    engines has; of these only a process is known, and no engine is returned. NothingToExamine where there is none.
     """
     if text is None:
         raise UsageError("nothing to attach to", hint="name a container, the pid of a process in it, or its cgroup")
+    if (known := choose_in_pod(text) or _choose_on_node(text)) is not None:
+        return None, *known
     prefix, _, rest = text.partition(":")
+    anywhere = False
     if prefix in _RUN_PROGRAMS and rest:
         names, text = [prefix], rest
     elif settings.engine:
         names = [settings.engine]
+    elif text.isdigit() or text.startswith("/"):
+        names = ["bundle"]
     else:
-        names = ["bundle"] if text.isdigit() or text.startswith("/") else list(_RUN_PROGRAMS)
+        names, anywhere = list(_RUN_PROGRAMS), os.geteuid() == 0
     trouble: dict[str, EngineUnreachable] = {}
     for name in names:
         try:
@@ -105,8 +112,39 @@ def choose_running(text: str | None, settings: Settings) -> tuple[Engine, Contai
             continue
         if container is not None:
             return engine, container, Target(kind=TargetKind.CONTAINER, engine=name, reference=text)
-    _insist_on_answer(names, trouble)
-    raise NothingToExamine(f"no container {printable(text)}", hint=f"looked in {_looked_in(names, trouble)}")
+    if anywhere and (known := _running_here(text)) is not None:
+        return None, *known
+    if not anywhere:
+        _insist_on_answer(names, trouble)
+    here = " and among what runs on this node" if anywhere else ""
+    raise NothingToExamine(f"no container {printable(text)}", hint=f"looked in {_looked_in(names, trouble)}{here}")
+
+
+def _choose_on_node(text: str) -> tuple[Container, Target] | None:
+    """Return the container that `node:NAME` is on this node, whatever runs it; None for other text.
+
+    NothingToExamine where none is called so, NotPermitted where others' processes can't be looked into.
+    """
+    prefix, _, name = text.partition(":")
+    if prefix != "node" or not name:
+        return None
+    found = _running_here(name)
+    if found is None:
+        raise NothingToExamine(
+            f"no container {printable(name)} runs on this node", hint="`lithify audit --node` names those that do"
+        )
+    return found
+
+
+def _running_here(name: str) -> tuple[Container, Target] | None:
+    """Return the container of this node that is called `name`."""
+    from lithify.engines.kubelet import PodContainer
+    from lithify.engines.node import find_container
+
+    found = find_container(name)
+    if found is None:
+        return None
+    return PodContainer(found.pid, name), Target(kind=TargetKind.POD, engine=found.runtime, reference=name)
 
 
 def choose_in_pod(text: str) -> tuple[Container, Target] | None:

@@ -52,9 +52,9 @@ def read_here(names: Sequence[str] = ()) -> Iterator[Reading]:
         for engine in ("docker", "podman")
         if any(one.runtime == engine for one in found.values())
     ]
-    chosen = [one for one in found.values() if not names or any(_is_called(one, name) for name in names)]
+    chosen = [one for one in found.values() if not names or any(one.is_called(name) for name in names)]
     for name in names:
-        if not any(_is_called(one, name) for one in found.values()):
+        if not any(one.is_called(name) for one in found.values()):
             raise NothingToExamine(f"this node has no container {printable(name)!r}", hint="see `crictl ps --all`")
     if not chosen:
         raise NothingToExamine("no container runs on this node", hint="is its runtime up?")
@@ -101,17 +101,12 @@ def _order(one: NodeContainer) -> tuple[str, ...]:
     return one.namespace, one.pod, one.name, one.id
 
 
-def _is_called(one: NodeContainer, name: str) -> bool:
-    return name in (one.pod, one.name, f"{one.namespace}/{one.pod}") or (len(name) >= 8 and one.id.startswith(name))
-
-
 def read_node_container(one: NodeContainer) -> Reading:
     """Return the reading of one container of this node, called `node:NAMESPACE/POD/CONTAINER` or `node:ID`."""
-    name = "/".join(part for part in (one.namespace, one.pod, one.name) if part) or one.id[:12]
-    reading = Reading(f"node:{name}")
+    reading = Reading(f"node:{one.title}")
     reading.documents = 1
     here = Location(reading.path)
-    subject = ObjectName("Pod", one.pod, one.namespace, "v1") if one.pod else ObjectName("Container", name)
+    subject = ObjectName("Pod", one.pod, one.namespace, "v1") if one.pod else ObjectName("Container", one.title)
     workload = Workload(subject, "oci", here)
     container = Container(workload, "containers", 0, one.name or one.id[:12], here)
     container.id = one.id

@@ -1,0 +1,78 @@
+"""What a monitor's bundle tells of its container; real ones are looked at in `tests/runtime` and `tests/cluster`."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from lithify.engines.node import find_container, read_node
+from lithify.errors import NothingToExamine
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="monitors are looked at as root only")
+
+ANNOTATIONS = {
+    "io.container.manager": "cri-o",
+    "io.kubernetes.cri-o.ContainerType": "container",
+    "io.kubernetes.cri-o.ImageName": "registry.example/shop/nginx:1",
+}
+"""Of those that CRI-O 1.34 gives every container; a kubelet's labels come besides."""
+
+
+@pytest.fixture(scope="module")
+def fake_conmon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Processes called conmon, each with a bundle that CRI-O might have made; the ids by what they stand for."""
+    ids = {"bare": "a1" * 32, "replica": "b2" * 32, "sandbox": "c3" * 32}
+    told = {
+        "bare": {"io.kubernetes.cri-o.Name": "k8s_nginx_fake-web_fake-shop_u-1_0"},
+        "replica": {
+            "io.kubernetes.cri-o.Name": "k8s_nginx_fake-web2_fake-shop_u-2_3",
+            "io.kubernetes.container.name": "nginx",
+            "io.kubernetes.pod.name": "fake-web2",
+            "io.kubernetes.pod.namespace": "fake-shop",
+        },
+        "sandbox": {"io.kubernetes.cri-o.ContainerType": "sandbox"},
+    }
+    started = []
+    try:
+        for name, identity in ids.items():
+            bundle = tmp_path_factory.mktemp("crio") / identity / "userdata"
+            bundle.mkdir(parents=True)
+            (bundle / "config.json").write_text(json.dumps({"annotations": {**ANNOTATIONS, **told[name]}}))
+            (bundle / "pidfile").write_text(str(os.getpid()))
+            words = ["conmon", "-c", "read -r _", "-b", str(bundle)]
+            started.append(subprocess.Popen(words, executable="/bin/sh", stdin=subprocess.PIPE))
+        yield ids
+    finally:
+        for process in started:
+            process.communicate(b"\n", timeout=30)
+
+
+def test_cri_o_names_its_containers_whoever_asked_for_them(fake_conmon: dict[str, str]) -> None:
+    found = {one.id: one for one in read_node()}
+    assert fake_conmon["sandbox"] not in found
+    bare, replica = found[fake_conmon["bare"]], found[fake_conmon["replica"]]
+    assert (bare.title, bare.runtime, bare.image) == (
+        "fake-shop/fake-web/nginx",
+        "cri-o",
+        "registry.example/shop/nginx:1",
+    )
+    assert replica.title == "fake-shop/fake-web2/nginx"
+
+
+@pytest.mark.parametrize(
+    "name", ["fake-web", "fake-shop/fake-web", "fake-web/nginx", "fake-shop/fake-web/nginx", "a1a1a1a1a1"]
+)
+def test_a_container_is_found_by_any_of_its_names(fake_conmon: dict[str, str], name: str) -> None:
+    found = find_container(name)
+    assert found is not None
+    assert found.id == fake_conmon["bare"]
+
+
+def test_a_name_of_two_containers_is_not_guessed(fake_conmon: dict[str, str]) -> None:
+    del fake_conmon
+    with pytest.raises(NothingToExamine, match="fake-shop/fake-web2/nginx") as refused:
+        find_container("nginx")
+    assert "fake-shop/fake-web/nginx" in str(refused.value)
+    assert find_container("fake-shop/nginx") is None
