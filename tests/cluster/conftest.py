@@ -24,7 +24,7 @@ from tests.runtime.conftest import (
     slim,
     static_rootfs,
 )
-from tests.runtime.hardening import copy_linked
+from tests.runtime.hardening import copy_linked, images_removed
 
 import lithify as package
 
@@ -99,7 +99,7 @@ def lithify_rootfs(python_rootfs: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
-def example_image(cluster: Cluster) -> Iterator[str]:
+def example_image(cluster: Cluster) -> str:
     """The image that examples/node-image makes, by Docker and the command that it says, as an image of the cluster.
 
     It is built without a network, on a Debian that has the packages and wheels which it would fetch.
@@ -117,7 +117,7 @@ def example_image(cluster: Cluster) -> Iterator[str]:
     needs("docker")
     base_rootfs = cached(f"node-base-{hashlib.sha256(repr(wheels).encode()).hexdigest()[:12]}", build)
     base, image, archive = f"localhost/lithify-test-base:{os.getpid()}", EXAMPLE, cluster.work / "example.tar"
-    try:
+    with images_removed(base) as built:
         layer = pack_directory(base_rootfs, cluster.work / "base.tar")
         subprocess.run(["docker", "import", layer, base], check=True, capture_output=True, timeout=300)
         layer.unlink()
@@ -125,16 +125,17 @@ def example_image(cluster: Cluster) -> Iterator[str]:
             "--network=none",
             f"--build-arg=BASE={base}",
             "--file=examples/node-image/Dockerfile",
+            f"--iidfile={built}",
             f"--tag={image}",
         ]
         done = subprocess.run(["docker", "build", *words, "."], cwd=SOURCE, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stdout + done.stderr
-        subprocess.run(["docker", "save", f"--output={archive}", image], check=True, timeout=300)
-        cluster.import_image(archive)
-        yield image
-    finally:
-        archive.unlink(missing_ok=True)
-        subprocess.run(["docker", "rmi", "--force", image, base], capture_output=True, timeout=60, check=False)
+        try:
+            subprocess.run(["docker", "save", f"--output={archive}", image], check=True, timeout=300)
+            cluster.import_image(archive)
+        finally:
+            archive.unlink(missing_ok=True)
+    return image
 
 
 def add_lithify(base: Path, root: Path) -> Path:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -203,6 +204,40 @@ def copy_linked(source: Path, target: Path) -> None:
     if subprocess.run(["cp", "-al", source, target], capture_output=True).returncode:
         shutil.rmtree(target, ignore_errors=True)
         subprocess.run(["cp", "-a", source, target], check=True)
+
+
+@contextmanager
+def images_removed(base: str) -> Iterator[Path]:
+    """Give a file for `docker build --iidfile`; afterwards remove image `base` and all that was built on it.
+
+    The builder that Docker has without a plugin leaves each step of a stage that no tag leads to, also of a build that
+    failed or that has lost its tag to another. Whoever else builds under the same tag keeps what the tag is then.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        built = Path(folder, "built")
+        try:
+            yield built
+        finally:
+            listed = _images("--all", "--no-trunc", "--quiet")
+            told = subprocess.run(
+                ["docker", "inspect", "--type=image", "--format={{.Id}} {{.Parent}}", *listed],
+                capture_output=True,
+                text=True,
+                check=False,  # somebody else's image may be gone by now
+                timeout=60,
+            ).stdout
+            parents = dict(line.split(" ") for line in told.splitlines())
+            ours = _images("--no-trunc", "--quiet", base)
+            for image in ours:  # grows meanwhile: each after what it was built on
+                ours += [child for child, parent in parents.items() if parent == image]
+            ours += [built.read_text()] if built.exists() else []
+            for image in reversed(ours):
+                subprocess.run(["docker", "rmi", "--force", image], capture_output=True, check=False, timeout=60)
+
+
+def _images(*words: str) -> list[str]:
+    done = subprocess.run(["docker", "images", *words], capture_output=True, text=True, check=True, timeout=60)
+    return list(dict.fromkeys(done.stdout.split()))
 
 
 def until(condition: Callable[[], object], timeout: float = 15.0) -> None:

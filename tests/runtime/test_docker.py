@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from tests.runtime.conftest import needs
+from tests.runtime.hardening import images_removed
 
 from lithify.engines.base import Root
 from lithify.engines.container_line import line_of_container
@@ -161,3 +164,23 @@ def test_names_that_come_and_go_on_an_image_volume_are_seen(docker_image: str) -
     found = [write for write in writes if write.path == PurePosixPath("/var/lib/store")]
     assert [write.names for write in found] == [("passing",)]
     assert Source.LIVE in found[0].evidence
+
+
+@pytest.mark.parametrize("end", ["", "COPY missing /"])
+def test_no_image_is_left_of_a_build(end: str, tmp_path: Path) -> None:
+    """As tests build one: neither its stages, nor the steps before the one that failed."""
+    needs("docker")
+    base = f"localhost/lithify-test-stages:{os.getpid()}"
+    subprocess.run(["docker", "import", "-", base], input=bytes(1024), check=True, capture_output=True, timeout=60)
+    text = f"FROM {base} AS build\nCOPY file /one\nFROM {base}\nCOPY --from=build /one /two\n{end}\n"
+    (tmp_path / "Dockerfile").write_text(text)
+    (tmp_path / "file").write_text(str(tmp_path))
+    words = ["docker", "build", "--tag=localhost/lithify-test-stages"]
+    with images_removed(base) as built:
+        done = subprocess.run([*words, f"--iidfile={built}", tmp_path], capture_output=True, text=True, timeout=60)
+        assert (done.returncode == 0) == (not end), done.stderr
+        made = re.findall(r"^ ---> ([0-9a-f]{12})$", done.stdout, re.MULTILINE)
+        made += [built.read_text()] if built.exists() else []
+        assert made, "else this test shows nothing"
+    for image in made:
+        assert subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode == 1
