@@ -118,7 +118,7 @@ def test_replicas_on_all_nodes_are_read_by_pods_there(nodes: Cluster, shop: str,
     assert {f"/var/lib/store/{NODE}", f"/var/lib/store/{SECOND}"} <= set(writes)
     assert found["mounted"] == []
     assert set(writes["/var/tmp"]["names"]) == {f"{NODE}.tmp", f"{SECOND}.tmp"}
-    assert {writer["program"] for writer in writes["/var/tmp"]["writers"]} >= {"/usr/bin/dash"}
+    assert {writer["program"] for writer in writes["/var/tmp"]["writers"]} >= {"/usr/bin/sh"}
     assert found["container"] == "app"
     assert found["key"]["image"].startswith("sha256:")
     assert "not read" not in json.dumps(found["observation"])

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from lithify.observe import kernel
-from lithify.observe.processes import DELETED, read_credentials, read_program
+from lithify.observe.processes import DELETED, called, read_credentials, read_program
 
 _PAGE = mmap.PAGESIZE
 _SIZE = max(1 << 19, 2 * _PAGE)
@@ -41,7 +41,7 @@ _RECORD = struct.Struct("=IHH")
 _COMM, _EXIT, _FORK, _MMAP2 = 3, 4, 7, 10
 _BY_EXEC = 1 << 13
 _TASK = struct.Struct("=IIII")
-_PATH_AT = 64
+_NAME_AT, _PATH_AT = 8, 64
 
 # linux/netlink.h, linux/connector.h, linux/cn_proc.h
 _NETLINK_CONNECTOR, _DONE, _PROC = 11, 3, 1
@@ -63,8 +63,8 @@ class Life:
     parent: int = 0
     since: float = 0.0
     """By the monotonic clock, when it became what it is; 0 where it was so before."""
-    starting: bool = False
-    """It has called exec; the next thing it maps is its program."""
+    starting: str | None = None
+    """What it is called since it called exec; the next thing it maps is its program."""
 
 
 class Lineage:
@@ -136,12 +136,13 @@ class Lineage:
         elif kind == _COMM:
             if misc & _BY_EXEC:
                 life = self._life(pid)
-                life.since, life.starting = when, True
+                life.since, life.starting = when, os.fsdecode(body[_NAME_AT:].partition(b"\0")[0])
         elif kind == _MMAP2:
             mapping = self._lives.get(pid)
-            if mapping is not None and mapping.starting:
-                mapping.program = os.fsdecode(body[_PATH_AT:].partition(b"\0")[0]).removesuffix(DELETED)
-                mapping.starting = False
+            if mapping is not None and mapping.starting is not None:
+                program = os.fsdecode(body[_PATH_AT:].partition(b"\0")[0]).removesuffix(DELETED)
+                mapping.program = called(program, mapping.starting, pid)
+                mapping.starting = None
         elif kind in (-_UID, -_GID):
             _, group, _, effective = _TASK.unpack_from(body)
             life = self._life(group)

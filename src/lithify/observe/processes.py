@@ -130,7 +130,41 @@ def read_program(pid: int, base: str = "/") -> str | None:
     `base` is what /proc shows as the root of the container's first process: another than `/` where it was not pivoted.
     """
     link = _link(f"/proc/{pid}/exe")
-    return None if link is None else _inside(link.removesuffix(DELETED), base)
+    if link is None:
+        return None
+    name = (_read(f"/proc/{pid}/comm", 64) or b"").removesuffix(b"\n")
+    return called(_inside(link.removesuffix(DELETED), base), os.fsdecode(name), pid)
+
+
+def called(program: str, name: str, pid: int) -> str:
+    """Return the path by which process `pid` was started, where that is another name of its binary beside it.
+
+    Programs share a binary that asks how it was called: BusyBox's, Debian's redis-server. `name` is the kernel's name
+    of the process, which it takes from the path; what the program calls itself later names no file. A process that is
+    gone is called as others of that name were that did not go so soon.
+    """
+    directory, _, own = program.rpartition("/")
+    if name in ("", own) or "/" in name:
+        return program
+    root, other = f"/proc/{pid}/root", f"{directory}/{name}"
+    try:
+        status = os.lstat(root + other)  # what a link leads to is not followed: that would be on the host
+        if stat.S_ISLNK(status.st_mode):
+            same = os.readlink(root + other).rpartition("/")[2] == own
+        else:
+            same = os.path.samestat(status, os.lstat(root + program))
+    except (OSError, ValueError):
+        return _MET.get((program, name), program)
+    if not same:
+        return program
+    if len(_MET) < _MOST_MET:
+        _MET[program, name] = other
+    return other
+
+
+_MET: dict[tuple[str, str], str] = {}
+"""Other names of binaries, by the binary and the process's name."""
+_MOST_MET = 1000
 
 
 def read_credentials(pid: int) -> tuple[int, int] | None:

@@ -223,8 +223,9 @@ def _started_directly(write_set: WriteSet, ground: Ground) -> frozenset[str]:
     if not command:
         return frozenset()
     search = write_set.image.environment.get("PATH", _PATH).split(":") if "/" not in command[0] else [""]
-    started = {str(ground.resolve(PurePosixPath(ROOT, place, command[0]), follow=True)) for place in search}
-    return frozenset(process.program for process in write_set.processes if process.program in started)
+    started = {ground.resolve(PurePosixPath(ROOT, place, command[0]), follow=True) for place in search}
+    programs = {process.program for process in write_set.processes}
+    return frozenset(one for one in programs if ground.resolve(PurePosixPath(one), follow=True) in started)
 
 
 def gather(write_set: WriteSet, settings: PlanSettings, ground: Ground) -> Demand:

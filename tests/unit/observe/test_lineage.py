@@ -14,6 +14,7 @@ from lithify.model.writes import Writer
 from lithify.observe import kernel, lineage, live
 from lithify.observe.lineage import Lineage
 from lithify.observe.live import LiveNames
+from lithify.observe.processes import called, read_program
 
 pytestmark = needs_root
 _TRUE, _FALSE = (os.path.realpath(shutil.which(name) or name) for name in ("true", "false"))
@@ -65,7 +66,7 @@ def test_a_fork_is_what_its_parent_is(seen: Lineage) -> None:
 
     life = seen.of(run_inside(Path("/"), act))
     assert life is not None
-    assert (life.program, life.uid, life.gid) == (os.path.realpath("/proc/self/exe"), 7, 8)
+    assert (life.program, life.uid, life.gid) == (read_program(os.getpid()), 7, 8)
 
 
 def test_more_starts_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,3 +138,15 @@ def test_without_it_a_note_says_so(overlay: Overlay, monkeypatch: pytest.MonkeyP
     unknown = any(Writer(program="unknown") in write.writers for write in writes)
     assert len(writes) == 50
     assert unknown == any("the kernel does not tell of starts" in note for note in notes)
+
+
+def test_who_is_gone_is_called_as_others_that_were_met(seen: Lineage, tmp_path: Path) -> None:
+    """Where programs share a binary: a service that was restarted is the same before and after."""
+    shared, other = tmp_path / "shared", tmp_path / "other"
+    shutil.copy(_TRUE, shared)
+    other.symlink_to(shared)
+    gone = _run(str(other))
+    assert called(str(shared), "other", os.getpid()) == str(other)
+    life = seen.of(gone)
+    assert life is not None
+    assert life.program == str(other)

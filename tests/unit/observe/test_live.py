@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 import time
 from pathlib import Path, PurePosixPath
 
@@ -16,6 +15,7 @@ from lithify.observe.events import KINDS
 from lithify.observe.live import LiveNames
 from lithify.observe.merge import merge_writes
 from lithify.observe.overlay import read_upper_layer
+from lithify.observe.processes import read_program
 
 pytestmark = needs_root
 
@@ -62,9 +62,9 @@ def test_what_came_and_went_is_named(overlay: Overlay, kinds: tuple[int]) -> Non
     assert (write.change, write.names, write.evidence) == (Change.CAME_AND_WENT, ("x",), (Source.LIVE,))
     (writer,) = write.writers
     if writer.uid is None:  # gone before it was looked at, and with it who its users are in the container
-        assert writer.program in (os.path.realpath(sys.executable), "unknown")
+        assert writer.program in (read_program(os.getpid()), "unknown")
     else:
-        assert (writer.program, writer.uid, writer.gid) == (os.path.realpath(sys.executable), 7, 8)
+        assert (writer.program, writer.uid, writer.gid) == (read_program(os.getpid()), 7, 8)
 
 
 def test_what_stays_is_created_with_its_writer(overlay: Overlay) -> None:
@@ -87,7 +87,7 @@ def test_what_stays_is_created_with_its_writer(overlay: Overlay) -> None:
         "/srv/directory": (Change.CREATED, EntryType.DIRECTORY),
     }
     (writer,) = writes["/srv/file"].writers
-    assert (writer.program, writer.uid, writer.gid) == (os.path.realpath(sys.executable), 7, 8)
+    assert (writer.program, writer.uid, writer.gid) == (read_program(os.getpid()), 7, 8)
     assert writes["/srv/file"].style is WriterStyle.IN_PLACE
 
 

@@ -17,7 +17,7 @@ from tests.unit.observe.conftest import Overlay, needs_root
 from lithify.engines.base import UpperLayer
 from lithify.engines.ids import IdMap
 from lithify.model.writes import Change, Source
-from lithify.observe.processes import members, read_listeners, read_open_files, read_processes
+from lithify.observe.processes import called, members, read_listeners, read_open_files, read_processes, read_program
 
 _HOLD = """
 import os, socket, sys
@@ -72,7 +72,7 @@ def test_what_a_process_shows(tmp_path: Path) -> None:
     with _running("sleep", "61", cwd=tmp_path, env=environment) as process:
         _wait_for(lambda: "python" not in read_processes(process.pid)[0].program)
         (shown,) = read_processes(process.pid)
-    assert shown.program == os.path.realpath(str(shutil.which("sleep")))
+    assert os.path.samefile(shown.program, str(shutil.which("sleep")))
     assert shown.arguments == ("sleep", "61")
     assert (shown.uid, shown.gid) == (os.geteuid(), os.getegid())
     assert str(shown.working_directory) == str(tmp_path)
@@ -120,7 +120,8 @@ def test_open_files(tmp_path: Path) -> None:
     assert "log.gone" in writes["."].names
     assert any(name.startswith("#") for name in writes["."].names)
     (writer,) = writes["log"].writers
-    assert (writer.program, writer.uid) == (os.path.realpath(sys.executable), os.geteuid())
+    assert os.path.samefile(writer.program, sys.executable)
+    assert writer.uid == os.geteuid()
 
 
 def test_listeners(tmp_path: Path) -> None:
@@ -183,3 +184,22 @@ def test_named_memory_is_no_removed_file(tmp_path: Path) -> None:
     finally:
         memory.close()
         os.close(descriptor)
+
+
+def test_a_program_is_called_as_it_was_started_where_programs_share_a_binary(tmp_path: Path) -> None:
+    """BusyBox's programs, and Debian's redis-server, a link to redis-check-rdb."""
+    binary, linked, hard = tmp_path / "all", tmp_path / "linked", tmp_path / "hard"
+    elsewhere = tmp_path / "bin/elsewhere"
+    elsewhere.parent.mkdir()
+    shutil.copy(shutil.which("sleep") or "", binary)
+    linked.symlink_to(binary)
+    elsewhere.symlink_to(binary)
+    os.link(binary, hard)
+    (tmp_path / "different").write_text("a file that is called as some thread calls itself")
+    for path, told in ((binary, binary), (linked, linked), (hard, hard), (elsewhere, binary)):
+        with _running(str(path), "60") as process:
+            _wait_for(lambda: Path(f"/proc/{process.pid}/comm").read_text() == f"{path.name}\n")  # noqa: B023
+            assert read_program(process.pid) == str(told)
+    for name in ("different", "", "none", "../all"):
+        with _running(str(binary), "60") as process:
+            assert called(str(binary), name, process.pid) == str(binary)

@@ -95,7 +95,7 @@ def test_a_real_process(tmp_path: Path) -> None:
     assert any(name.startswith("#") for name in place_itself.names)
     assert place_itself.peak is not None
     assert place_itself.peak >= 5100
-    assert {writer.program for writer in place_itself.writers} == {os.path.realpath(sys.executable)}
+    assert {os.path.realpath(writer.program) for writer in place_itself.writers} == {os.path.realpath(sys.executable)}
     assert all(write.evidence == (Source.TRACE,) for write in writes)
 
 
