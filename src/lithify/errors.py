@@ -1,6 +1,6 @@
 """Every exception lithify raises on purpose.
 
-Each class is one kind of trouble: its exit code, and the page under `docs/errors` that bears its name. Findings,
+Each class is one kind of trouble: its exit code, and the page in `pages` that bears its name. Findings,
 skipped inputs and failed proofs are values in a report, not exceptions.
 """
 

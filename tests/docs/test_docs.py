@@ -14,7 +14,8 @@ from lithify.pipeline.judge import RULES
 from lithify.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+ERRORS = ROOT / "src" / "lithify" / "pages"
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ERRORS.glob("*.md")])
 
 
 def errors(of: type[LithifyError] = LithifyError) -> list[type[LithifyError]]:
@@ -34,7 +35,7 @@ def test_every_command_has_a_page_that_names_its_options(command: str) -> None:
 
 @pytest.mark.parametrize("error", errors(), ids=lambda error: error.__name__)
 def test_every_error_has_a_page_with_its_exit_code(error: type[LithifyError]) -> None:
-    page = (ROOT / "docs" / "errors" / f"{error.page}.md").read_text()
+    page = (ERRORS / f"{error.page}.md").read_text()
     assert page.startswith(f"# {error.page}\n")
     assert f"Exit code {error.exit_code}." in page
     listed = (ROOT / "docs" / "configuration.md").read_text()
@@ -42,7 +43,7 @@ def test_every_error_has_a_page_with_its_exit_code(error: type[LithifyError]) ->
 
 
 def test_no_page_is_about_an_error_that_is_gone() -> None:
-    assert {path.stem for path in (ROOT / "docs" / "errors").glob("*.md")} == {error.page for error in errors()}
+    assert {path.stem for path in ERRORS.glob("*.md")} == {error.page for error in errors()}
 
 
 @pytest.mark.parametrize("setting", [field.name for field in fields(Settings)])

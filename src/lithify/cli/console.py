@@ -58,11 +58,11 @@ def show_error(error: BaseException | None, *, debug: bool) -> None:
         _say(f"{paint('red', 'error')}: {_lines(str(error))}")
         if error.hint:
             _say(f"hint: {_lines(error.hint)}")
-        _say(f"page: docs/errors/{error.page}.md")
+        _say(f"page: lithify help {error.page}")
         return
     _say(f"{paint('red', 'error')}: a bug in lithify: {type(error).__name__}: {_lines(str(error))}")
     _say("hint: run again with --debug and report what it prints")
-    _say("page: docs/errors/internal-error.md")
+    _say("page: lithify help internal-error")
 
 
 def _lines(text: str) -> str:

@@ -20,8 +20,8 @@ COMMANDS = {
     "explain": "tell what read-only errors in a log mean and what to do",
 }
 """Each command with the line that help shows for it; its module in this package has the same name."""
-_HIDDEN = {"answer": "answer what lithify elsewhere asks of this host"}
-"""Commands that lithify gives to itself."""
+_HIDDEN = {"answer": "answer what lithify elsewhere asks of this host", "help": "print what to know of an error"}
+"""Commands that lithify gives to itself, and what errors name."""
 
 _ONCE_MORE = 0.02
 """Seconds after which an interrupt that was dropped comes again."""
@@ -42,7 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     if words[:1] in (["--version"], ["-V"]):
         print(f"lithify {__version__}")
         return 0
-    if not words or words[0] in ("-h", "--help", "help"):
+    if words[:1] == ["help"] and len(words) > 1:
+        words = [words[1], "--help"] if words[1] in COMMANDS else ["help", *words[1:]]
+    elif not words or words[0] in ("-h", "--help", "help"):
         print(_help(), end="")
         return 0 if words else 2
     return _run(words)

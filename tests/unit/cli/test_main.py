@@ -252,4 +252,19 @@ def test_every_error_ends_with_its_own_exit_code(
 
     monkeypatch.setattr("lithify.cli.arguments.parse", fail)
     assert cli.main(["plan", "x"]) == error.exit_code
-    assert f"error: what is wrong\nhint: what to do\npage: docs/errors/{error.page}.md\n" == capsys.readouterr().err
+    assert f"error: what is wrong\nhint: what to do\npage: lithify help {error.page}\n" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [LithifyError, *LithifyError.__subclasses__()])
+def test_help_prints_the_page_that_an_error_names(
+    error: type[LithifyError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["help", error.page]) == 0
+    assert capsys.readouterr().out.startswith(f"# {error.page}\n")
+
+
+def test_help_of_a_command_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["help", "plan"]) == 0
+    assert capsys.readouterr().out.startswith("usage: lithify plan ")
+    assert cli.main(["help", "nothing"]) == 2
+    assert "no command and no page 'nothing'\nhint: pages: conflict, " in capsys.readouterr().err
