@@ -207,7 +207,7 @@ def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes
     from lithify.pipeline.group import harden_group
     from lithify.pipeline.write import read_original, replace_file
     from lithify.pipeline.write_folder import write_files
-    from lithify.report.group import render_group
+    from lithify.report.group import render_group, unchanged
     from lithify.report.wire import render
 
     if arguments.bake is not None:
@@ -229,7 +229,9 @@ def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes
     )
     if arguments.apply:
         _apply(group, result)
-    if arguments.write and result.diff:
+    if arguments.write and not result.diff:
+        print(f"{printable(group.name)} is left as it is: {unchanged(result)}", file=sys.stderr)
+    elif arguments.write:
         if not result.proved:
             print("the file is left as it is: not all of it is proved", file=sys.stderr)
         elif original is None or result.files:

@@ -2,7 +2,7 @@
 
 from lithify.model.group import GroupHardening, Member
 from lithify.model.path import printable
-from lithify.report.page import Page, Paint, places_of, plain, render_hardening, render_verdict
+from lithify.report.page import Page, Paint, places_of, plain, render_hardening, render_verdict, why_not
 
 
 def render_group(result: GroupHardening, *, paint: Paint = plain, width: int = 80) -> str:
@@ -17,11 +17,11 @@ def _member(member: Member, paint: Paint, width: int) -> str:
     if member.hardening is None:
         page.text(printable(member.trouble), "  ")
         return page.render()
-    text = page.render() + render_hardening(member.hardening, paint=paint, width=width)
+    text = page.render() + render_hardening(member.hardening, paint=paint, width=width, group=True)
     if member.together is not None:
         head = Page(paint, width)
         head.head("All together, as the patched file stands")
-        text += head.render() + render_verdict(member.together, paint=paint, width=width)
+        text += head.render() + render_verdict(member.together, _why_not_together(member), paint=paint, width=width)
     return text
 
 
@@ -30,13 +30,16 @@ def _whole(result: GroupHardening, paint: Paint, width: int) -> str:
     word = paint("green", "PROVED") if result.proved else paint("red", "NOT PROVED")
     page.line(paint("bold", f"=== {printable(result.target)}"), f"({result.engine}):", word)
     for member in result.members:
-        page.text(f"{printable(member.name)}: {_word(member)}", "  ")
+        page.text(printable(f"{member.name}: {_word(member)}"), "  ")
+    if result.refused:
+        names = dict.fromkeys(refused.container for refused in result.refused)
+        page.text(printable(f"not in the file: {', '.join(names)}; 'Left for you' says why and what to do"), "  ")
     if result.diff:
         page.head("Patch")
         page.verbatim("\n".join(_painted(line, paint) for line in result.diff.splitlines()), "")
     elif any(member.planned for member in result.members):
         page.head("Patch")
-        page.text("nothing has to change", "  ")
+        page.text(unchanged(result), "  ")
     for note in result.notes:
         page.text(printable(note), "  # ")
     if result.refused:
@@ -51,15 +54,30 @@ def _whole(result: GroupHardening, paint: Paint, width: int) -> str:
     return page.render()
 
 
+def unchanged(result: GroupHardening) -> str:
+    """Say why a file has no diff."""
+    if result.refused:
+        return "what has to change is left for you"
+    return "nothing has to change" if result.proved else "not all of it is proved"
+
+
+def _why_not_together(member: Member) -> str:
+    assert member.hardening is not None
+    return why_not(member.together, member.hardening.plan, group=True) if member.together is not None else ""
+
+
 def _word(member: Member) -> str:
     if member.hardening is None:
-        return "does not work as it is"
+        return f"does not work as it is: {member.trouble}; make it start and pass the check by hand first"
     if not member.planned:
-        return "not proved, so it stays as it is"
+        why = why_not(member.hardening.verdict, member.hardening.plan, group=True)
+        return f"not proved, so it stays as it is: {why}"
     count = places_of(member.hardening.plan)
     if member.together is None:
         return f"proved, {count}"
-    return f"proved, alone and beside the others, {count}" if member.proved else "fails beside the others as patched"
+    if not member.proved:
+        return f"fails beside the others as patched: {_why_not_together(member)}"
+    return f"proved, alone and beside the others, {count}"
 
 
 def _painted(line: str, paint: Paint) -> str:

@@ -33,8 +33,8 @@ def plain(_style: str, text: str) -> str:
     return text
 
 
-def render_hardening(result: Hardening, *, paint: Paint = plain, width: int = 80) -> str:
-    """Return the page of `lithify harden`."""
+def render_hardening(result: Hardening, *, paint: Paint = plain, width: int = 80, group: bool = False) -> str:
+    """Return the page of `lithify harden`; `group` says that it is one container of a file."""
     page = Page(paint, width)
     page.line(paint("bold", printable(result.target)), f"({result.engine}):", _word(paint, result.verdict))
     page.text(_before(result), "  before  ")
@@ -45,7 +45,7 @@ def render_hardening(result: Hardening, *, paint: Paint = plain, width: int = 80
     _plan(page, result.plan)
     _baked(page, result.baked)
     _command(page, result)
-    _verdict(page, result.verdict)
+    _verdict(page, result.verdict, why_not(result.verdict, result.plan, group=group))
     if len(result.rounds) > 1:
         page.head(f"Rounds: {len(result.rounds)}")
         for round_ in result.rounds:
@@ -108,13 +108,13 @@ def render_proof(verdict: Verdict, plan: MountPlan, heading: str, *, paint: Pain
     page = Page(paint, width)
     page.line(paint("bold", printable(heading)))
     page.text(f"read-only with {', '.join(printable(m.path) for m in plan.mounts) or 'no more places'}", "  ")
-    return page.render() + render_verdict(verdict, paint=paint, width=width)
+    return page.render() + render_verdict(verdict, why_not(verdict, plan), paint=paint, width=width)
 
 
-def render_verdict(verdict: Verdict, *, paint: Paint = plain, width: int = 80) -> str:
-    """Return a verdict as part of a page, an empty line before it."""
+def render_verdict(verdict: Verdict, why: str = "", *, paint: Paint = plain, width: int = 80) -> str:
+    """Return a verdict as part of a page, an empty line before it, with `why` it is none that holds."""
     page = Page(paint, width)
-    _verdict(page, verdict)
+    _verdict(page, verdict, why)
     return page.render()
 
 
@@ -298,8 +298,41 @@ def _cost(mount: Mount) -> str:
     return f"cost: {', '.join(parts)}" if parts else ""
 
 
-def _verdict(page: Page, verdict: Verdict) -> None:
+def why_not(verdict: Verdict, plan: MountPlan, *, group: bool = False) -> str:
+    """Return in a sentence why a verdict is not PROVED and what to do; nothing where it is.
+
+    `group` says that the container is one of a file, where a check may ask another of them.
+    """
+    if verdict.proved:
+        return ""
+    failed = next((check for check in verdict.checks if not check.passed), None)
+    if failed is None:
+        side = "whether it works" if not verdict.works else "what is refused"
+        return f"{side} could not be tried; 'Left for you' says why"
+    return f"{failed.name}: {failed.summary}; {_what_to_do(failed, verdict, plan, group=group)}"
+
+
+def _what_to_do(failed: Check, verdict: Verdict, plan: MountPlan, *, group: bool) -> str:
+    if failed in verdict.refused:
+        return "take from it what lets it do that (privileged, CAP_SYS_ADMIN, writable mounts), or leave it out"
+    if failed in verdict.minimal:
+        return "take that place out of the plan"
+    if failed.name == "check can fail" and group:
+        return (
+            "what is asked says nothing of this one: give it a healthcheck or probe in the file, or a --check that "
+            "needs it, or harden those that are asked with --service NAME"
+        )
+    if failed in verdict.honest:
+        return "give a check that needs the program and what it writes: --check, --http, --tcp, --exercise"
+    if any(refusal.blocking for refusal in plan.refusals) or plan.questions:
+        return "'Left for you' says what to decide"
+    return "look at its log (--keep leaves the container), and at what it does while it is checked"
+
+
+def _verdict(page: Page, verdict: Verdict, why: str) -> None:
     page.head(f"Verdict: {_word(page.paint, verdict)}")
+    if why:
+        page.text(printable(f"why: {why}"), "  ")
     for title, checks in (
         ("works", verdict.works),
         ("refused", verdict.refused),

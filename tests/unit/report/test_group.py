@@ -84,6 +84,30 @@ def test_one_member_that_fails_fails_the_whole(member: Member, told: str) -> Non
     assert told in page
 
 
+def test_a_check_that_asks_another_service_is_told_of() -> None:
+    """What to do is in the same line, and where the file as a whole is judged."""
+    failed = Check(name="check can fail", passed=False, summary="the check passes although the program is stopped")
+    result = group(Member(name="db", hardening=hardening(replace(PROVED, honest=(failed,)))))
+    page = " ".join(render_group(result, width=200).split())
+    why = "check can fail: the check passes although the program is stopped; what is asked says nothing of "
+    assert f"Verdict: NOT PROVED why: {why}" in page
+    assert f"=== deploy.yaml (pod on docker): NOT PROVED db: not proved, so it stays as it is: {why}" in page
+    assert "a healthcheck or probe in the file" in page
+    assert "--service NAME" in page
+
+
+def test_a_file_that_can_not_be_changed_is_not_one_that_has_not_to() -> None:
+    refused = Refused(container="app", reason="a variable decides its path", remedy="Write it by hand")
+    member = Member(name="app", hardening=hardening())
+    page = render_group(group(member, refused=(refused,)))
+    assert "nothing has to change" not in page
+    assert "\nPatch\n  what has to change is left for you\n" in page
+    assert (
+        "app: proved, 0 more writable places\n  not in the file: app; 'Left for you' says why and what to do\n" in page
+    )
+    assert "\nPatch\n  nothing has to change\n" in render_group(group(member))
+
+
 def test_what_the_patch_leaves_is_not_proved() -> None:
     refused = Refused(container="app", reason="an alias shared with db", by_hand="volumeMounts:\n- mountPath: /run\n")
     result = group(Member(name="app", hardening=hardening()), refused=(refused,))
