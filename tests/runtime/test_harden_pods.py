@@ -205,7 +205,7 @@ items:
     assert yaml.safe_load(one.text)["items"][0] == yaml.safe_load(file.read_text())["items"][0]
     none = lithify.run("harden", file, "--image", f"app={image}", "--container", "db")
     told, hint = none.error()
-    assert (none.code, "has no container db" in told, "Pod/web/app" in hint) == (2, True, True)
+    assert (none.code, "has no db" in told, "Pod/web/app" in hint) == (2, True, True)
 
 
 def test_a_pid_file_that_is_in_the_way(lithify: Lithify, images: Images, tmp_path: Path) -> None:

@@ -66,8 +66,8 @@ def _add_group_options(parser: argparse.ArgumentParser) -> None:
     """Add what is said about a file whose containers run together."""
     group = parser.add_argument_group("a file of containers")
     group.add_argument(
-        "--container",
         "--service",
+        "--container",
         dest="members",
         action="append",
         default=[],
@@ -294,7 +294,7 @@ def _group_options(
 
 def _refuse_group_options(arguments: argparse.Namespace) -> None:
     """Raise UsageError where something is said about a file of containers, and there is none."""
-    given = {"--container": arguments.members, "--image": arguments.images, "--with": arguments.beside}
+    given = {"--service (--container)": arguments.members, "--image": arguments.images, "--with": arguments.beside}
     given |= {"--values": arguments.chart_values, "--release": arguments.release, "--into": arguments.into}
     for option, values in given.items():
         if values:

@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--container",
+        "--service",
         dest="containers",
         action="append",
         default=[],

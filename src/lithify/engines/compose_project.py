@@ -221,7 +221,7 @@ class Scratch:
         if "provider" in known:
             raise EngineRefused(
                 f"service {printable(name)} is not a container (it has a provider)",
-                hint="name the service to harden with --container; one that needs this one can't be tried",
+                hint="name the service to harden with --service; one that needs this one can't be tried",
             )
         service = {key: copy.deepcopy(value) for key, value in known.items() if key not in _NOT_OURS}
         service["image"] = self.project.image(name)

@@ -11,7 +11,7 @@ from lithify.engines.cluster import ClusterEngine
 from lithify.engines.copies import LEFT_OUT, Json, Place, below, containers_of
 from lithify.engines.roles import BINDINGS, ROLES, flaw
 from lithify.engines.scratch import Premises
-from lithify.errors import EngineRefused, InvalidInput, NothingToExamine, UsageError
+from lithify.errors import EngineRefused, InvalidInput, NothingToExamine
 from lithify.model.group import MemberPlan
 from lithify.model.hardening import Hardening
 from lithify.model.location import Route
@@ -69,7 +69,7 @@ def open_cluster(path: str, data: bytes, options: GroupOptions) -> "ClusterGroup
         raise NothingToExamine(
             f"{printable(path)}: no pod is described in it", hint="name the file that has the Deployment, Job, ..."
         )
-    _check_members(path, manifest, options.only)
+    _check_members(path, manifest, options)
     wanted = options.cluster or ClusterOptions()
     first: Json = next((one["metadata"] for one in manifest.objects if isinstance(one.get("metadata"), dict)), {})
     named = str(first.get("namespace") or "")
@@ -337,14 +337,9 @@ def _names(site: Site) -> tuple[str, str]:
     return site.container, f"{site.workload}/{site.container}"
 
 
-def _check_members(path: str, manifest: Manifest, only: Sequence[str]) -> None:
+def _check_members(path: str, manifest: Manifest, options: GroupOptions) -> None:
     known = {name for site in manifest.sites for name in _names(site)}
-    for name in only:
-        if name not in known:
-            raise UsageError(
-                f"{printable(path)} has no container {printable(name)}",
-                hint=f"it has {', '.join(printable(site.member) for site in manifest.sites)}",
-            )
+    options.insist_on(path, known, (site.member for site in manifest.sites))
 
 
 def _ports(container: Mapping[str, Any]) -> list[int]:

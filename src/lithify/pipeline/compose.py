@@ -74,8 +74,7 @@ class ComposeGroup:
     @property
     def members(self) -> Sequence[str]:
         """The services, each after those that it needs."""
-        for name in self.options.only:
-            self.project.service(name)
+        self.options.insist_on(self.name, self.project.services, sorted(self.project.services))
         chosen = self.options.only or [name for name in self.project.services if name in self.project.active]
         chosen = [name for name in chosen if "provider" not in self.project.services[name]]
         chosen = [name for name in chosen if name not in self._left_out]

@@ -1,10 +1,12 @@
 """What the user said about containers that run together."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lithify.engines.kubernetes import Cluster
+from lithify.errors import UsageError
+from lithify.model.path import printable
 from lithify.model.run import Exercise
 from lithify.patch.kubernetes import Options
 from lithify.settings import Settings
@@ -46,3 +48,13 @@ class GroupOptions:
     release: str = ""
     into: str = ""
     """The values file that a chart's patch is written into; a new one in the chart's folder otherwise."""
+
+    def insist_on(self, path: str, names: Iterable[str], shown: Iterable[str]) -> None:
+        """Raise UsageError where a member that was asked for is none of `names`; `shown` are those to choose from."""
+        known = frozenset(names)
+        for name in self.only:
+            if name not in known:
+                raise UsageError(
+                    f"--service, --container: {printable(path)} has no {printable(name)}",
+                    hint=f"it has {', '.join(map(printable, shown)) or 'none at all'}",
+                )

@@ -48,6 +48,8 @@ def open_script(path: str, data: bytes, options: GroupOptions) -> Group:
     text, found = read_lines(data, path)
     if not found:
         raise NothingToExamine(f"{printable(path)} starts no container", hint="name a script with docker run lines")
+    names = [name for line in found for name in (line.container, f"line {line.number}")]
+    options.insist_on(path, names, dict.fromkeys(filter(None, names)))
     lines: dict[str, RunLine] = {}
     numbers: dict[str, ScriptLine] = {}
     left: list[Refused] = []
@@ -65,7 +67,7 @@ def open_script(path: str, data: bytes, options: GroupOptions) -> Group:
         except UsageError as error:
             left.append(Refused(container=name, reason=str(error), remedy=error.hint))
     if not lines:
-        raise UsageError(f"{printable(path)}: {left[0].reason}" if left else "no such container", hint=left[0].remedy)
+        raise UsageError(f"{printable(path)}: {left[0].reason}", hint=left[0].remedy)
     indexes = {name: line.index for name, line in numbers.items()}
     return LineGroup(path=path, data=data, options=options, lines=lines, indexes=indexes, left=tuple(left))
 

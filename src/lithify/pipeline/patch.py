@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -58,6 +58,8 @@ class _Place:
     name: str
     names: tuple[str, ...]
     """What it answers to, from the plain name to the one that tells it from all others."""
+    image: str = ""
+    """As the file has it."""
 
 
 def read_plans(path: Path, containers: Sequence[str]) -> list[GivenPlan]:
@@ -112,7 +114,9 @@ def patch_file(path: str, data: bytes, plans: Sequence[GivenPlan], options: Patc
         if kind not in ("script", "quadlet"):
             insist_on_yaml(path, data)
         raise NothingToExamine(f"{printable(path)} describes no container", hint="is it the right file?")
-    return writer(path, data, [_assign(one, places, path) for one in plans], options)
+    assigned = [_assign(one, places, path) for one in plans]
+    patched = writer(path, data, [planned for planned, _ in assigned], options)
+    return replace(patched, notes=(*_of_other_images(assigned), *patched.notes))
 
 
 def _patch_utf_16(path: str, data: bytes, plans: Sequence[GivenPlan], options: PatchOptions) -> Patched:
@@ -139,7 +143,9 @@ def patch_folder(folder: str, plans: Sequence[GivenPlan], options: PatchOptions 
     places = _places(folder, before, "kubernetes")
     if not places:
         raise NothingToExamine(f"{printable(folder)} comes to no container", hint="is it the right folder?")
-    return writer(before, patch(before, [_assign(one, places, folder) for one in plans], options.kubernetes))
+    assigned = [_assign(one, places, folder) for one in plans]
+    patched = writer(before, patch(before, [planned for planned, _ in assigned], options.kubernetes))
+    return replace(patched, notes=(*_of_other_images(assigned), *patched.notes))
 
 
 def _kind(path: str, data: bytes) -> str:
@@ -155,11 +161,9 @@ def _places(path: str, data: bytes, kind: str) -> list[_Place]:
         found = []
         for line in read_lines(data)[1]:
             name = (line.line.value("name") if line.line else "") or ""
-            found.append(
-                _Place(
-                    document=0, route=(line.index,), name=name, names=(name, str(line.number), f"line {line.number}")
-                )
-            )
+            names = (name, str(line.number), f"line {line.number}")
+            image = line.line.image if line.line else ""
+            found.append(_Place(document=0, route=(line.index,), name=name, names=names, image=image))
         return found
     places = []
     reading = read_manifest(path, data) if os.path.isdir(path) else read_source(path, data)
@@ -168,7 +172,15 @@ def _places(path: str, data: bytes, kind: str) -> list[_Place]:
             place = container.location
             named = workload.name
             names = (container.name, f"{named.name}/{container.name}", f"{named}/{container.name}")
-            places.append(_Place(document=place.document, route=place.route, name=container.name, names=names))
+            places.append(
+                _Place(
+                    document=place.document,
+                    route=place.route,
+                    name=container.name,
+                    names=names,
+                    image=container.image or "",
+                )
+            )
     return _told_apart(places)
 
 
@@ -184,8 +196,8 @@ def _told_apart(places: Sequence[_Place]) -> list[_Place]:
     return found
 
 
-def _assign(given: GivenPlan, places: Sequence[_Place], path: str) -> Planned:
-    """Return the container that a plan is for."""
+def _assign(given: GivenPlan, places: Sequence[_Place], path: str) -> tuple[Planned, _Place]:
+    """Return the container that a plan is for, and where the file has it."""
     wish = given.container or given.plan.container
     fitting = [place for place in places if wish in place.names]
     if not fitting and not given.container and len(places) == 1:
@@ -193,7 +205,35 @@ def _assign(given: GivenPlan, places: Sequence[_Place], path: str) -> Planned:
     if len(fitting) != 1:
         raise _unclear(given, wish, fitting, places, path)
     place = fitting[0]
-    return Planned(document=place.document, route=place.route, container=place.name, plan=given.plan, image=given.image)
+    planned = Planned(
+        document=place.document, route=place.route, container=place.name, plan=given.plan, image=given.image
+    )
+    return planned, place
+
+
+def _of_other_images(assigned: Sequence[tuple[Planned, _Place]]) -> Iterator[str]:
+    """Say which plans were made for another image than the file has, as far as both names tell."""
+    for planned, place in assigned:
+        made_for = planned.image.reference if planned.image else planned.plan.key.image
+        if _is_another(made_for, place.image):
+            yield (
+                f"{place.name or place.names[-1]}: the plan was made for the image {made_for}, the file has "
+                f"{place.image}: make one for that, or prove this one with it"
+            )
+
+
+def _is_another(made_for: str, image: str) -> bool:
+    """Tell whether two references are of different images; not where one is a digest, a path or a template."""
+    names = [made_for.partition("@")[0], image.partition("@")[0]]
+    if any(not name or name.startswith(("/", ".", "sha256:")) or set("${%") & set(name) for name in names):
+        return False
+    return _whole(names[0]) != _whole(names[1])
+
+
+def _whole(reference: str) -> str:
+    """Return an image's reference with what engines add where it is left out."""
+    name = reference if ":" in reference.rpartition("/")[2] else f"{reference}:latest"
+    return name.removeprefix("docker.io/").removeprefix("library/")
 
 
 def _unclear(given: GivenPlan, wish: str, fitting: Sequence[_Place], places: Sequence[_Place], path: str) -> UsageError:

@@ -8,7 +8,7 @@ from pathlib import Path
 from lithify.documents.yaml import Broken, read_documents, to_python
 from lithify.engines.base import Container
 from lithify.engines.pod import Host, PodEngine
-from lithify.errors import EngineRefused, EngineUnreachable, InvalidInput, NothingToExamine, UsageError
+from lithify.errors import EngineRefused, EngineUnreachable, InvalidInput, NothingToExamine
 from lithify.model.behaviour import Phase
 from lithify.model.group import MemberPlan
 from lithify.model.hardening import Hardening
@@ -81,12 +81,7 @@ class PodGroup:
     def check(self) -> None:
         """Raise UsageError where a member that was asked for is not there, NothingToExamine where an image is not."""
         known = {name for pod in self.pods for container in pod.containers for name in self._names(pod, container)}
-        for name in self.options.only:
-            if name not in known:
-                raise UsageError(
-                    f"{printable(self.path)} has no container {printable(name)}",
-                    hint=f"it has {', '.join(map(printable, self._all_members()))}",
-                )
+        self.options.insist_on(self.path, known, self._all_members())
         self.host = self.host or self._chosen_host()
 
     @property

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from lithify.engines.cli import CliEngine
 
 _RUN_PROGRAMS = ("docker", "podman")
+_WANTED = (
+    "name a container, an image or a directory: lithify ... NAME; or give the whole line that starts the container: "
+    "lithify ... -- docker run [OPTIONS] IMAGE [COMMAND]"
+)
 _OF_A_PATH = ("/", "./", "../", "~")
 """What no name of an image or container begins with."""
 
@@ -64,10 +68,7 @@ def choose(
         )
         return make_engine(line_engine, settings), target
     if text is None:
-        raise UsageError(
-            "nothing to work on",
-            hint="name a directory, an image or a container, or give a docker or podman run line after --",
-        )
+        raise UsageError(_no_target(words), hint=_WANTED)
     kind = _kind_of_path(text)
     if kind is not None and settings.engine in (None, "bundle"):
         return make_engine("bundle", settings), _bundle_target(kind, text, words, overrides)
@@ -195,6 +196,16 @@ def _engine_of_line(words: Sequence[str]) -> str | None:
         if name not in ("sudo", "env") and not word.startswith("-") and "=" not in word:
             return None
     return None
+
+
+def _no_target(words: Sequence[str]) -> str:
+    """Say what is wrong where nothing stands before `--`, and no run line after it."""
+    if not words:
+        return "nothing to work on"
+    told = printable(" ".join(words[:2]))
+    if words[0].rpartition("/")[2] in _RUN_PROGRAMS:
+        return f"{told}: not a line that starts a container"
+    return f"{told}: a command, and nothing before -- to run it in"
 
 
 def _kind_of_path(text: str) -> TargetKind | None:

@@ -226,6 +226,28 @@ def test_containers_of_one_name_are_numbered(tmp_path: Path, capfd: pytest.Captu
     assert "readOnlyRootFilesystem: true" in after
 
 
+@pytest.mark.parametrize(
+    ("image", "another"),
+    [
+        ("docker.io/library/nginx:latest", False),
+        ("nginx@sha256:12", False),
+        ("${NGINX}", False),
+        ("nginx:1.27", True),
+        ("registry.example/nginx", True),
+    ],
+)
+def test_a_plan_for_another_image_is_told_of(
+    image: str, another: bool, tmp_path: Path, plan: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is written all the same: the image may be a newer build of the same program."""
+    path = tmp_path / "compose.yaml"
+    path.write_text(f"services:\n  web:\n    image: {image}\n")
+    assert run(path, "--plan", plan) == 0
+    told = capfd.readouterr()
+    note = f"note: web: the plan was made for the image nginx, the file has {image}: "
+    assert (note in told.err, "read_only: true" in told.out) == (another, True)
+
+
 def test_a_compose_file(tmp_path: Path, plan: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "compose.yaml"
     path.write_text("services:\n  web:\n    image: nginx\n")

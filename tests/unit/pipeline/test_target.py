@@ -58,7 +58,8 @@ def test_a_command_that_only_mentions_an_engine_is_no_run_line(tmp_path: Path, s
     ("text", "words", "told"),
     [
         (None, [], "nothing to work on"),
-        (None, ["web"], "nothing to work on"),
+        (None, ["web"], "web: a command, and nothing before -- to run it in"),
+        (None, ["docker", "exec", "web", "sh"], "docker exec: not a line that starts a container"),
         ("web", ["docker", "run", "web"], "both a target"),
         ("docker:web", ["web"], "are for root filesystems"),
     ],

@@ -1,0 +1,42 @@
+"""Which containers of a file are hardened: a name that it has not is a wrong argument, whatever the file is."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lithify.engines.compose import ComposeFile, ComposeProgram
+from lithify.engines.compose_project import Project
+from lithify.engines.docker import DockerEngine
+from lithify.errors import UsageError
+from lithify.pipeline.compose import ComposeGroup
+from lithify.pipeline.group_options import GroupOptions
+from lithify.pipeline.lines import open_script
+
+OPTIONS = GroupOptions(only=("nope",))
+
+
+def compose(tmp_path: Path) -> object:
+    model = {"name": "shop", "services": {"web": {"image": "x"}, "db": {"image": "y"}}}
+    group = ComposeGroup(
+        file=ComposeFile(path=tmp_path / "compose.yaml", text=b""),
+        program=ComposeProgram(words=("docker", "compose"), engine="docker"),
+        base=DockerEngine(),
+        project=Project.of(json.dumps(model).encode(), ("web", "db")),
+        options=OPTIONS,
+    )
+    return group.members
+
+
+def script(tmp_path: Path) -> object:
+    text = b"docker run --name db redis\ndocker run --name web nginx\n"
+    return open_script(str(tmp_path / "run.sh"), text, OPTIONS)
+
+
+@pytest.mark.parametrize("members", [compose, script], ids=lambda each: str(each.__name__))
+def test_a_service_that_is_not_there_is_a_wrong_argument(members: Callable[[Path], object], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--service, --container: .* has no nope") as caught:
+        members(tmp_path)
+    assert caught.value.hint.startswith("it has db, ")
+    assert "web" in caught.value.hint
