@@ -236,7 +236,7 @@ def _render(report: Any, name: str, path: str, arguments: argparse.Namespace) ->
     module = import_module(f"lithify.report.{name}") if name in FORMATS else _foreign_report(name)
     if path == "-":
         stream = sys.stdout.buffer
-        module.render(report, _writer(stream), **_options(name, arguments))
+        module.render(report, _writer(stream), **_options(name, arguments, terminal=sys.stdout.isatty()))
         stream.flush()
         return
     from pathlib import Path
@@ -244,7 +244,7 @@ def _render(report: Any, name: str, path: str, arguments: argparse.Namespace) ->
     from lithify.cli.output import replacing
 
     with replacing(Path(path)) as stream:
-        module.render(report, _writer(stream), **_options(name, arguments))
+        module.render(report, _writer(stream), **_options(name, arguments, terminal=None))
 
 
 def _foreign_report(name: str) -> Any:
@@ -260,16 +260,13 @@ def _foreign_report(name: str) -> Any:
     return module
 
 
-def _options(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def _options(name: str, arguments: argparse.Namespace, *, terminal: bool | None) -> dict[str, Any]:
+    """Return what a format is to heed; `terminal` is None for a file, which is never coloured."""
     if name == "text":
-        return {"color": _wants_color(arguments.color or "auto")}
+        from lithify.cli.color import wants_color
+
+        return {"color": terminal is not None and wants_color(arguments.color or "auto", terminal=terminal)}
     return {"merge_into": arguments.merge_into} if name == "cklb" and arguments.merge_into else {}
-
-
-def _wants_color(choice: str) -> bool:
-    if choice != "auto" or not sys.stdout.isatty():
-        return choice == "always"
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _writer(stream: IO[bytes]) -> Any:

@@ -1,25 +1,16 @@
 """Knows the terminal: colour, width, progress and how an error looks."""
 
-import os
 import shutil
 import sys
 import time
 import traceback
 from collections.abc import Callable
 
+from lithify.cli.color import wants_color
 from lithify.errors import LithifyError
 from lithify.model.path import printable
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
-
-
-def wants_color(choice: str, *, terminal: bool) -> bool:
-    """Tell whether to colour: the user's choice, then NO_COLOR and FORCE_COLOR, then whether it is a terminal."""
-    if choice != "auto":
-        return choice == "always"
-    if os.environ.get("NO_COLOR"):
-        return False
-    return bool(os.environ.get("FORCE_COLOR")) or (terminal and os.environ.get("TERM") != "dumb")
 
 
 def painter(color: bool) -> Callable[[str, str], str]:
@@ -46,14 +37,14 @@ class Progress:
             print(f"{time.monotonic() - self._begun:6.1f} s  {printable(text)}", file=sys.stderr, flush=True)
 
 
-def show_error(error: BaseException | None, *, debug: bool) -> None:
+def show_error(error: BaseException | None, *, debug: bool, color: str = "auto") -> None:
     """Show an error once, on stderr: what, then what to do, then its page; None stands for an interrupt."""
     if error is None:
         _say("interrupted: what was started has been removed")
         return
     if debug:
         traceback.print_exception(error)
-    paint = painter(wants_color("auto", terminal=sys.stderr.isatty()))
+    paint = painter(wants_color(color, terminal=sys.stderr.isatty()))
     if isinstance(error, LithifyError):
         _say(f"{paint('red', 'error')}: {_lines(str(error))}")
         if error.hint:

@@ -33,6 +33,8 @@ options:
   --debug           show a traceback with an error
   --version         print the version
   -h, --help        print this, or the help of a command
+
+lithify help NAME prints the help of a command, or the page that an error names.
 """
 
 
@@ -66,17 +68,17 @@ def _run(words: list[str]) -> int:
     from lithify.cli.arguments import parse
     from lithify.errors import LithifyError, was_interrupted
 
-    debug = "--debug" in words
+    debug, color = "--debug" in words, "auto"
     _treat_as_interrupts()
     try:
         arguments = parse(words, {**COMMANDS, **_HIDDEN})
-        debug = bool(arguments.debug)
+        debug, color = bool(arguments.debug), arguments.color or "auto"
         return int(arguments.run(arguments))
     except LithifyError as error:
-        _show_error(error, debug=debug)
+        _show_error(error, debug=debug, color=color)
         return 130 if was_interrupted(error) else error.exit_code
     except KeyboardInterrupt:
-        _show_error(None, debug=debug)
+        _show_error(None, debug=debug, color=color)
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone; what is left unsaid is theirs.
@@ -86,7 +88,7 @@ def _run(words: list[str]) -> int:
         return stop.code if isinstance(stop.code, int) else 2
     except Exception as error:  # a bug of ours, but for a path that we may not use: said so, with its own exit code
         told = _not_permitted(error)
-        _show_error(told, debug=debug)
+        _show_error(told, debug=debug, color=color)
         return 130 if was_interrupted(error) else getattr(told, "exit_code", 70)
 
 
@@ -104,10 +106,10 @@ def _not_permitted(error: Exception) -> Exception:
     return told
 
 
-def _show_error(error: BaseException | None, *, debug: bool) -> None:
+def _show_error(error: BaseException | None, *, debug: bool, color: str) -> None:
     from lithify.cli.console import show_error  # what it takes to show an error is imported when there is one
 
-    show_error(error, debug=debug)
+    show_error(error, debug=debug, color=color)
 
 
 def _treat_as_interrupts() -> None:

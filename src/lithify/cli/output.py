@@ -60,7 +60,7 @@ def write_results(arguments: argparse.Namespace, renderers: Mapping[str, Callabl
 
 
 def _write_to_standard_output(renderer: Callable[[bool], str], choice: str) -> None:
-    from lithify.cli.console import wants_color
+    from lithify.cli.color import wants_color
 
     if sys.stdout is None:
         raise OutputFailed("standard output: it is closed", hint="name a file with --output")

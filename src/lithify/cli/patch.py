@@ -292,11 +292,13 @@ def _show(arguments: argparse.Namespace, data: bytes, patched: "Patched") -> Non
 
 
 def _print_diff(arguments: argparse.Namespace, diff: str) -> None:
-    from lithify.cli.console import painter, wants_color
+    from lithify.cli.color import wants_color
+    from lithify.cli.console import painter
 
     terminal = sys.stdout.isatty()
-    if terminal or arguments.color == "always":
-        diff = _painted(diff, painter(wants_color(arguments.color or "auto", terminal=terminal)))
+    color = wants_color(arguments.color or "auto", terminal=terminal)
+    if terminal or color:
+        diff = _painted(diff, painter(color))
     sys.stdout.buffer.write(diff.encode("utf-8", "surrogateescape"))
     sys.stdout.flush()
 

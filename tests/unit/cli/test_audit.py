@@ -134,3 +134,35 @@ def test_a_baseline_round(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     assert "bad.yaml:5:5: exempted: " in told
     assert "(old, owner ops, until 2999-12-31)" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "colored"),
+    [
+        ([], {}, False),  # no terminal
+        ([], {"FORCE_COLOR": "1"}, True),
+        ([], {"FORCE_COLOR": "0"}, True),  # whatever its value, says force-color.org
+        ([], {"FORCE_COLOR": ""}, False),
+        ([], {"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        (["--color", "never"], {"FORCE_COLOR": "1"}, False),
+        (["--color", "always"], {"NO_COLOR": "1"}, True),
+    ],
+)
+def test_colour_is_what_the_environment_and_the_user_want(
+    words: list[str],
+    environment: dict[str, str],
+    colored: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """On standard output; a file is never coloured."""
+    path, report = tmp_path / "compose.yaml", tmp_path / "report.txt"
+    path.write_text("services: {web: {image: nginx}}\n")
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    text = ["--format", "text", "--output"]
+    assert main(["audit", "--no-cache", *words, *text, "-", *text, str(report), str(path)]) == 1
+    assert ("\x1b[31mhigh" in capfd.readouterr().out, "\x1b" in report.read_text()) == (colored, False)
