@@ -19,7 +19,18 @@ class _Parser(argparse.ArgumentParser):
     """Raises UsageError where argparse would print and exit, so that errors look the same everywhere."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"see {self.prog} --help")
+        raise UsageError(message, hint=self._near(message) or f"see {self.prog} --help")
+
+    def _near(self, message: str) -> str:
+        """Return a question where an unknown option is almost one that there is."""
+        what, _, words = message.partition(": --")
+        if what != "unrecognized arguments":
+            return ""
+        import difflib
+
+        option = f"--{words.split()[0].partition('=')[0]}" if words.split() else ""
+        near = difflib.get_close_matches(option, self._option_string_actions, n=1)
+        return f"did you mean {near[0]}? else see {self.prog} --help" if near else ""
 
 
 class _Help(argparse.HelpFormatter):

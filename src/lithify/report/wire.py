@@ -13,7 +13,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from lithify.errors import InvalidInput
+from lithify.model.group import GroupHardening, Member
+from lithify.model.hardening import Hardening
 from lithify.model.path import container_path
+from lithify.model.verdict import Verdict
 
 T = TypeVar("T")
 
@@ -22,8 +25,20 @@ LIMIT = 1 << 30
 
 
 def render(value: object) -> str:
-    """Return a model value as indented JSON with a line end."""
-    return json.dumps(plain(value), indent=1) + "\n"
+    """Return a model value as indented JSON with a line end; what is judged says first whether it is `proved`."""
+    return json.dumps(_answered(value, plain(value)), indent=1) + "\n"
+
+
+def _answered(value: object, document: Any) -> Any:
+    """Return a document with the answer in it that a reader would have to put together from all checks."""
+    if isinstance(value, Hardening):
+        return {"proved": value.verdict.proved, **document}
+    if isinstance(value, GroupHardening):
+        members = map(_answered, value.members, document["members"])
+        document = {**document, "members": list(members)}
+    if isinstance(value, GroupHardening | Member | Verdict):
+        return {"proved": value.proved, **document}
+    return document
 
 
 def plain(value: object) -> Any:

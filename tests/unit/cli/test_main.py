@@ -113,6 +113,7 @@ def test_every_command_has_its_own_help(command: str) -> None:
         (["hardn"], "no command 'hardn'", "did you mean harden?"),
         (["harden"], "nothing to work on", "name a container, an image or a directory"),
         (["harden", "--nonsense", "x"], "unrecognized arguments: --nonsense", "lithify harden --help"),
+        (["harden", "--htpt=x", "."], "unrecognized arguments: --htpt=x", "did you mean --http? else see"),
         (["harden", "--jobs", "many", "."], "argument --jobs", "lithify harden --help"),
         (["harden", "--for", "soon", "."], "--for: 'soon' is not a time", "30s, 5m or 1h"),
         (["harden", "--env", "NOVALUE", "."], "--env: 'NOVALUE'", "NAME=VALUE"),

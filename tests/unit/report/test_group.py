@@ -133,7 +133,11 @@ def test_it_goes_to_json_and_back() -> None:
     refused = Refused(container="app", reason="templated", by_hand="x")
     result = group(Member(name="app", hardening=hardening(), together=PROVED), text=text, refused=(refused,))
     written = render(result)
-    assert json.loads(written)["schema"] == "lithify.dev/group-hardening/v1"
+    found = json.loads(written)
+    assert found["schema"] == "lithify.dev/group-hardening/v1"
+    assert (found["proved"], [member["proved"] for member in found["members"]]) == (False, [True]), "for a script"
+    assert json.loads(render(hardening()))["proved"] is True
+    assert json.loads(render(FAILED))["proved"] is False
     assert parse(written.encode(), GroupHardening, source="test") == result
 
 
