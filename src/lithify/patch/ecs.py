@@ -3,6 +3,9 @@
 What a task can say depends on where it runs. On EC2 a tmpfs has owner and mode, and a volume of Docker's is filled from
 the image. On Fargate a place is an empty volume of the task: root's, 0755, and filled from the image only where the
 image declares a VOLUME there (Amazon ECS, "Bind mounts"); what needs more is refused.
+
+What CloudFormation computes (`!If`, `!Ref`, `Fn::...`) is never changed: which branch holds is not known. A container
+in a branch is patched where it stands, and an item is added to a list beside computed ones.
 """
 
 import re
@@ -11,14 +14,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lithify.documents.edit import Draft, Editor
-from lithify.documents.emit import render_json
+from lithify.documents.emit import render_block, render_json
 from lithify.documents.splice import Uneditable
+from lithify.documents.yaml import MappingNode, ScalarNode, child
 from lithify.model.image import EntryType
 from lithify.model.location import Route
 from lithify.model.mount import Mount, Seed, StorageKind
 from lithify.model.patch import Change, Patched, Planned, Refused
 from lithify.model.path import printable
 
+_LISTED = "containerDefinitions"
+_MOUNTS = (("mountPoints",), ("linuxParameters", "tmpfs"))
+_BY_HAND = "edit the task definition by hand"
 _MIB = 1 << 20
 _DEFAULT = 64 * _MIB
 """What a tmpfs gets where the plan has no limit: ECS wants one."""
@@ -52,7 +59,7 @@ def patch(data: bytes, planned: Sequence[Planned], options: TaskOptions | None =
 
 
 def _patch_one(result: Patched, planned: Planned, options: TaskOptions) -> Patched:
-    reason, remedy = "", "edit the task definition by hand"
+    reason, remedy = "", _BY_HAND
     try:
         editor = Editor(result.text)
         writer = _Writer(editor.draft(planned.document), planned, options)
@@ -63,7 +70,7 @@ def _patch_one(result: Patched, planned: Planned, options: TaskOptions) -> Patch
     except _Refusal as error:
         reason, remedy = str(error), error.remedy
     if reason:
-        by_hand = render_json({"readonlyRootFilesystem": True}, indent="  ")
+        by_hand = _by_hand(result.text, planned, options)
         refused = Refused(container=planned.container, reason=reason, by_hand=by_hand, remedy=remedy)
         return replace(result, refused=(*result.refused, refused))
     notes = (f"{planned.container}: {note}" for note in dict.fromkeys(writer.notes))
@@ -75,13 +82,32 @@ def _patch_one(result: Patched, planned: Planned, options: TaskOptions) -> Patch
     )
 
 
+def _by_hand(text: bytes, planned: Planned, options: TaskOptions) -> str:
+    """Return what a person would have to write for a container, as a part of a task definition as `text` has them."""
+    listed = next((key for key in map(str, planned.route) if key.lower() == _LISTED.lower()), _LISTED)
+    name = "Name" if listed != _LISTED else "name"
+    shell: dict[str, Any] = {listed: [{name: planned.container}]}
+    try:
+        writer = _Writer(Editor(text).draft(planned.document), planned, options)
+        platforms = writer.key("requiresCompatibilities")
+        shell = {platforms: ["FARGATE" if writer.fargate else "EC2"], **shell}
+        as_json = text.lstrip()[:1] == b"{"
+        draft = render_json(shell, indent="  ") if as_json else "\n".join(render_block(shell, step=2, listed=2)) + "\n"
+        editor = Editor(draft.encode())
+        _Writer(editor.draft(0), replace(planned, document=0, route=(listed, 0)), options).write()
+        return editor.apply().decode()
+    except (Uneditable, _Refusal):
+        return render_json({"readonlyRootFilesystem": True}, indent="  ")
+
+
 class _Writer:
     def __init__(self, draft: Draft, planned: Planned, options: TaskOptions) -> None:
         self.draft = draft
         self.planned = planned
         self.route = planned.route
-        self.task = planned.route[:-2]
-        self.capital = str(planned.route[-2])[:1].isupper()
+        at = next((at for at, key in enumerate(planned.route) if str(key).lower() == _LISTED.lower()), 0)
+        self.task = planned.route[:at]
+        self.capital = str(planned.route[at])[:1].isupper()
         self.options = options
         self.changes: list[Change] = []
         self.notes: list[str] = []
@@ -96,8 +122,11 @@ class _Writer:
 
     @property
     def fargate(self) -> bool:
-        """Tell whether the task may run on Fargate."""
-        wanted = self.draft.get((*self.task, self.key("requiresCompatibilities"))) or ()
+        """Tell whether the task may run on Fargate: what it takes serves on EC2 too."""
+        route = (*self.task, self.key("requiresCompatibilities"))
+        wanted = self.draft.get(route) or ()
+        if self._computed(route) or any(self._computed((*route, index)) for index in range(len(wanted))):
+            return True
         return any(str(item).upper() in ("FARGATE", "MANAGED_INSTANCES") for item in wanted)
 
     def write(self) -> None:
@@ -109,9 +138,8 @@ class _Writer:
             raise _Refusal("Windows containers on ECS have no read-only root filesystem", "")
         if self.field("readonlyRootFilesystem") is not True:
             self._set((self.key("readonlyRootFilesystem"),), True, "sets readonlyRootFilesystem")
-        taken = {self._path(item) for item in self._listed("mountPoints")} | {
-            self._path(item) for item in self._listed("linuxParameters", "tmpfs")
-        }
+        taken = {self._path(item) for names in _MOUNTS for item in self._listed(*names)}
+        self._insist_on_no_maybe()
         for mount in self.planned.plan.mounts:
             if str(mount.path) not in taken:
                 self._add(mount)
@@ -127,6 +155,44 @@ class _Writer:
     def _listed(self, *names: str) -> list[Any]:
         found = self.field(*names)
         return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+    def _node(self, route: Route) -> Any:
+        node: Any = self.draft.document.root
+        for step in route:
+            node = (child(node, step) or (None,))[0]
+        return node
+
+    def _computed(self, route: Route) -> str:
+        """Return by what CloudFormation computes the value at a route; nothing for one that stands there."""
+        node = self._node(route)
+        if not self.capital or node is None:
+            return ""
+        if type(node.tag) is str and node.tag.startswith("!") and node.tag[1:2].isalpha():
+            return str(node.tag)
+        keys = [str(key.value) for key, _ in node.value] if type(node) is MappingNode else []
+        return keys[0] if len(keys) == 1 and (keys[0].startswith("Fn::") or keys[0] == "Ref") else ""
+
+    def _insist_on_literal(self, route: Route) -> None:
+        """Raise _Refusal where CloudFormation computes what stands at a route, or above it in the definition."""
+        for length in range(len(self.task) + 1, len(route) + 1):
+            function = self._computed(route[:length])
+            branch = length < len(self.route) and route[:length] == self.route[:length]
+            if function and not branch:
+                line = self.draft.document.find(self.draft.document.root, route[:length])[0]
+                raise _Refusal(
+                    f"{_dotted(route[len(self.task) : length])} (line {line}) is computed by {function}",
+                    "put it into each branch that may hold, and plan again",
+                )
+
+    def _insist_on_no_maybe(self) -> None:
+        """Raise _Refusal where it is computed whether something is mounted at a place of the plan."""
+        wanted = {str(mount.path) for mount in self.planned.plan.mounts}
+        for names in _MOUNTS:
+            route = (*self.route, *map(self.key, names))
+            for index in range(len(found)) if isinstance(found := self.draft.get(route), list) else ():
+                maybe = _scalars(self._node((*route, index))) & wanted
+                if maybe and self._computed((*route, index)):
+                    self._insist_on_literal((*route, index))
 
     def _path(self, item: dict[str, Any]) -> str:
         return str(item.get(self.key("containerPath")) or "").rstrip("/")
@@ -188,14 +254,14 @@ class _Writer:
         self._mount(mount, {"dockerVolumeConfiguration": {**docker, "driver": "local"}})
 
     def _mount(self, mount: Mount, configuration: dict[str, Any]) -> None:
-        volumes = self.draft.get((*self.task, self.key("volumes")))
-        taken = {str(item.get(self.key("name"))) for item in volumes or [] if isinstance(item, dict)}
+        taken = _scalars(self._node((*self.task, self.key("volumes"))))
         name = base = mount.name or _word(f"{self.planned.container}-{mount.path}")
         number = 1
         while name in taken:
             number += 1
             name = f"{base}-{number}"
         volume = self._cased({"name": name, **configuration})
+        self._insist_on_literal((*self.task, self.key("volumes")))
         self.draft.append((*self.task, self.key("volumes")), volume)
         self._changed((*self.task, self.key("volumes")), f"adds the volume {name}")
         item = {"sourceVolume": name, "containerPath": str(mount.path), "readOnly": False}
@@ -210,11 +276,13 @@ class _Writer:
         self._append(("environment",), {"name": name, "value": value}, f"sets the variable {name}")
 
     def _set(self, tail: Route, value: Any, text: str) -> None:
+        self._insist_on_literal((*self.route, *tail))
         self.draft.set((*self.route, *tail), value)
         self._changed((*self.route, *tail), text)
 
     def _append(self, names: tuple[str, ...], item: dict[str, Any], text: str) -> None:
         route = (*self.route, *map(self.key, names))
+        self._insist_on_literal(route)
         self.draft.append(route, self._cased(item))
         self._changed(route, text)
 
@@ -226,6 +294,24 @@ class _Writer:
     def _changed(self, route: Route, text: str) -> None:
         planned = self.planned
         self.changes.append(Change(container=planned.container, document=planned.document, route=route, text=text))
+
+
+def _scalars(node: Any) -> set[str]:
+    """Return every text below a node, so that a name which a branch may give is not given again."""
+    found: set[str] = set()
+    waiting, seen = [node], set()
+    while waiting:
+        one = waiting.pop()
+        if type(one) is ScalarNode:
+            found.add(str(one.value))
+        elif one is not None and id(one) not in seen:
+            seen.add(id(one))
+            waiting += [value for _, value in one.value] if type(one) is MappingNode else one.value
+    return found
+
+
+def _dotted(route: Route) -> str:
+    return ".".join(printable(str(key)) for key in route)
 
 
 def _word(text: str) -> str:

@@ -175,3 +175,78 @@ def test_twice_changes_nothing_and_what_is_refused_is_left_alone(mounts: list[Mo
     else:
         assert json.loads(once.text)["containerDefinitions"][0]["readonlyRootFilesystem"] is True
         assert json.loads(once.text)["containerDefinitions"][1] == {"name": "side", "image": "side:1"}
+
+
+CONDITIONS = """\
+Resources:
+  Task:
+    Type: AWS::ECS::TaskDefinition
+    Properties:
+      RequiresCompatibilities: [EC2]
+      ContainerDefinitions:
+        - Name: web
+          Image: web:1
+          MountPoints:
+            - !If [Data, {SourceVolume: web-cache, ContainerPath: /data}, !Ref AWS::NoValue]
+        - Fn::If:
+            - Agent
+            - Name: agent
+              Image: agent:1
+            - !Ref AWS::NoValue
+      Volumes:
+        - !If [Data, {Name: web-cache}, !Ref AWS::NoValue]
+"""
+LISTED = ("Resources", "Task", "Properties", "ContainerDefinitions")
+
+
+def condition(text: str, *mounts: Mount, container: str = "web", at: tuple[str | int, ...] = (0,)) -> Patched:
+    one = planned(*mounts, container=container, route=(*LISTED, *at), redirects=(redirect("HOME", "/tmp"),))
+    return ecs.patch(text.encode(), [one])
+
+
+def test_items_are_added_beside_what_a_condition_adds() -> None:
+    """Under a name that no branch gives."""
+    patched = condition(CONDITIONS, place("/cache", SCRATCH))
+    assert not patched.refused
+    text = patched.text.decode()
+    assert [line for line in CONDITIONS.splitlines() if line not in text.splitlines()] == []
+    assert "            - SourceVolume: web-cache-2\n              ContainerPath: /cache\n" in text
+    assert condition(text, place("/cache", SCRATCH)).text == patched.text
+
+
+def test_a_container_in_a_branch_is_patched_where_it_stands() -> None:
+    patched = condition(CONDITIONS, place("/cache", SCRATCH), container="agent", at=(1, "Fn::If", 1))
+    assert not patched.refused
+    assert "              Image: agent:1\n              ReadonlyRootFilesystem: true\n" in patched.text.decode()
+    assert "        - Name: agent-cache\n" in patched.text.decode()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("Image: web:1", "ReadonlyRootFilesystem: !If [Prod, true, false]", "ReadonlyRootFilesystem (line 8)"),
+        ("Image: web:1", 'Environment: !If [Prod, [], !Ref "AWS::NoValue"]', "Environment (line 8)"),
+        ("Image: web:1", "Environment: [{Name: HOME, Value: !Ref Home}]", "Environment.0.Value (line 8)"),
+        ("Image: web:1", "LinuxParameters: {Fn::If: [Prod, {}, {}]}", "LinuxParameters (line 8)"),
+        ("ContainerPath: /data", "ContainerPath: /cache", "MountPoints.0 (line 10)"),
+        ("- !If [Data, {Name: web-cache}", "!If [Data, [{Name: web-cache}]", "Volumes (line 16)"),
+    ],
+)
+def test_what_is_computed_is_left_with_its_line_and_all_that_has_to_be_added(old: str, new: str, told: str) -> None:
+    """Which branch holds is for CloudFormation to know."""
+    text = CONDITIONS.replace(old, new)
+    patched = condition(text, place("/tmp"), place("/cache", SCRATCH))
+    (refused,) = patched.refused
+    assert told in refused.reason
+    assert patched.text == text.encode()
+    (definition,) = yaml.safe_load(refused.by_hand)["ContainerDefinitions"]
+    assert definition["ReadonlyRootFilesystem"] is True
+    assert definition["MountPoints"][0]["ContainerPath"] == "/cache"
+
+
+def test_a_launch_type_that_is_computed_is_taken_for_fargate() -> None:
+    """What Fargate takes serves on EC2 too; the other way round it does not."""
+    text = CONDITIONS.replace("[EC2]", "!If [Prod, [FARGATE], [EC2]]")
+    patched = condition(text, place("/cache", SCRATCH))
+    assert not patched.refused
+    assert "DockerVolumeConfiguration" not in patched.text.decode()
