@@ -7,7 +7,6 @@ because the C composer recurses; an alias that contains itself is refused, as ku
 keys are never expanded more than once.
 """
 
-import operator
 import re
 from collections.abc import Callable, Iterable, Iterator
 
@@ -453,16 +452,18 @@ def _could_be_deep(text: bytes) -> bool:
 
 _Composer: Any = None
 if _Parser is not None:
-    # libyaml's composer without a resolver: where a tag would be worked out, C functions answer at once.
-    _Composer = type(
-        "_Composer",
-        (_Parser,),
-        {
-            "resolve": staticmethod(slice),
-            "descend_resolver": staticmethod(operator.is_),
-            "ascend_resolver": staticmethod(bool),
-        },
-    )
+
+    class _Composer(_Parser):  # type: ignore[no-redef]
+        """libyaml's composer without a resolver: no tag is worked out, only the tags that are written stand in nodes."""
+
+        def resolve(self, _kind: Any, _value: Any, _implicit: Any) -> None:
+            pass
+
+        def descend_resolver(self, _parent: Any, _index: Any) -> None:
+            pass
+
+        def ascend_resolver(self) -> None:
+            pass
 
 
 def _compose_fast(text: bytes) -> Iterator[Node]:

@@ -52,7 +52,6 @@ class SecurityContext:
         "added_capabilities",
         "dropped_capabilities",
         "escalation",
-        "location",
         "privileged",
         "read_only_root",
         "run_as_non_root",
@@ -61,8 +60,7 @@ class SecurityContext:
         "user_namespace",
     )
 
-    def __init__(self, location: Location) -> None:
-        self.location = location
+    def __init__(self) -> None:
         self.read_only_root: bool | None = None
         """The flag as the engine or API server reads it; a value it refuses counts as None."""
         self.privileged = False
@@ -204,7 +202,15 @@ class Container:
         "workload",
     )
 
-    def __init__(self, workload: "Workload", list_name: str, index: int, name: str, location: Location) -> None:
+    def __init__(
+        self,
+        workload: "Workload",
+        list_name: str,
+        index: int,
+        name: str,
+        location: Location,
+        security: SecurityContext | None = None,
+    ) -> None:
         self.workload = workload
         self.list_name = list_name
         """The list it stands in: `containers`, `initContainers`, `services`, ..."""
@@ -222,7 +228,7 @@ class Container:
         self.image = ""
         self.command: tuple[str, ...] = ()
         self.arguments: tuple[str, ...] = ()
-        self.security = SecurityContext(location)
+        self.security = security or SecurityContext()
         self.mounts: tuple[VolumeMount, ...] = ()
         self.memory_limit: int | None = None
         """In bytes."""

@@ -96,6 +96,6 @@ def places(reading: Reading) -> list[Location]:
         found += [oddity.location for oddity in workload.oddities]
         found += [volume.location for volume in workload.volumes]
         for container in workload.containers:
-            found += [container.location, container.security.location]
+            found.append(container.location)
             found += [mount.location for mount in container.mounts]
     return list({id(location): location for location in found}.values())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lithify.documents.scalar import EVERYWHERE
+from lithify.documents.scalar import EVERYWHERE, NULL
 from lithify.documents.yaml import (
     Broken,
     Document,
@@ -273,7 +273,7 @@ def _has_complex_key(root: Node) -> bool:
 
 def text_of(node: Node | None) -> str:
     """Return the text of a scalar; nothing for null and for what is no scalar."""
-    return node.value if type(node) is ScalarNode and not is_null(node) else ""
+    return node.value if type(node) is ScalarNode and (node.style or node.value not in NULL) else ""
 
 
 def noun(node: Node) -> str:
@@ -489,8 +489,7 @@ class _Manifest:
         """Yield the steps of a Tekton task, each over the task's step template; what others define is left out."""
         common = entries(template) if type(template) is MappingNode else {}
         if common:
-            here = place / "stepTemplate" / "securityContext"
-            inherited = self._read_security(common.get("securityContext"), here, inherited)
+            inherited = self._read_security(common.get("securityContext"), place / "stepTemplate", inherited)
         for index, item in enumerate(listed.value):
             step = entries(item) if type(item) is MappingNode else {}
             if "ref" in step and "image" not in step:
@@ -525,9 +524,9 @@ class _Manifest:
                 self.oddities.append(Oddity("malformed-field", message, here / index))
 
     def _read_pod_security(self, fields: dict[str, Node], place: Location, workload: Workload) -> SecurityContext:
-        here = place / "securityContext"
-        context = SecurityContext(here)
+        context = SecurityContext()
         node = fields.get("securityContext")
+        here = place / "securityContext" if node is not None else place
         declared = self.fields(node, here)
         # Elsewhere in a custom resource it may be what its operator makes of a container.
         of_pod = workload.name.kind in _PODS or (len(place.route) > 1 and str(place.route[-2]).endswith("emplate"))
@@ -563,7 +562,8 @@ class _Manifest:
         volumes: dict[str, Volume],
     ) -> Container:
         fields = self.fields(node, place)
-        container = Container(workload, list_name, index, text_of(fields.get("name")), place)
+        security = self._read_security(fields.get("securityContext"), place, inherited)
+        container = Container(workload, list_name, index, text_of(fields.get("name")), place, security)
         container.image = text_of(fields.get("image"))
         if list_name == "initContainers":
             container.role = "sidecar" if text_of(fields.get("restartPolicy")) == "Always" else "init"
@@ -578,7 +578,6 @@ class _Manifest:
             elif key.lower() == "securitycontext":
                 message = f"{key} is not a field; securityContext is"
                 self.oddities.append(Oddity("misspelt-flag", message, place / key))
-        container.security = self._read_security(fields.get("securityContext"), place / "securityContext", inherited)
         resources = fields.get("resources")
         if type(resources) is MappingNode:
             limits = entries(resources).get("limits")
@@ -591,8 +590,11 @@ class _Manifest:
             container.mounts = tuple(self._read_mounts(mounts, place / "volumeMounts", volumes))
         return container
 
-    def _read_security(self, node: Node | None, here: Location, inherited: SecurityContext) -> SecurityContext:
-        context = SecurityContext(here)
+    def _read_security(self, node: Node | None, place: Location, inherited: SecurityContext) -> SecurityContext:
+        """Return what `node`, the securityContext of what stands at `place`, makes of the one that it inherits."""
+        if node is None:
+            return inherited
+        context = SecurityContext()
         context.run_as_user = inherited.run_as_user
         context.run_as_non_root = inherited.run_as_non_root
         context.seccomp = inherited.seccomp
@@ -602,8 +604,7 @@ class _Manifest:
         context.escalation = inherited.escalation
         context.added_capabilities = inherited.added_capabilities
         context.dropped_capabilities = inherited.dropped_capabilities
-        if node is None:
-            return context
+        here = place / "securityContext"
         if type(node) is not MappingNode:
             if not is_null(node):
                 message = f"securityContext is {noun(node)}, not a mapping: the API server refuses the object"
@@ -663,12 +664,11 @@ class _Manifest:
             name = text_of(found.get("name"))
             volume = Volume(name, kind, self.location(item, (*place.route, "volumes", index)))
             node = found.get(kind)
-            inside = entries(node) if type(node) is MappingNode else {}
             if kind == "emptyDir":
-                volume.memory = text_of(inside.get("medium")) == "Memory"
-                volume.size = quantity(inside.get("sizeLimit"))
+                volume.memory = text_of(_at(node, "medium")) == "Memory"
+                volume.size = quantity(_at(node, "sizeLimit"))
             elif kind == "hostPath":
-                volume.host_path = normal_path(text_of(inside.get("path")))
+                volume.host_path = normal_path(text_of(_at(node, "path")))
             volumes[name] = volume
         return volumes
 
