@@ -16,6 +16,7 @@ from lithify.model.hardening import Hardening
 from lithify.model.mount import MountPlan
 from lithify.model.verdict import Verdict
 from lithify.model.writes import WriteSet
+from lithify.report.page import render_hardening
 from lithify.report.wire import parse, schema
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the bundle engine needs root")
@@ -172,6 +173,20 @@ def test_a_log_without_which_the_program_goes_on_is_proved(lithify: Lithify, ima
     (told,) = [check.summary for check in result.verdict.honest if check.name == "over-tight fails"]
     assert told.startswith("with the flag alone: the log is lost: ")
     assert result.flag_alone_works
+
+
+def test_state_that_no_check_looks_for_is_kept_and_said(lithify: Lithify, images: Images) -> None:
+    """The program swallows that it can't save: the check passes with the flag alone, and that decides nothing."""
+    image = images.make(f"{{ mkdir -p /var/lib/app && echo row > /var/lib/app/app.db; }} 2>/dev/null; {STAY}")
+    done = lithify.run("harden", image, "--check-inside", "true", *JSON, "--", "app")
+    result = hardening(done)
+    assert (done.code, failed(result.verdict)) == (0, [])
+    assert places(result.plan) == {"/var/lib/app": "volume"}
+    (told,) = [check for check in result.verdict.honest if check.name == "over-tight fails"]
+    assert not told.tried
+    page = " ".join(render_hardening(result).split())
+    assert "with the read-only flag alone it works, but what it keeps is lost" in page
+    assert "nothing looks for what is kept in /var/lib/app: a --check that does would show its need" in page
 
 
 def test_state_never_lies_in_memory_unless_the_user_says_so(lithify: Lithify, images: Images) -> None:

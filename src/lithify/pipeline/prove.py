@@ -10,6 +10,7 @@ from lithify.errors import EngineRefused
 from lithify.model.behaviour import Behaviour, Phase
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, PathClass, StorageKind
+from lithify.model.path import printable
 from lithify.model.run import Exercise
 from lithify.model.verdict import Check, Exposed, Verdict
 from lithify.model.writes import Change, WriteSet
@@ -211,14 +212,16 @@ def verdict(
 ) -> Verdict:
     """Put together what the runs showed."""
     assert trials.original is not None
+    honest = tuple(_honest(trials.original, plan, proof, flag_alone))
+    open_ = tuple(f"it {check.summary}: a --check that does would show its need" for check in honest if not check.tried)
     return Verdict(
         works=proof.works,
         refused=proof.refused,
         minimal=tuple(_needed(mount, proof, dropped) for mount in plan.mounts),
-        honest=tuple(_honest(trials.original, plan, proof, flag_alone)),
+        honest=honest,
         exposed=proof.exposed,
         strength=_strength(trials),
-        cannot_show=proof.cannot_show,
+        cannot_show=(*proof.cannot_show, *open_),
         starts=tuple(trials.starts),
         rounds=rounds,
     )
@@ -241,8 +244,14 @@ def _honest(original: Behaviour, plan: MountPlan, proof: Proof, flag_alone: Tria
     if plan.mounts or plan.redirects:
         told = _trouble(original, proof, plan.mounts, flag_alone.behaviour)
         summary = f"with the flag alone: {told}" if told else "passes with no place at all"
+        # Who looks for none of the state can't miss it, and that is no reason to let it go.
+        unseen = not told and not plan.redirects and all(PathClass.STATE in mount.classes for mount in plan.mounts)
+        if unseen:
+            summary += f", for nothing looks for what is kept in {', '.join(printable(m.path) for m in plan.mounts)}"
         evidence = flag_alone.behaviour.refused_writes[:3]
-        yield Check(name="over-tight fails", passed=bool(told), summary=summary, evidence=evidence)
+        yield Check(
+            name="over-tight fails", passed=bool(told or unseen), summary=summary, evidence=evidence, tried=not unseen
+        )
     if proof.stopped_fails is not None:
         summary = (
             "fails when the program is stopped" if proof.stopped_fails else "passes although the program is stopped"

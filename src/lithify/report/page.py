@@ -59,10 +59,12 @@ def render_hardening(result: Hardening, *, paint: Paint = plain, width: int = 80
 
 def _before(result: Hardening) -> str:
     """Say what setting the flag and nothing else comes to."""
-    failed = next((check.summary for check in result.verdict.honest if check.name == "over-tight fails"), "")
-    told = failed.partition(": ")[2]
+    alone = next((check for check in result.verdict.honest if check.name == "over-tight fails"), None)
+    told = alone.summary.partition(": ")[2] if alone and alone.tried else ""
     if result.flag_alone_works and not told:
-        return "with the read-only flag alone it works: nothing has to be writable"
+        unseen = alone is not None and not alone.tried
+        lost = "but what it keeps is lost" if unseen else "nothing has to be writable"
+        return f"with the read-only flag alone it works{', ' if unseen else ': '}{lost}"
     return f"with the read-only flag alone: {told or 'it does not work'}"
 
 
