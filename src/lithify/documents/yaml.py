@@ -452,18 +452,16 @@ def _could_be_deep(text: bytes) -> bool:
 
 _Composer: Any = None
 if _Parser is not None:
-
-    class _Composer(_Parser):  # type: ignore[no-redef]
-        """libyaml's composer without a resolver: no tag is worked out, only the tags that are written stand in nodes."""
-
-        def resolve(self, _kind: Any, _value: Any, _implicit: Any) -> None:
-            pass
-
-        def descend_resolver(self, _parent: Any, _index: Any) -> None:
-            pass
-
-        def ascend_resolver(self) -> None:
-            pass
+    # libyaml's composer without a resolver: no tag is worked out, only the tags that are written stand in the nodes.
+    _Composer = type(
+        "_Composer",
+        (_Parser,),
+        {
+            "resolve": lambda _self, _kind, _value, _implicit: None,
+            "descend_resolver": lambda _self, _parent, _index: None,
+            "ascend_resolver": lambda _self: None,
+        },
+    )
 
 
 def _compose_fast(text: bytes) -> Iterator[Node]:
