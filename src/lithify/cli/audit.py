@@ -118,6 +118,7 @@ def _audit(arguments: argparse.Namespace, rules: list[str] | None, baseline: Any
         cache=None if arguments.no_cache else _cache_folder(),
         values=arguments.values,
         edits=bool({"json", "sarif"}.intersection(arguments.format or ())),
+        as_json="json" in (arguments.format or ()),
     )
 
 

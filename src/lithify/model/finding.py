@@ -233,7 +233,7 @@ class Skipped:
 class FileResult:
     """All that came of one input, or of a part of a large one."""
 
-    __slots__ = ("containers", "continued", "documents", "findings", "numbers", "path", "skipped", "text")
+    __slots__ = ("containers", "continued", "documents", "findings", "items", "numbers", "path", "skipped", "text")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -246,6 +246,8 @@ class FileResult:
         """Objects that could hold containers and were read."""
         self.text: str | None = None
         """Its lines in a text report, where whoever judged it has written them already."""
+        self.items: tuple[str, str, str] | None = None
+        """Its findings, containers and skips in a JSON report, where whoever judged it has written these."""
         self.numbers: Numbers | None = None
         """Its part of a summary, where it was counted already."""
 
@@ -255,11 +257,19 @@ class LazyResult(FileResult):
 
     __slots__ = ("_load",)
 
-    def __init__(self, path: str, text: str, numbers: Numbers, load: Callable[[FileResult], None]) -> None:
+    def __init__(
+        self,
+        path: str,
+        text: str | None,
+        items: tuple[str, str, str] | None,
+        numbers: Numbers,
+        load: Callable[[FileResult], None],
+    ) -> None:
         # What is not set here is set by `load` when it is first asked for.
         self.path = path
         self.continued = False
         self.text = text
+        self.items = items
         self.numbers = numbers
         self._load = load
 

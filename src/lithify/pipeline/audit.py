@@ -49,14 +49,15 @@ def audit(
     cache: str | None = None,
     values: Sequence[str] = (),
     edits: bool = False,
+    as_json: bool = False,
 ) -> Report:
     """Return what came of all files that `paths` name; findings and unreadable inputs are values in the report.
 
     `rules` limits it to those named; `baseline` exempts findings by fingerprint; `stack` reads Compose files as Swarm
     would; `shard` (i, n) examines the i-th of n parts, from 1; `workers` is how many processes work at most; `cache`
     is a folder that keeps results of files by their content; `values` are value files for charts; `edits` works out
-    the text that fixes change, in small runs. `today` (YYYY-MM-DD) decides which exemptions have expired.
-    NothingToExamine where a path does not exist.
+    the text that fixes change, in small runs; `as_json` has a JSON report written by whoever judges, in others. `today`
+    (YYYY-MM-DD) decides which exemptions have expired. NothingToExamine where a path does not exist.
     """
     sources = foreign_sources()
     suffixes = tuple(suffix for source in sources for suffix in source.value.SUFFIXES)
@@ -67,6 +68,11 @@ def audit(
     examiner = Examiner(judge, inputs, stack=stack, values=tuple(values))
     examiner.sources = sources
     examiner.named = frozenset(paths)
+    if edits:
+        from lithify.pipeline.edits import EDITED_UP_TO, add_edits
+
+        edits = len(inputs) <= EDITED_UP_TO
+    examiner.as_json = as_json and not edits and baseline is None
     # The code of others may change without a trace that the cache could see.
     if cache is not None and len(inputs) >= CACHED_FROM and not sources and not judge.foreign:
         from lithify.pipeline.cache import Cache
@@ -76,6 +82,7 @@ def audit(
             "|".join(
                 (os.getcwd(), *paths, *sorted(judge.names), str(stack), *(source.distribution for source in sources))
             ),
+            by_path=examiner.as_json,
         )
     with no_collection():  # there are hundreds of thousands of nodes
         kept = _examine(inputs, examiner, workers)
@@ -91,10 +98,6 @@ def audit(
                 left = add_edits(result, left, stack=stack) if left > 0 else 0
                 yield result
 
-    if edits:
-        from lithify.pipeline.edits import EDITED_UP_TO, add_edits
-
-        edits = len(inputs) <= EDITED_UP_TO
     return Report(
         results,
         examined=len(inputs),
@@ -126,7 +129,7 @@ def _part(path: str, parts: int) -> int:
 class Examiner:
     """Takes an input to its result, as bytes."""
 
-    __slots__ = ("_files", "_inputs", "cache", "judge", "named", "sources", "stack", "values")
+    __slots__ = ("_files", "_inputs", "as_json", "cache", "judge", "named", "sources", "stack", "values")
 
     def __init__(
         self, judge: Judge, inputs: Sequence[Input] = (), *, stack: bool = False, values: tuple[str, ...] = ()
@@ -139,6 +142,8 @@ class Examiner:
         self.sources: list[Extension] = []
         self.named: frozenset[str] = frozenset()
         """Paths that were named: where no container is in one, it is said, as it is not of all that a folder holds."""
+        self.as_json = False
+        """True to have results written as JSON as well, with their paths."""
         self.cache: Cache | None = None
 
     def examines(self, path: str) -> bool:
@@ -164,7 +169,7 @@ class Examiner:
         data = as_utf8(data)
         key = b""
         if self.cache is not None and kind != "stdin":
-            key = self.cache.key(kind_by_name(path) + ("+" if path in self.named else ""), data)
+            key = self.cache.key(path, kind_by_name(path) + ("+" if path in self.named else ""), data)
             found = self.cache.find(key)
             if found is not None:
                 spool.refer(*found)
@@ -204,6 +209,6 @@ class Examiner:
         return read_kustomization(path)
 
     def _keep(self, reading: Reading, spool: Spool) -> None:
-        spool.keep(pack(self.judge.judge(reading)))
+        spool.keep(pack(self.judge.judge(reading), as_json=self.as_json))
         for workload in reading.workloads:
             workload.containers = ()  # ends the only cycle, so that counting references frees all of it

@@ -16,7 +16,7 @@ import lithify
 from lithify.pipeline.spool import KEY, Parts
 from lithify.pipeline.spread import Results
 
-_MAGIC = b"lithify-audit-5\n"
+_MAGIC = b"lithify-audit-6\n"
 _KEPT = 16
 _ENTRY = struct.Struct("=16sQQ")
 _FOOT = struct.Struct("=Q16s")
@@ -24,12 +24,13 @@ _PIECE = 1 << 20
 
 
 class Cache:
-    """Results of earlier runs with the same options."""
+    """Results of earlier runs with the same options; `by_path` says that they hold for the path that they were of."""
 
-    def __init__(self, folder: str, options: str) -> None:
+    def __init__(self, folder: str, options: str, *, by_path: bool = False) -> None:
         # Results are marshalled, whose form goes with the interpreter; and any change to the code may change them.
-        salt = f"{lithify.__version__}|{sys.version}|{_fingerprint()}|{options}"
+        salt = f"{lithify.__version__}|{sys.version}|{_fingerprint()}|{by_path}|{options}"
         self._salt = hashlib.blake2b(salt.encode(), digest_size=16).digest()
+        self._by_path = by_path
         self._folder = folder
         self._path = os.path.join(folder, f"audit-{self._salt.hex()[:16]}")
         self._entries = b""
@@ -38,9 +39,12 @@ class Cache:
         self.results = self._open()
         """The file with the results."""
 
-    def key(self, kind: str, data: bytes) -> bytes:
+    def key(self, path: str, kind: str, data: bytes) -> bytes:
         """Return the key of a file with this content, and a name of some kind."""
-        return hashlib.blake2b(data, digest_size=KEY, salt=self._salt, person=kind.encode()[:16]).digest()
+        found = hashlib.blake2b(data, digest_size=KEY, salt=self._salt, person=kind.encode()[:16])
+        if self._by_path:
+            found.update(b"\0" + path.encode("utf-8", "surrogateescape"))
+        return found.digest()
 
     def find(self, key: bytes) -> tuple[int, int] | None:
         """Return where the parts of the result that `key` is of begin, and how many bytes they are, or None."""
@@ -125,7 +129,7 @@ def _fingerprint() -> str:
     """Return what changes with lithify's own code."""
     folder = os.path.dirname(os.path.abspath(lithify.__file__))
     newest = 0
-    for name in ("documents", "model", "pipeline", "rules", "sources"):
+    for name in ("documents", "model", "pipeline", "report", "rules", "sources"):
         with os.scandir(os.path.join(folder, name)) as entries:
             newest = max([newest, *(entry.stat().st_mtime_ns for entry in entries if entry.name.endswith(".py"))])
     return str(newest)

@@ -181,8 +181,8 @@ def _writable(mount: VolumeMount) -> WritablePlace:
     return mount.path, volume.kind, volume.host_path or volume.name, mount.executable, volume.size
 
 
-def pack(result: FileResult) -> bytes:
-    """Return a result, its path aside, as bytes that `unpack` reads."""
+def pack(result: FileResult, *, as_json: bool = False) -> bytes:
+    """Return a result as bytes that `unpack` reads: without its path, unless its part of a JSON report is in them."""
     objects: dict[int, int] = {}
     names: list[tuple[str, str, str, str]] = []
 
@@ -214,7 +214,11 @@ def pack(result: FileResult) -> bytes:
     skipped = [(_pack_place(result.path, s.location), s.reason) for s in result.skipped]
     whole = marshal.dumps((result.documents, names, containers, findings, skipped))
     # Whoever judges also writes the lines: that is done on every core, and kept with the rest.
-    return marshal.dumps((render_result(result, path=_PATH), numbers(result), whole))
+    if as_json:
+        from lithify.report.json import render_items
+
+        return marshal.dumps((None, render_items(result), numbers(result), whole))
+    return marshal.dumps((render_result(result, path=_PATH), None, numbers(result), whole))
 
 
 _PATH = "\0"
@@ -223,7 +227,7 @@ _PATH = "\0"
 
 def unpack(path: str, data: bytes, exemptions: Mapping[str, Exemption] | None = None) -> FileResult:
     """Return what `pack` wrote, as the result of the input at `path`; `exemptions` go by fingerprint."""
-    text, counted, whole = marshal.loads(data)  # noqa: S302 - ours, or of our own cache
+    text, items, counted, whole = marshal.loads(data)  # noqa: S302 - ours, or of our own cache
     if exemptions:
         result = FileResult(path)
         _load(result, whole)
@@ -231,7 +235,9 @@ def unpack(path: str, data: bytes, exemptions: Mapping[str, Exemption] | None = 
             if finding.exemption is None:
                 finding.exemption = exemptions.get(finding.fingerprint)
         return result
-    return LazyResult(path, text.replace(_PATH, printable(path)), counted, lambda result: _load(result, whole))
+    if text is not None:
+        text = text.replace(_PATH, printable(path))
+    return LazyResult(path, text, items, counted, lambda result: _load(result, whole))
 
 
 def _load(result: FileResult, whole: bytes) -> None:

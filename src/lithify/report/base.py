@@ -28,18 +28,20 @@ class ReportModule(Protocol):
 class Items:
     """A list in JSON: written as it comes, or kept until what stands before it has ended, much of it in a file."""
 
+    separator = ",\n  "
+
     def __init__(self, write: Write | None = None) -> None:
         self._kept: IO[str] | None = None
         self._lines: list[str] = []
         self._size = 0
         self._write = write or self._keep
-        self._separator = "\n  "
+        self._begin = "\n  "
 
-    def add(self, items: list[str]) -> None:
-        """Add items, in JSON."""
+    def add(self, items: str) -> None:
+        """Add items, in JSON, with `separator` between them."""
         if items:
-            self._write(self._separator + ",\n  ".join(items))
-            self._separator = ",\n  "
+            self._write(self._begin + items)
+            self._begin = self.separator
 
     def end(self, write: Write) -> None:
         """Write what was kept, and the bracket that closes the list."""
@@ -50,7 +52,7 @@ class Items:
             self._kept.close()
         for line in self._lines:
             write(line)
-        write("\n ]" if self._separator[0] == "," else "]")
+        write("\n ]" if self._begin is self.separator else "]")
 
     def _keep(self, text: str) -> None:
         self._lines.append(text)

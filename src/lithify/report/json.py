@@ -45,19 +45,29 @@ def render(report: Report, write: Write) -> None:
         ],
     }
     write(json.dumps(head, indent=1, ensure_ascii=False)[:-2])
-    encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
     write(',\n "findings": [')
     findings, containers, skipped = Items(write), Items(), Items()
     for result in report.results():
-        findings.add([_safe(encode(finding_value(finding))) for finding in result.findings])
-        containers.add([_safe(encode(container_value(container))) for container in result.containers])
-        skipped.add([_safe(encode(skipped_value(one))) for one in result.skipped])
+        for kept, items in zip((findings, containers, skipped), result.items or render_items(result), strict=True):
+            kept.add(items)
     findings.end(write)
     write(',\n "containers": [')
     containers.end(write)
     write(',\n "skipped": [')
     skipped.end(write)
-    write(f',\n "summary": {encode(summary_value(report.summary))}\n}}\n')
+    write(f',\n "summary": {_encode(summary_value(report.summary))}\n}}\n')
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False).encode
+
+
+def render_items(result: FileResult) -> tuple[str, str, str]:
+    """Return what the lists of findings, containers and skips have of one input, as `Items` takes it."""
+    return (
+        Items.separator.join([_safe(_encode(finding_value(finding))) for finding in result.findings]),
+        Items.separator.join([_safe(_encode(container_value(container))) for container in result.containers]),
+        Items.separator.join([_safe(_encode(skipped_value(one))) for one in result.skipped]),
+    )
 
 
 def _safe(text: str) -> str:

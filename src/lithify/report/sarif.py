@@ -50,7 +50,7 @@ def render(report: Report, write: Write) -> None:
         for finding in result.findings:
             write(separator + json.dumps(_result(finding, indexes)))
             separator = ",\n"
-        notifications.add([json.dumps(_notification(skipped)) for skipped in result.skipped])
+        notifications.add(Items.separator.join([json.dumps(_notification(skipped)) for skipped in result.skipped]))
     write('\n],\n"invocations": [{"executionSuccessful": true, "toolExecutionNotifications": [')
     notifications.end(write)
     write("}]}]\n}\n")
