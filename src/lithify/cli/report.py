@@ -1,8 +1,9 @@
 """`lithify report merge`: audit reports joined, and written in any format."""
 
 import argparse
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from json import detect_encoding
+from typing import IO
 
 from lithify.cli.audit import FORMATS, SEVERITIES, exit_code, pairs, write_reports
 
@@ -22,19 +23,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Join the reports, write them, and return 1 where a finding is as severe as --fail-on."""
     from lithify.errors import InvalidInput
-    from lithify.report.json import parse_reports
+    from lithify.pipeline.merge import merge_reports
 
     outputs = pairs(arguments)
 
-    def texts() -> Any:
+    def files() -> Iterator[IO[str]]:
         for path in arguments.reports:
             try:
-                yield Path(path).read_bytes()
+                with open(path, "rb") as file:
+                    encoding = detect_encoding(file.read(4))
+                with open(path, encoding=encoding) as text:
+                    yield text
             except OSError as error:
                 raise InvalidInput(f"{path}: {error.strerror}", hint="name files that audit wrote") from error
 
     try:
-        report = parse_reports(texts())
+        report = merge_reports(files())
     except ValueError as error:
         hint = "these are the JSON reports of lithify audit, of this version's schema"
         raise InvalidInput(f"not to be merged: {error}", hint=hint) from error

@@ -6,8 +6,8 @@ Written input by input, so that its size is bounded by the disk and not by memor
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterator
+from typing import IO, Any
 
 from lithify.model.finding import (
     SCHEMA,
@@ -185,42 +185,101 @@ def skipped_value(skipped: Skipped) -> dict[str, Any]:
     return {**place_value(skipped.location), "reason": skipped.reason}
 
 
-def parse_reports(texts: Iterable[str | bytes]) -> Report:
-    """Return what `render` wrote, several times, as one report: the shards of a corpus, or several hosts.
+def read_members(file: IO[str]) -> Iterator[tuple[str, Any]]:
+    """Yield each member of the one JSON object in a file with its name, of a list each item: it is never held whole.
 
-    ValueError where a text is none of ours. Rules are those of all of them; inputs come in the order of the texts.
+    ValueError where the file holds anything else.
     """
-    results: list[FileResult] = []
-    rules: dict[str, tuple[Rule, Any]] = {}
-    examined, version, today = 0, "", ""
-    for text in texts:
-        try:
-            document = json.loads(text)
-            if document["schema"] != SCHEMA:
-                raise ValueError(f"schema {document['schema']!r} is not {SCHEMA!r}")
-            results += _parse_results(document)
-            examined += document["summary"]["inputs"]
-            version, today = max(version, document["tool"]["version"]), max(today, document["date"])
-            for rule in document["rules"]:
-                ids = {where: tuple(names) for where, names in rule["ids"].items()}
-                rules[rule["name"]] = Rule(rule["name"], Severity.named(rule["severity"]), rule["title"], ids), None
-        except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-            raise ValueError(f"no audit report: {type(error).__name__}: {error}") from error
-    return Report(lambda: iter(results), examined=examined, rules=rules.values(), tool_version=version, today=today)
+    text = _Text(file)
+    text.take("{")
+    while text.peek() != "}":
+        name = text.value()
+        text.take(":")
+        if text.peek() == "[":
+            text.take("[")
+            while text.peek() != "]":
+                yield name, text.value()
+                if text.peek() != "]":
+                    text.take(",")
+            text.take("]")
+        else:
+            yield name, text.value()
+        if text.peek() != "}":
+            text.take(",")
+    text.take("}")
+    if text.peek():
+        raise ValueError("more than one JSON object")
 
 
-def _parse_results(document: dict[str, Any]) -> list[FileResult]:
-    by_path: dict[str, FileResult] = {}
+class _Text:
+    """JSON text, as much of it as has to be there at once."""
 
-    def of(place: dict[str, Any]) -> FileResult:
-        return by_path.setdefault(place["file"], FileResult(place["file"]))
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._text = ""
+        self._at = 0
+        self._decode = json.JSONDecoder().raw_decode
 
+    def peek(self) -> str:
+        """Return the next character that is no space; nothing at the end."""
+        while True:
+            while self._at < len(self._text):
+                if self._text[self._at] not in " \t\r\n":
+                    return self._text[self._at]
+                self._at += 1
+            if not self._more():
+                return ""
+
+    def take(self, character: str) -> None:
+        """Go past the next character; ValueError where it is another."""
+        found = self.peek()
+        if found != character:
+            raise ValueError(f"{character!r} is expected where {found!r} is" if found else "it ends too early")
+        self._at += 1
+
+    def value(self) -> Any:
+        """Return the next value."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._decode(self._text, self._at)
+            except json.JSONDecodeError:
+                if self._more():
+                    continue
+                raise
+            if end < len(self._text) or not self._more():  # at the end of what was read a number may go on
+                self._at = end
+                return value
+
+    def _more(self) -> bool:
+        """Read at least as much again as is left, so that a long value is not gone through time and again."""
+        left = self._text[self._at :]
+        read = self._file.read(max(_PIECE, len(left)))
+        if read:
+            self._text, self._at = left + read, 0
+        return bool(read)
+
+
+_PIECE = 64 << 10
+
+
+def parse_rule(value: dict[str, Any]) -> Rule:
+    """Return a rule as a report lists it."""
+    ids = {where: tuple(names) for where, names in value["ids"].items()}
+    return Rule(value["name"], Severity.named(value["severity"]), value["title"], ids)
+
+
+def parse_result(
+    path: str, *, containers: list[dict[str, Any]], findings: list[dict[str, Any]], skipped: list[dict[str, Any]]
+) -> FileResult:
+    """Return what a report says of one input, by the items of its lists."""
+    result = FileResult(path)
     known: dict[tuple[Any, ...], ContainerVerdict] = {}
-    for value in document["containers"]:
+    for value in containers:
         container = _parse_container(value)
         known[_container_key(value)] = known[_pod_key(value, value["document"])] = container
-        of(value).containers.append(container)
-    for value in document["findings"]:
+        result.containers.append(container)
+    for value in findings:
         finding = Finding(
             value["rule"],
             Severity.named(value["severity"]),
@@ -243,21 +302,19 @@ def _parse_results(document: dict[str, Any]) -> list[FileResult]:
                 origin=exemption["origin"],
                 line=exemption["line"] or 0,
             )
-        of(value).findings.append(finding)
-    for value in document["skipped"]:
-        of(value).skipped.append(Skipped(_parse_place(value), value["reason"]))
-    missing = document["summary"]["inputs"] - len(by_path)
-    return [*by_path.values(), *(FileResult("") for _ in range(missing))]
+        result.findings.append(finding)
+    result.skipped = [Skipped(_parse_place(value), value["reason"]) for value in skipped]
+    return result
 
 
 def _container_key(value: dict[str, Any]) -> tuple[Any, ...]:
     container = value["container"]
     named = (value["kind"], value["namespace"], value["name"], value["document"])
-    return value["file"], *named, container["list"], container["index"], container["name"]
+    return *named, container["list"], container["index"], container["name"]
 
 
 def _pod_key(value: dict[str, Any], document: int) -> tuple[Any, ...]:
-    return value["file"], document, value["container"]["list"], value["container"]["name"]
+    return document, value["container"]["list"], value["container"]["name"]
 
 
 def _parse_edit(value: dict[str, Any]) -> Edit:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,12 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10)
 
 def peak(cache: Path, *words: str) -> int:
     """Return the most bytes that a run of `lithify audit`, or one of its children, had in memory."""
-    command = [sys.executable, "-m", "lithify.cli.main", "audit", "--fail-on", "never", *words]
+    return peak_of(["audit", "--fail-on", "never", *words], cache)
+
+
+def peak_of(words: Sequence[str], cache: Path) -> int:
+    """Return the most bytes that a run of lithify, or one of its children, had in memory."""
+    command = [sys.executable, "-m", "lithify.cli.main", *words]
     run = [sys.executable, "-I", "-S", "-c", MEASURE, *command]
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     environment.pop("COVERAGE_PROCESS_START", None)  # it keeps every line that ran
@@ -58,6 +64,23 @@ def test_ten_times_the_files_take_the_same_memory(format_: str, folders: dict[in
     for run in ("first", "cached"):
         few, many = (peak(tmp_path, "--format", format_, folders[count]) for count in (FEW, MANY))
         assert many - few < MORE, f"{run} run: {few >> 20} MiB, then {many >> 20} MiB"
+
+
+@pytest.mark.parametrize("format_", ["text", "json"])
+def test_a_merge_of_ten_times_the_findings_takes_the_same_memory(
+    format_: str, folders: dict[int, str], tmp_path: Path
+) -> None:
+    """Shards are read item by item, and what they say waits in a file."""
+    taken = []
+    for count, folder in folders.items():
+        shards = [tmp_path / f"{count}-{index}.json" for index in (1, 2)]
+        for index, shard in enumerate(shards, 1):
+            output = ["--format", "json", "--output", str(shard)]
+            peak(tmp_path, *output, "--shard", f"{index}/2", folder)
+        taken.append(
+            peak_of(["report", "merge", "--fail-on", "never", "--format", format_, *map(str, shards)], tmp_path)
+        )
+    assert taken[1] - taken[0] < MORE, f"{taken[0] >> 20} MiB, then {taken[1] >> 20} MiB"
 
 
 @pytest.mark.parametrize("shape", ["documents", "list", "json"])

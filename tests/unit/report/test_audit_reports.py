@@ -1,5 +1,6 @@
 """Every format says the same, and is what its readers expect."""
 
+import io
 import json
 import re
 from collections import Counter
@@ -16,7 +17,7 @@ import pytest
 from lithify.errors import InvalidInput
 from lithify.model.finding import Finding, Report
 from lithify.pipeline.audit import audit
-from lithify.report.json import parse_reports
+from lithify.pipeline.merge import merge_reports
 
 CASES = Path(__file__).parents[2] / "cases" / "audit"
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -319,7 +320,7 @@ def test_reports_merge(tmp_path: Path) -> None:
     """The shards of a corpus, joined, say what one run says."""
     whole = audit([str(CASES)], today="2026-11-22")
     shards = [render("json", audit([str(CASES)], shard=(index, 3), today="2026-11-22")) for index in (1, 2, 3)]
-    merged = parse_reports(shards)
+    merged = merge_reports(map(io.StringIO, shards))
     first, second = json.loads(render("json", whole)), json.loads(render("json", merged))
     assert second["summary"] == first["summary"]
     for name in ("findings", "containers", "skipped"):
@@ -332,7 +333,7 @@ def test_reports_merge(tmp_path: Path) -> None:
 def test_what_is_no_report_is_refused(text: str) -> None:
     """With one clear error."""
     with pytest.raises(ValueError, match=r".+"):
-        parse_reports([text])
+        merge_reports([io.StringIO(text)])
 
 
 FIXABLE = {
