@@ -28,7 +28,7 @@ class Severity(IntEnum):
     @property
     def label(self) -> str:
         """The word that reports show."""
-        return self.name.lower()
+        return _LABELS[self]
 
     @classmethod
     def named(cls, label: str) -> Severity:
@@ -37,6 +37,9 @@ class Severity(IntEnum):
             return cls[label.upper()]
         except KeyError:
             raise ValueError(f"no such severity: {label!r}") from None
+
+
+_LABELS = tuple(severity.name.lower() for severity in Severity)  # an enumeration takes long to say a name
 
 
 class State(StrEnum):

@@ -1,6 +1,7 @@
 """Takes quantities such as "64Mi" or "64m" to bytes and back."""
 
 import re
+from functools import lru_cache
 
 _UNITS = {
     "": 1, "b": 1,
@@ -26,6 +27,7 @@ def render_thousandths(value: int) -> str:
     return f"{value}m" if value % 1000 else render_quantity(value // 1000)
 
 
+@lru_cache(maxsize=1024)  # there are few, and each is said many times
 def _value(text: str) -> float:
     match = re.fullmatch(r"\+?(\d+(?:\.\d*)?|\.\d+)(?:([eE][+-]?\d+)|([numkMGTPE]|[KMGTPE]i)?)", text.strip())
     if not match:
