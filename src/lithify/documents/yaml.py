@@ -117,12 +117,13 @@ it stands for (from, to), and how many characters the parser's text has before t
 
 
 def read_documents(
-    data: bytes, wanted: Callable[[bytes], bool] | None = None, most: int = 0
+    data: bytes, wanted: Callable[[bytes], bool] | None = None, most: int = 0, *, strict: bool = False
 ) -> Iterator[Document | Broken]:
     """Yield the documents of a YAML or JSON file, empty ones left out, each on its own whether it can be read or not.
 
-    Where `wanted` says no to a document's text, it is counted and not parsed. A `List` of more than `most` bytes comes
-    as several documents of one index, each with kind, version and the next of its items.
+    Where `wanted` says no to a document's text, it is counted and not composed; `strict` yields it where it is broken
+    all the same. A `List` of more than `most` bytes comes as several documents of one index, each with kind, version
+    and the next of its items.
     """
     data = as_utf8(data)
     chunks = _json_chunks(data) if _looks_like_json(data) else None
@@ -130,7 +131,10 @@ def read_documents(
     for chunk in chunks or _chunks(data):
         first_line, text = chunk[:2]
         if wanted is not None and not wanted(text):
-            if _CONTENT.search(text):
+            error = _fault(text) if strict and chunks is None else None
+            if error is not None:
+                yield _broken(index, first_line, text, error)
+            if error is not None or _CONTENT.search(text):
                 index += 1
             continue
         try:
@@ -433,6 +437,19 @@ def _compose(text: bytes) -> Iterator[Node]:
             _refuse_cycles(root)
         if not is_null(root):
             yield root
+
+
+def _fault(text: bytes) -> yaml.YAMLError | None:
+    """Return what is wrong with a document; nodes are made only where aliases may lead nowhere."""
+    try:
+        if _Parser is None or b"*" in text:
+            for _ in _compose(text):
+                pass
+        else:
+            _Parser(text if text.endswith(b"\n") else text + b"\n").raw_parse()
+    except yaml.YAMLError as error:
+        return error
+    return None
 
 
 def _could_be_deep(text: bytes) -> bool:

@@ -1,7 +1,7 @@
 """An input can't be read.
 
 The document is not YAML or JSON, contains itself, or is nested beyond all measure. Nothing in it was judged: what it
-deploys, if another tool reads it, is unknown.
+deploys, if another tool reads it, is unknown. kubectl stops at it, and does not apply what stands behind it.
 
 Remediation: mend it at the place that is named; the other documents of the file were judged.
 

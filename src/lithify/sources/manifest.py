@@ -146,7 +146,8 @@ def read_manifest_parts(path: str, data: bytes, most: int) -> Iterator[Reading]:
     also: list[CommentExemption] = []
     manifest: _Manifest | None = None
     size, text = 0, b""
-    for document in read_documents(data, may_hold_containers, most):
+    strict = b"ontainers" in data  # kubectl stops at a broken document, and never comes to the containers behind it
+    for document in read_documents(data, _judged, most, strict=strict):
         part = 0 if isinstance(document, Broken) else document.left_out
         if part or (size > most and document.text is not text):
             line = document.line if isinstance(document, Broken) else document.part_line
@@ -175,6 +176,11 @@ def read_manifest_parts(path: str, data: bytes, most: int) -> Iterator[Reading]:
         manifest.read(document.root, ())
     read_exemptions(reading, documents, comments[::-1], also)
     yield reading
+
+
+def _judged(text: bytes) -> bool:
+    """Tell whether a document may have something to be judged, or is a template: only its nodes say that it is one."""
+    return may_hold_containers(text) or b"{{" in text
 
 
 def _before(comments: list[CommentExemption], line: int) -> list[CommentExemption]:

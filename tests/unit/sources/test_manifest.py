@@ -216,3 +216,39 @@ def test_no_shape_raises(value: object) -> None:
     reading = read_manifest("m.yaml", b"# ontainers\n" + text.encode())
     for container in containers(reading):
         assert container.location.line
+
+
+ONE = "kind: Pod\nspec: {containers: [{name: a, image: x}]}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "reason"),
+    [
+        ("data:\n\ta: b", 6, 1, "found character that cannot start any token"),
+        ('data: {a: "b}', 6, 1, "found unexpected end of stream"),
+        ("data: *nowhere", 5, 7, "found undefined alias"),
+        ("data: &a [*a]", 5, 7, "an anchor contains itself"),
+        ("data: [1, 2", 6, 1, "did not find expected ',' or ']'"),
+        ("data: %x", 5, 7, "found character that cannot start any token"),
+        ("data: a: b", 5, 8, "mapping values are not allowed in this context"),
+        ("data: 'x\0y'", 5, 9, "control characters are not allowed"),
+    ],
+)
+def test_a_broken_document_without_containers_is_told(text: str, line: int, column: int, reason: str) -> None:
+    """kubectl refuses it, and never comes to what stands behind it; here that is judged all the same."""
+    reading = read_manifest("x.yaml", f"{ONE}---\nkind: ConfigMap\n{text}\n---\n{ONE}".encode())
+    assert [workload.location.document for workload in reading.workloads] == [0, 2]
+    (oddity,) = reading.oddities
+    place = oddity.location
+    assert (oddity.rule, place.document, place.line, place.column) == ("unreadable-input", 1, line, column)
+    assert oddity.message == f"this document can't be read: {reason}"
+
+
+def test_a_template_without_containers_is_skipped() -> None:
+    """It may look like YAML with a mapping as a key; a text that holds braces is no template."""
+    reading = read_manifest(
+        "x.yaml", f"{ONE}---\nkind: ConfigMap\ndata: {{{{ .x }}}}\n---\nkind: Secret\ndata: '{{{{ x }}}}'\n".encode()
+    )
+    assert [(one.location.document, one.reason.split(":")[0]) for one in reading.skipped] == [
+        (1, "a Go template outside a chart")
+    ]
