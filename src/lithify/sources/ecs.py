@@ -81,6 +81,13 @@ def _defaults(root: Node) -> dict[str, Node]:
     return {name: found["Default"] for name, found in given.items() if "Default" in found}
 
 
+def _said(node: Node | None) -> str:
+    """Return a text, or the one that `Fn::Sub` or `Ref` has it made of."""
+    if type(node) is MappingNode and len(node.value) == 1:
+        return text_of(node.value[0][1])
+    return text_of(node)
+
+
 def _branches(node: Node) -> list[tuple[Node, Route]]:
     """Return what a condition of CloudFormation chooses between, with the keys to each; nothing for other values."""
     if type(node) is SequenceNode and node.tag == "!If":
@@ -160,8 +167,8 @@ class _Task:
         elif type(node) is SequenceNode:
             for index, item in enumerate(node.value):
                 yield from self._chosen(item, (*route, index))
-        elif type(node) is MappingNode and type(route[-1]) is int:
-            yield node, route
+        elif type(node) is MappingNode and type(route[-1]) is int and not (self.capital and "Ref" in entries(node)):
+            yield node, route  # a reference there is one to AWS::NoValue
 
     def _volume(self, fields: dict[str, Node], place: Location) -> Volume:
         kind = "volume"
@@ -178,8 +185,8 @@ class _Task:
     ) -> Container:
         fields = self.fields(node)
         place = self.location(route)
-        container = Container(workload, "containerDefinitions", index, text_of(fields.get("name")), place)
-        container.image = text_of(fields.get("image"))
+        container = Container(workload, "containerDefinitions", index, _said(fields.get("name")), place)
+        container.image = _said(fields.get("image"))
         container.command = words(fields.get("entryPoint"))
         container.arguments = words(fields.get("command"))
         security = container.security

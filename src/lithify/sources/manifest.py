@@ -83,6 +83,7 @@ _POLICY = "a policy: what looks like containers there are patterns, not what run
 _WITHOUT_CONTAINERS = {
     "kubevirt.io/": "a KubeVirt machine has no container root filesystem of its own: its disk is the machine's",
     "kyverno.io/": _POLICY,
+    "policies.kyverno.io/": _POLICY,
     "constraints.gatekeeper.sh/": _POLICY,
     "mutations.gatekeeper.sh/": _POLICY,
 }
@@ -337,8 +338,8 @@ class _Manifest:
                 self.oddities.append(Oddity("duplicate-key", message, location / key))
         return found
 
-    def read(self, node: Node, route: Route) -> None:
-        """Read an object, or each of those in a list."""
+    def read(self, node: Node, route: Route, api_version: str = "", kind: str = "") -> None:
+        """Read an object, or each of those in a list; what an item of a list need not say is `api_version`, `kind`."""
         if type(node) is SequenceNode:  # kubectl takes no bare list, other tools write one
             for index, item in enumerate(node.value):
                 self.read(item, (*route, index))
@@ -349,22 +350,26 @@ class _Manifest:
         self.oddities = []
         fields = self.fields(node, place)
         kind_node = fields.get("kind")
-        if kind_node is None or is_null(kind_node):
+        if kind_node is not None and not is_null(kind_node):
+            api_version = text_of(fields.get("apiVersion"))
+            kind = (
+                kind_node.value
+                if type(kind_node) is ScalarNode
+                else "<dict>"
+                if type(kind_node) is MappingNode
+                else "<list>"
+            )
+        elif not kind or text_of(fields.get("apiVersion")):
             self.reading.skipped.append(Skipped(place, "no kind: not a Kubernetes object"))
             return
-        kind = (
-            kind_node.value
-            if type(kind_node) is ScalarNode
-            else "<dict>"
-            if type(kind_node) is MappingNode
-            else "<list>"
-        )
         inner = self._inner(kind, fields, route)
         if inner is not None:
+            # The API server leaves both out in a list of one kind, and kubectl puts them in again.
+            own = (api_version, kind.removesuffix("List")) if kind.endswith("List") else ()
             for item, item_route in inner:
-                self.read(item, item_route)
+                self.read(item, item_route, *own)
             return
-        self._read_workloads(node, fields, kind, place)
+        self._read_workloads(node, fields, ObjectName(kind, api_version=api_version), place)
 
     def _inner(self, kind: str, fields: dict[str, Node], route: Route) -> Iterator[tuple[Node, Route]] | None:
         """Return the objects that an object of this kind only wraps; None where it is itself one."""
@@ -385,19 +390,15 @@ class _Manifest:
             return iter(() if held is None else ((held, (*route, "request", "object")),))
         return None
 
-    def _read_workloads(self, node: Node, fields: dict[str, Node], kind: str, place: Location) -> None:
-        api_version = text_of(fields.get("apiVersion"))
+    def _read_workloads(self, node: Node, fields: dict[str, Node], name: ObjectName, place: Location) -> None:
+        kind, api_version = name.kind, name.api_version
         if api_version.startswith(_WITHOUT_PREFIXES):
             reason = next(reason for prefix, reason in _WITHOUT_CONTAINERS.items() if api_version.startswith(prefix))
             self.reading.skipped.append(Skipped(place, reason))
             return
         metadata = self.fields(fields.get("metadata"), place / "metadata")
-        name = ObjectName(
-            kind,
-            text_of(metadata.get("name")) or text_of(metadata.get("generateName")),
-            text_of(metadata.get("namespace")),
-            api_version,
-        )
+        name.name = text_of(metadata.get("name")) or text_of(metadata.get("generateName"))
+        name.namespace = text_of(metadata.get("namespace"))
         exemptions = self._annotations(metadata) if self.annotated else ()
         pods = list(self._pods(node, kind, api_version))
         if not pods and kind == "Rollout" and type(_at(node, "spec", "workloadRef")) is MappingNode:
@@ -783,7 +784,10 @@ def _is_pod_spec(found: dict[str, Node], route: Route, steps: dict[str, bool]) -
             items = [entries(item) for item in listed.value if type(item) is MappingNode]
             if any(type(item.get("image")) is ScalarNode for item in items):
                 return True
-            if items and route[-2:] == ("template", "spec") and any("name" in item for item in items):
+            of_template = route[-1] == "spec" and str(route[-2:][0]).endswith(
+                "emplate"
+            )  # `podTemplate`, as Flink has it
+            if of_template and any("name" in item for item in items):
                 return True
     for key, many in steps.items():
         node = found.get(key)
