@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import IO, Any
 
 from lithify.model.finding import SCHEMA, FileResult, Report, Rule
+from lithify.pipeline.judge import ALL
 from lithify.pipeline.spool import Spool
 from lithify.report.json import parse_result, parse_rule, read_members
 
@@ -31,10 +32,11 @@ def merge_reports(files: Iterable[IO[str]]) -> Report:
         except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise ValueError(f"no audit report: {type(error).__name__}: {error}") from error
         shards.append(shard)
+    pages = {module.RULE.name: module for module in ALL}
     return Report(
         lambda: (result for shard in shards for result in shard.results()),
         examined=sum(shard.inputs for shard in shards),
-        rules=[(rule, None) for rule in rules.values()],
+        rules=[(rule, pages.get(rule.name)) for rule in rules.values()],
         tool_version=version,
         today=today,
     )
