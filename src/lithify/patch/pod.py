@@ -351,8 +351,10 @@ class _One:
             )
         claim = _slug(mount.name) or f"{_slug(self.planned.container)}-{_slug(str(mount.path))}"
         workload = self._workload()
-        if workload and not f"{claim}-".startswith(f"{workload}-"):  # claims of all workloads are beside each other
-            claim = f"{workload}-{claim}"
+        # Claims of all workloads are beside each other, those of other files and kinds too.
+        owner = workload if kind == "Deployment" or not workload else f"{workload}-{_slug(str(kind))}"
+        if workload and not f"{claim}-".startswith(f"{owner}-"):
+            claim = f"{owner}-{claim.removeprefix(f'{workload}-')}"
         namespace = self._namespace()
         wanted = (self.planned.document, self.pod_route, self.planned.container, mount.path)
         claim = self.pod.names.name_for(wanted, claim, namespace)

@@ -81,3 +81,15 @@ def test_a_claim_of_the_files_own_is_used_where_nothing_else_does() -> None:
     (ours, name), other = claims(workload("web", "app", more=mounted) + CLAIM, kept("/d"))
     assert (ours, other) == ("/d", ("/db", "web-app-d"))
     assert name != "web-app-d"
+
+
+def test_files_of_their_own_share_a_namespace() -> None:
+    """Workloads of the same name are of different kinds there; a patch of one file doesn't see the other."""
+    job = workload("web", "web").replace("Deployment", "Job")
+    names = set()
+    for text in (workload("web", "web"), job, job.replace("Job", "Rollout")):
+        patched = patch(text.encode(), [kept("/srv/data", container="web")])
+        assert not patched.refused
+        (claim,) = (o for o in yaml.safe_load_all(patched.text) if "Claim" in o["kind"])
+        names.add(claim["metadata"]["name"])
+    assert names == {"web-srv-data", "web-job-srv-data", "web-rollout-srv-data"}
