@@ -186,7 +186,7 @@ def _settled(
     """Let every pod be on this node, and do without the storage that can't be had."""
     for made in [copied.workload, *(other for other, _ in copied.others)]:
         spec = _pod_of(made)
-        pin(spec, node)
+        pin(spec, node, notes)
         stand_in(spec, lacking, notes)
         stand_in_for_templates(made, spec, has_storage, notes)
     support = [

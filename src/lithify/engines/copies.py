@@ -156,11 +156,17 @@ def needs_of(pods: Iterable[Mapping[str, Any]], objects: Iterable[Mapping[str, A
     return Needs(config_maps=config_maps, secrets=secrets, claims=frozenset(claims), accounts=frozenset(accounts))
 
 
-def pin(pod: Json, node: str) -> None:
-    """Let `pod` be scheduled on `node` only; the scheduler still has its say, unlike with `nodeName`."""
+def pin(pod: Json, node: str, notes: list[str]) -> None:
+    """Let `pod` be scheduled on `node` only; the scheduler still has its say, unlike with `nodeName`.
+
+    What it asks of other pods goes: those are not in its namespace, or are its own other copies, and it would wait.
+    """
     wanted = {"key": "metadata.name", "operator": "In", "values": [node]}
     affinity = pod.setdefault("affinity", {}) or {}
     pod["affinity"] = affinity
+    of_pods = [affinity.pop(key, None) for key in ("podAffinity", "podAntiAffinity")]
+    if any((*of_pods, pod.pop("topologySpreadConstraints", None))):
+        notes.append(f"beside or apart from which pods it is to run was left out: all copies ran on {printable(node)}")
     by_node = affinity.setdefault("nodeAffinity", {})
     required = by_node.setdefault("requiredDuringSchedulingIgnoredDuringExecution", {})
     terms = required.get("nodeSelectorTerms") or [{}]

@@ -149,7 +149,26 @@ def test_a_pod_is_pinned_beside_what_it_asks_of_nodes() -> None:
     terms: list[Json] = [{"matchExpressions": [{"key": "disk", "operator": "Exists"}]}, {}]
     required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
     pod: Json = {"affinity": {"nodeAffinity": required, "podAffinity": {}}}
-    pin(pod, "one")
+    notes: list[str] = []
+    pin(pod, "one", notes)
+    assert not notes
     wanted = {"key": "metadata.name", "operator": "In", "values": ["one"]}
     found = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     assert found == [{**terms[0], "matchFields": [wanted]}, {"matchFields": [wanted]}]
+
+
+def test_a_pinned_pod_waits_for_no_other_pods() -> None:
+    """They are not in its namespace, and two copies of one that keeps apart from itself are on one node."""
+    apart = {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "kubernetes.io/hostname"}]}
+    spread = [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]
+    for asked in (
+        {"affinity": {"podAntiAffinity": apart}}, {"affinity": {"podAffinity": apart}},
+        {"topologySpreadConstraints": spread},
+    ):  # fmt: skip
+        pod: Json = dict(asked)
+        notes: list[str] = []
+        pin(pod, "one", notes)
+        assert list(pod) == ["affinity"]
+        assert list(pod["affinity"]) == ["nodeAffinity"]
+        (note,) = notes
+        assert "all copies ran on one" in note
