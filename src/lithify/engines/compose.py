@@ -519,8 +519,10 @@ def _left_out(service: str) -> str:
 def _idle(service: dict[str, Any]) -> None:
     """Have a service do nothing, by itself."""
     service |= {"entrypoint": ["sleep"], "command": ["86400"], "healthcheck": {"disable": True}, "depends_on": {}}
-    for key in ("links", "volumes_from", "network_mode", "ipc", "pid"):
+    for key in ("links", "volumes_from", "ipc", "pid"):
         service.pop(key, None)
+    if "network_mode" in service:  # without it Compose would make a network that bears no mark of ours
+        service["network_mode"] = "none"
 
 
 def _own_words(text: str, name: str) -> str:
