@@ -8,13 +8,19 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 from tests.cluster.node import NodeUnavailable, find_programs
 from tests.runtime.conftest import cached, debootstrap
 from tests.runtime.hardening import Daemon, Done, Lithify, Terminal, until
+
+from lithify.model.image import ImageFacts
+from lithify.model.mount import Mount, MountPlan, StorageKind
+from lithify.model.patch import Planned
+from lithify.model.writes import RunKey
+from lithify.patch.compose import patch
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a Docker of our own needs root")
 
@@ -422,6 +428,44 @@ def test_a_job_that_others_wait_for_in_a_stack(compose: Compose) -> None:
     assert result["cannot_show"] == ["it was run by Compose on this host, not by Swarm"]
     (volume,) = compose.config(result["text"])["services"]["job"]["volumes"]
     assert (volume["type"], volume["target"]) == ("tmpfs", "/tmp")
+
+
+def test_a_volume_of_another_user_where_the_image_has_nothing(compose: Compose) -> None:
+    """What the engine makes is root's: a service beside it gives it away, at every `up`, and keeps what is in it."""
+    text = f"""\
+services:
+  app:
+    image: lean:1
+    user: "1000:1000"
+    command: ["sh", "-c", "date >> /mnt/state/starts; {STAY}"]
+"""
+    compose.write(text)
+    moved = Mount(path=PurePosixPath("/mnt/state"), storage=StorageKind.VOLUME, uid=1000, gid=1000, mode=0o700)
+    plan = MountPlan(key=RunKey(image="lean:1"), container="app", mounts=(moved,))
+    planned = Planned(
+        document=0,
+        route=("services", "app"),
+        container="app",
+        plan=plan,
+        image=ImageFacts(reference="lean:1", has_shell=True),
+    )
+    patched = patch(text.encode(), [planned])
+    assert not patched.refused
+    compose.write(patched.text.decode())
+    read = ("exec", "app", "cat", "/mnt/state/starts")
+    started: list[str] = []
+    while len(started) < 2:
+        compose.compose("up", "--detach", "--wait")
+        before = started
+        until(lambda before=before: compose.compose(*read).splitlines() != before)  # type: ignore[misc]
+        started = compose.compose(*read).splitlines()
+        assert started[: len(before)] == before
+        assert compose.compose("exec", "app", "stat", "-c", "%u:%g %a", "/mnt/state") == "1000:1000 700\n"
+        compose.compose("up", "--detach", "--wait")  # nothing is to be done, and the first service runs once more
+        compose.compose("down", "--timeout", "0")
+    done = compose.harden("--format", "json")
+    assert done.code == 0, done.err
+    assert done.json()["text"] == patched.text.decode()
 
 
 def _remove_kept(compose: Compose) -> None:

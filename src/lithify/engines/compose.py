@@ -185,7 +185,8 @@ class ComposeEngine:
     def render(self, target: Target, plan: MountPlan) -> RunCommand:
         """Return what starts the service once the plan is in its file."""
         member = target.reference
-        planned = plan_service(self.project.line(member), self._facts(member, plan.mounts), plan)
+        pulled = self.project.is_pulled(member)
+        planned = plan_service(self.project.line(member), self._facts(member, plan.mounts), plan, pulled=pulled)
         files = [word for file in (self.file.path, *self.file.overrides) for word in ("--file", str(file))]
         return RunCommand(
             command=(*self.program.words, *files, "up", "--detach", member),
@@ -328,7 +329,7 @@ class Running:
         engine = self.engine
         line = engine.project.line(name)
         facts = engine.base.facts(line, line.image, plan.mounts)
-        planned = plan_service(line, facts, plan)
+        planned = plan_service(line, facts, plan, pulled=engine.project.is_pulled(name))
         if planned.arguments:
             command = list(line.command or facts.command)
             for index, word in planned.arguments.items():
@@ -351,7 +352,7 @@ class Running:
         member, scratch = self.member, self._scratch
         self._compose(["up", "--detach", "--no-recreate", "--no-build", member], timeout=self.engine.patience)
         needed = self.engine.project.needed_by(member)
-        rest = sorted(scratch.services.keys() - needed - {member})
+        rest = sorted(scratch.services.keys() & self.services - needed - {member})
         if rest and self._is_ready_for(rest):
             # The member may have died of a plan: nothing may start it again.
             words = ["up", "--detach", "--no-recreate", "--no-build", *rest]

@@ -4,13 +4,15 @@ Compose hands `tmpfs:` entries to the engine as they stand, so that what holds f
 `docker_flags`). What a run line has set up by commands beside it, a file has to say itself:
 
 - a tmpfs of which Docker would forget the mode is a top-level volume with `driver_opts: {type: tmpfs}`;
-- a named volume can be given neither `noexec` nor an owner, and a file can't be copied out of the image.
+- a named volume can't be given `noexec`, and a file can't be copied out of the image;
+- a volume on a directory that the image lacks is root's: a service beside it, which ends before it, gives that away.
 """
 
 import mmap
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import PurePosixPath
 
 from lithify.engines.docker_flags import DockerFlags
@@ -54,6 +56,8 @@ class ServicePlan:
     working_directory: str | None = None
     files: tuple[Mount, ...] = ()
     """Single files to make writable, which a Compose file alone can't."""
+    given_away: tuple[Mount, ...] = ()
+    """Places on named volumes that the engine makes root's, and that are another user's (`giving_service`)."""
     notes: tuple[str, ...] = ()
 
 
@@ -61,14 +65,18 @@ _NO_HOST = EngineHost(volumes=PurePosixPath("/nowhere"), overlay_volumes=False)
 """A file can't count on the directories of the host that it is used on."""
 
 
-def plan_service(line: RunLine, image: ImageFacts, plan: MountPlan, *, stack: bool = False) -> ServicePlan:
+def plan_service(
+    line: RunLine, image: ImageFacts, plan: MountPlan, *, stack: bool = False, pulled: bool = False
+) -> ServicePlan:
     """Return what makes a service read-only as planned, in a stack's words where Swarm is to run it.
 
     `line` is the run line that the service comes to, named as the service is: where it mounts something already,
-    nothing is added, so that a second time changes nothing.
+    nothing is added, so that a second time changes nothing. An image that is `pulled`, and not built from the user's
+    own Dockerfile, may be run by a service beside it.
     """
     kind = StackFlags if stack else PodmanComposeFlags if line.engine == "podman" else ComposeFlags
     flags: _Collected = kind(line=line, image=image, host=_NO_HOST)
+    flags.gives_away = pulled and kind is ComposeFlags and image.has_shell
     notes = flags.add(plan).command.notes
     return ServicePlan(
         tmpfs=tuple(flags.tmpfs),
@@ -78,8 +86,36 @@ def plan_service(line: RunLine, image: ImageFacts, plan: MountPlan, *, stack: bo
         arguments=flags.arguments,
         working_directory=flags.working_directory,
         files=tuple(flags.files),
+        given_away=tuple(flags.given_away),
         notes=notes,
     )
+
+
+def giving_service(plan: ServicePlan, sources: Mapping[str, str]) -> dict[str, object]:
+    """Return the service, its image left out, that gives each place of `given_away` to its user, and ends.
+
+    It comes to the same however often it runs, and looks at nothing below a place. `sources` has the volumes by the
+    names that the plan has for them.
+    """
+    calls = [
+        ["install", "-d", "-o", str(uid), "-g", str(gid), "-m", f"{mode:o}", *(str(mount.path) for mount in mounts)]
+        for (uid, gid, mode), mounts in groupby(plan.given_away, key=lambda mount: (mount.uid, mount.gid, mount.mode))
+    ]
+    script = "".join(f"{shlex.join(call)}\n" for call in calls)
+    names = {volume.path: volume.name for volume in plan.volumes}
+    return {
+        "user": "0:0",
+        "entrypoint": calls[0] if len(calls) == 1 else ["sh", "-ec", script],
+        "read_only": True,
+        "network_mode": "none",
+        "cap_drop": ["ALL"],
+        "cap_add": ["CHOWN", "DAC_OVERRIDE", "FOWNER"],
+        "security_opt": ["no-new-privileges:true"],
+        "volumes": [
+            {"type": "volume", "source": sources[names[mount.path]], "target": str(mount.path)}
+            for mount in plan.given_away
+        ],
+    }
 
 
 @dataclass
@@ -93,9 +129,15 @@ class _Collected(PlanFlags):
     arguments: dict[int, str] = field(default_factory=dict, init=False)
     working_directory: str | None = field(default=None, init=False)
     files: list[Mount] = field(default_factory=list, init=False)
+    gives_away: bool = field(default=False, init=False)
+    given_away: list[Mount] = field(default_factory=list, init=False)
 
     def add_scratch(self, mount: Mount) -> None:
-        """Add an anonymous volume."""
+        """Add an anonymous volume, or a named one where another service has to mount it too."""
+        if self.gives_away and self.needs_owner(mount):
+            self.note("a named volume, which outlives the container: an anonymous one would be root's", mount.path)
+            self.add_volume(mount)
+            return
         if not mount.executable:
             self.note("programs can be run from here: a Compose file can't say noexec of a volume", mount.path)
         self._add_volume_entry(mount, "")
@@ -137,7 +179,9 @@ class _Collected(PlanFlags):
         if mount.size or mount.inodes:
             self.note("no limit to what it may hold: volumes have none", mount.path)
         entry = self.entry(mount)
-        if entry is None and (mount.uid, mount.gid, mount.mode) != (0, 0, 0o755):
+        if self.needs_owner(mount) and self.gives_away:
+            self.given_away.append(mount)
+        elif self.needs_owner(mount):
             made = shlex.join(("install", "-d", "-o", str(mount.uid), "-g", str(mount.gid), str(mount.path)))
             self.note(
                 "root's at first: the image lacks the directory, so that the engine makes it; a program that is not "

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from lithify.engines.compose_flags import ServicePlan
+from lithify.engines.compose_flags import ServicePlan, giving_service
 from lithify.engines.runline import RunLine, mount_value, parse_run_line
 from lithify.errors import EngineRefused, NothingToExamine
 from lithify.model.path import printable
@@ -28,6 +28,7 @@ _ADDRESSES = ("ipv4_address", "ipv6_address", "link_local_ips", "mac_address")
 _SOCKETS = frozenset(("docker.sock", "podman.sock", "containerd.sock", "crio.sock"))
 _HOLD_SOCKETS = frozenset(("/", "/run", "/var/run", "/var", "/run/podman", "/run/containerd", "/run/crio"))
 _OF_THE_HOST = ("host", "none", "bridge")
+_ONCE_DONE = {"condition": "service_completed_successfully", "required": True}
 _NETWORK_KEYS = ("internal", "enable_ipv6", "enable_ipv4", "attachable")
 _LOG = {"driver": "json-file", "options": {"max-size": "16m"}}
 
@@ -110,6 +111,11 @@ class Project:
 
     def _harmless(self, name: str) -> bool:
         return not any(map(self.drives_engine, self.needed_by(name) | {name}))
+
+    def is_pulled(self, name: str) -> bool:
+        """Tell whether a service names an image that its project does not build."""
+        service = self.service(name)
+        return bool(service.get("image")) and not service.get("build")
 
     def line(self, name: str) -> RunLine:
         """Return the run line that a service comes to, to be read for what it says of itself; it is never run."""
@@ -195,6 +201,14 @@ class Scratch:
             known["environment"] = {**(known.get("environment") or {}), **plan.environment}
         if plan.working_directory:
             known["working_dir"] = plan.working_directory
+        if plan.given_away:
+            giver = f"planned-{service}-init"
+            known["depends_on"] = {**known.get("depends_on", {}), giver: _ONCE_DONE}
+            self.services[giver] = {
+                **giving_service(plan, names),
+                **self._ours(giver, known["image"]),
+                **{key: known[key] for key in ("platform",) if key in known},
+            }
 
     def add_volume(self, key: str, options: Mapping[str, str]) -> None:
         """Add a top-level volume that goes with the project."""
@@ -224,11 +238,7 @@ class Scratch:
                 hint="name the service to harden with --service; one that needs this one can't be tried",
             )
         service = {key: copy.deepcopy(value) for key, value in known.items() if key not in _NOT_OURS}
-        service["image"] = self.project.image(name)
-        service["container_name"] = self.container(name)
-        service["labels"] = dict(self.labels)
-        service["pull_policy"] = "never"
-        service["logging"] = _LOG
+        service |= self._ours(name, self.project.image(name))
         service["restart"] = "no" if str(known.get("restart", "no")) in ("", "no") else "on-failure:20"
         resources = (known.get("deploy") or {}).get("resources")
         if resources:
@@ -242,6 +252,15 @@ class Scratch:
             )
         self._join_networks(name, service, known)
         return {key: value for key, value in service.items() if value not in (None, {}, [])}
+
+    def _ours(self, name: str, image: str) -> Service:
+        return {
+            "image": image,
+            "container_name": self.container(name),
+            "labels": dict(self.labels),
+            "pull_policy": "never",
+            "logging": _LOG,
+        }
 
     def _join_networks(self, name: str, service: Service, known: Service) -> None:
         """Have a service found under the names that it had, and at whatever address it gets."""

@@ -47,7 +47,7 @@ class DockerFlags(PlanFlags):
 
     def add_scratch(self, mount: Mount) -> None:
         """Add an anonymous volume, or a named one where owner or mode can't be had otherwise."""
-        if self._needs_owner(mount):
+        if self.needs_owner(mount):
             self.note("a named volume, which outlives the container: an anonymous one would be root's", mount.path)
             self.add_volume(mount)
             return
@@ -64,7 +64,7 @@ class DockerFlags(PlanFlags):
                 self.note("programs can be run from here: this host has no overlay volumes", mount.path)
             self.make_volume(name)
         self._note_limits(mount)
-        if self._needs_owner(mount):
+        if self.needs_owner(mount):
             helper = self.helper(name, f"{name}:{mount.path}")
             self._put_directory(mount, helper)
             self.end_helper(helper)
@@ -122,10 +122,6 @@ class DockerFlags(PlanFlags):
             "--opt", f"o={','.join(options)}",
         )  # fmt: skip
         return True
-
-    def _needs_owner(self, mount: Mount) -> bool:
-        """Tell whether a new volume would have another owner or mode than planned."""
-        return self.entry(mount) is None and (mount.uid, mount.gid, mount.mode) != (0, 0, 0o755)
 
     def _nocopy(self, mount: Mount) -> list[str]:
         """Leave out what the image has there, unless its owner and mode come with it."""

@@ -119,6 +119,10 @@ class PlanFlags(ABC):
         """What the image has at the place itself."""
         return self.image.entry(mount.path)
 
+    def needs_owner(self, mount: Mount) -> bool:
+        """Tell whether a new volume would have another owner or mode than planned: the image lacks the directory."""
+        return self.entry(mount) is None and (mount.uid, mount.gid, mount.mode) != (0, 0, 0o755)
+
     def seeded(self, mount: Mount) -> bool:
         """Tell whether there is image content that has to come back."""
         entry = self.entry(mount)

@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,7 +18,7 @@ from lithify.documents.edit import Draft, Editor
 from lithify.documents.emit import render_block
 from lithify.documents.splice import Obstacle, Uneditable
 from lithify.documents.yaml import MappingNode, ScalarNode, child
-from lithify.engines.compose_flags import ServicePlan, ServiceVolume, plan_service
+from lithify.engines.compose_flags import ServicePlan, ServiceVolume, giving_service, plan_service
 from lithify.engines.runline import RunLine, mount_value, parse_run_line
 from lithify.errors import UsageError
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
@@ -35,6 +36,8 @@ OVERRIDE = (
 
 _EXTENDED = "service {} extends it, and would change with it"
 
+_ONCE_DONE = {"condition": "service_completed_successfully"}
+
 Mapped = dict[str, Any]
 
 
@@ -44,6 +47,8 @@ class Around:
 
     service: Mapped
     """The service as all files have it."""
+    services: frozenset[str]
+    """What all of them are called."""
     tables: Mapping[str, Mapped]
     """Their `configs`, `secrets` and `volumes`."""
     extended_by: str = ""
@@ -92,15 +97,18 @@ def _patch_one(result: Patched, planned: Planned, *, stack: bool, engine: str, a
     try:
         editor = Editor(result.text)
         draft = editor.draft(planned.document)
+        own = draft.get(planned.route)
+        if around is None and isinstance(own, dict):
+            service = copy.deepcopy(own)
         _insist_on_service(draft, planned.route)
         _insist_on_last_line(draft)
-        if around is None:
-            service = copy.deepcopy(draft.get(planned.route))
-        elif around.extended_by:
+        if around and around.extended_by:
             raise _Refusal(_EXTENDED.format(printable(around.extended_by)))
         if not stack:
             _insist_on_files(around.tables if around else draft.data, service)
-        wanted = plan_service(_line(name, service, engine, stack=stack), image, planned.plan, stack=stack)
+        pulled = _is_pulled(service)
+        line = _line(name, service, engine, stack=stack)
+        wanted = plan_service(line, image, planned.plan, stack=stack, pulled=pulled)
         _insist_on_no_single_file(name, wanted)
         writer = _Writer(draft, planned, service, image, around)
         writer.write(wanted)
@@ -151,6 +159,8 @@ class _Writer:
         if wanted.working_directory is not None:
             self._insist_on_literal("working_dir", self.own.get("working_dir"))
             self._set("working_dir", _escaped(wanted.working_directory), "sets working_dir")
+        if wanted.given_away:
+            self._add_giver(wanted, names)
 
     def _add_tmpfs(self, entries: Sequence[str]) -> None:
         present = self.own.get("tmpfs")
@@ -179,6 +189,23 @@ class _Writer:
         if wanted.named and _scaled(self.service):
             self.notes.append("its replicas share the volumes that are added")
         return names
+
+    def _add_giver(self, wanted: ServicePlan, names: Mapping[str, str]) -> None:
+        """Add the service that gives volumes to their user, and have this one wait until that was done."""
+        taken = {*self.draft.get(self.route[:-1]), *(self.around.services if self.around else ())}
+        base = f"{self.route[-1]}-init"
+        numbered = (f"{base}-{number}" if number else base for number in count())
+        name = next(name for name in numbered if name not in taken)
+        depends = self.own.get("depends_on")
+        if isinstance(depends, list):
+            kept = {other: {"condition": "service_started"} for other in depends}
+            self._set("depends_on", {**kept, name: _ONCE_DONE}, f"waits for {name}")
+        else:
+            self._set_at(("depends_on", name), _ONCE_DONE, f"waits for {name}")
+        route = (*self.route[:-1], name)
+        self.draft.set(route, _giver(wanted, names, self.service))
+        places = ", ".join(printable(mount.path) for mount in wanted.given_away)
+        self._changed(route, f"adds the service {name}, which gives {places} to its user")
 
     def _set_environment(self, variables: Mapping[str, str]) -> None:
         present = self.own.get("environment")
@@ -260,8 +287,18 @@ def render_volume(volume: ServiceVolume, name: str) -> str | Mapped:
     return {**entry, "volume": {"nocopy": True}} if volume.no_copy else entry
 
 
-def render_override(name: str, wanted: ServicePlan) -> str:
-    """Return a Compose file that adds a plan to a service of another."""
+def _giver(wanted: ServicePlan, names: Mapping[str, str], service: Mapped) -> Mapped:
+    """Return the service that gives volumes of `service` to their user, run with its image where and when that is."""
+    kept = {key: service[key] for key in ("image", "platform", "pull_policy", "profiles") if key in service}
+    made = giving_service(wanted, names)
+    volumes = [render_volume(v, names[v.name]) for v in wanted.volumes if v.path in {m.path for m in wanted.given_away}]
+    words = made["entrypoint"]
+    assert isinstance(words, list)
+    return {**kept, **made, "entrypoint": list(map(_escaped, words)), "volumes": volumes}
+
+
+def render_override(name: str, wanted: ServicePlan, around: Mapped) -> str:
+    """Return a Compose file that adds a plan to a service of another, which has it as `around`."""
     service: Mapped = {"read_only": True}
     if wanted.tmpfs:
         service["tmpfs"] = list(map(_escaped, wanted.tmpfs))
@@ -274,6 +311,9 @@ def render_override(name: str, wanted: ServicePlan) -> str:
     if wanted.working_directory is not None:
         service["working_dir"] = _escaped(wanted.working_directory)
     model: Mapped = {"services": {name: service}}
+    if wanted.given_away:
+        service["depends_on"] = {f"{name}-init": _ONCE_DONE}
+        model["services"][f"{name}-init"] = _giver(wanted, {key: key for key in wanted.named}, around)
     if wanted.named:
         model["volumes"] = {
             key: {"driver_opts": _escaped_all(options)} if options else {} for key, options in wanted.named.items()
@@ -289,11 +329,12 @@ def by_hand(planned: Planned, service: Mapped, engine: str) -> str:
 def _override(name: str, service: object, image: ImageFacts, plan: MountPlan, engine: str, *, stack: bool) -> str:
     """Return the override for a service; nothing where it can't even be told what that would be."""
     try:
-        line = _line(name, service if isinstance(service, dict) else {}, engine, stack=stack)
-        wanted = plan_service(line, image, plan, stack=stack)
+        known = service if isinstance(service, dict) else {}
+        line = _line(name, known, engine, stack=stack)
+        wanted = plan_service(line, image, plan, stack=stack, pulled=_is_pulled(known))
     except UsageError:
         return ""
-    return render_override(name, wanted)
+    return render_override(name, wanted, known)
 
 
 def _why(error: Exception) -> tuple[str, str]:
@@ -353,6 +394,11 @@ def _insist_on_no_single_file(name: str, wanted: ServicePlan) -> None:
             f"Copy it once (docker compose create {name}; docker compose cp {name}:{path} ./{mount.path.name}); "
             f"then {OVERRIDE[0].lower()}{OVERRIDE[1:]}",
         )
+
+
+def _is_pulled(service: Mapped) -> bool:
+    """Tell whether a service names an image that its file does not build."""
+    return isinstance(service.get("image"), str) and not service.get("build")
 
 
 def _image(planned: Planned) -> ImageFacts:

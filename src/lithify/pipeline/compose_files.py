@@ -83,7 +83,12 @@ class _Project:
         if reason:
             self._refuse(name, reason)
             return False
-        around = compose.Around(service=service, tables=self.tables, extended_by=self.layers.extended_by(place))
+        around = compose.Around(
+            service=service,
+            services=frozenset(self.services),
+            tables=self.tables,
+            extended_by=self.layers.extended_by(place),
+        )
         key = os.path.abspath(place.path)
         before = files.get(key, Patched(text=self.read[key]))
         after = compose.patch(before.text, [one], engine=self.engine, around={name: around})

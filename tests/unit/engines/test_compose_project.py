@@ -199,11 +199,35 @@ def test_a_plan_adds_to_what_a_service_mounts() -> None:
 
 
 def test_a_volume_that_is_not_its_users_is_told_with_its_remedy() -> None:
-    """A file can give no owner to what the engine has to make."""
+    """An image that is built here can have the directory; so must one that has no shell."""
     moved = Mount(path=container_path("/mnt/state"), storage=StorageKind.VOLUME, uid=1000, gid=1000)
     line = project({"web": {}}).line("web")
-    made = plan_service(
-        line, ImageFacts(reference="x"), MountPlan(key=RunKey(image="x"), container="", mounts=(moved,))
+    plan = MountPlan(key=RunKey(image="x"), container="", mounts=(moved,))
+    for image, pulled in ((ImageFacts(reference="x", has_shell=True), False), (ImageFacts(reference="x"), True)):
+        made = plan_service(line, image, plan, pulled=pulled)
+        assert not made.given_away
+        (told,) = (note for note in made.notes if "root's at first" in note)
+        assert "RUN install -d -o 1000 -g 1000 /mnt/state" in told
+
+
+def test_a_service_beside_it_gives_volumes_to_their_user_before_it_starts() -> None:
+    found = project({"web": {"image": "x", "depends_on": {"db": {"condition": "service_healthy"}}}, "db": {}})
+    mounts = (
+        Mount(path=container_path("/mnt/state"), storage=StorageKind.VOLUME, uid=1000, gid=1000, name="state"),
+        Mount(path=container_path("/mnt/cache"), storage=StorageKind.SCRATCH, uid=1000, gid=5, mode=0o700, name="c"),
     )
-    (told,) = (note for note in made.notes if "root's at first" in note)
-    assert "RUN install -d -o 1000 -g 1000 /mnt/state" in told
+    plan = MountPlan(key=RunKey(image="x"), container="web", mounts=mounts)
+    made = Scratch.of(found, "s", {"mine": "yes"}, ["web", "db"])
+    made.plan("web", plan_service(found.line("web"), ImageFacts(reference="x", has_shell=True), plan, pulled=True))
+    services = json.loads(made.render())["services"]
+    giver = services["planned-web-init"]
+    assert services["web"]["depends_on"]["db"] == {"condition": "service_healthy"}
+    assert services["web"]["depends_on"]["planned-web-init"]["condition"] == "service_completed_successfully"
+    assert giver["labels"] == {"mine": "yes"}
+    assert giver["image"] == "x"
+    assert giver["user"] == "0:0"
+    assert giver["entrypoint"][:2] == ["sh", "-ec"]
+    assert giver["entrypoint"][2].splitlines() == [
+        "install -d -o 1000 -g 5 -m 700 /mnt/cache", "install -d -o 1000 -g 1000 -m 755 /mnt/state",
+    ]  # fmt: skip
+    assert {volume["source"] for volume in giver["volumes"]} == {"planned-web-c", "planned-web-state"}

@@ -76,6 +76,50 @@ def test_only_lines_are_added() -> None:
     ]
 
 
+def test_a_volume_at_a_path_that_the_image_lacks_is_given_to_its_user_first() -> None:
+    text = SHOP.replace("    ports:", "    depends_on: [cache]\n    profiles: [front]\n    ports:")
+    moved = place("/mnt/state", VOLUME, name="web-state", uid=101, gid=5, mode=0o700)
+    patched = patch(text, moved, image=ImageFacts(reference="x", has_shell=True))
+    assert not patched.refused
+    services = yaml.safe_load(patched.text)["services"]
+    assert services["web"]["depends_on"] == {
+        "cache": {"condition": "service_started"}, "web-init": {"condition": "service_completed_successfully"},
+    }  # fmt: skip
+    assert services["web-init"] == {
+        "image": "nginx:1.27",
+        "profiles": ["front"],
+        "user": "0:0",
+        "entrypoint": ["install", "-d", "-o", "101", "-g", "5", "-m", "700", "/mnt/state"],
+        "read_only": True,
+        "network_mode": "none",
+        "cap_drop": ["ALL"],
+        "cap_add": ["CHOWN", "DAC_OVERRIDE", "FOWNER"],
+        "security_opt": ["no-new-privileges:true"],
+        "volumes": ["web-state:/mnt/state"],
+    }
+    assert patch(patched.text.decode(), moved, image=ImageFacts(reference="x", has_shell=True)).text == patched.text
+
+
+@pytest.mark.parametrize("gone", ["image: web\n    build: .", "build: ."])
+def test_an_image_that_the_project_builds_is_to_have_the_directory(gone: str) -> None:
+    text = SHOP.replace('image: "nginx:1.27"', gone)
+    moved = place("/mnt/state", VOLUME, name="web-state", uid=101, gid=5)
+    patched = patch(text, moved, image=ImageFacts(reference="x", has_shell=True))
+    assert "web-init" not in patched.text.decode()
+    assert any("RUN install -d -o 101 -g 5 /mnt/state" in note for note in patched.notes)
+
+
+def test_the_override_for_a_person_has_the_service_that_gives_a_volume_away() -> None:
+    text = SHOP.replace("  cache:", "  other: {extends: web}\n\n  cache:")
+    (refused,) = patch(
+        text, place("/mnt/state", VOLUME, name="s", uid=101), image=ImageFacts(reference="x", has_shell=True)
+    ).refused
+    assert "extends it" in refused.reason
+    services = yaml.safe_load(refused.by_hand)["services"]
+    assert services["web-init"]["image"] == "nginx:1.27"
+    assert services["web"]["depends_on"] == {"web-init": {"condition": "service_completed_successfully"}}
+
+
 def test_what_stands_on_one_line_stays_on_it() -> None:
     patched = patch(SHOP, place("/tmp", mode=0o1777), service="cache")
     assert b"  cache: {image: redis, read_only: true, tmpfs: [" in patched.text
