@@ -226,6 +226,10 @@ class _One:
                     f"{printable(mount.path)} must not start empty, and {self.list_name} take no init containers",
                     "put a step before it that fills the place",
                 )
+            self.note(
+                f"{printable(mount.path)} is open to all (mode 777) and not {mount.mode:o}: "
+                "no container can be started before this one"
+            )
             return False
         if shell or (self.options.copier and (mount.seed is Seed.NONE or self._image_volumes)):
             return True

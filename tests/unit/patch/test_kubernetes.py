@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.unit.documents.ugly import Ugly
 from tests.unit.patch import kubectl
 from tests.unit.patch.cases import CASES, Case, said
+from tests.unit.patch.plans import place, planned
 from tests.unit.patch.schemas import VERSIONS, errors, knows
 
 from lithify.documents.edit import splice
@@ -447,3 +448,12 @@ def test_collected_manifests(path: Path, tmp_path: Path) -> None:
         _check_meaning(data, once.text, done, Options())
     _check_schema(data, once.text, Options())
     _check_lines(data, once.text)
+
+
+def test_a_container_beside_which_none_can_be_started_before_has_its_places_open() -> None:
+    """And is told so: a step of Argo, for one, whose container stands alone."""
+    text = "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec:\n  templates:\n  - container: {image: x}\n"
+    one = planned(place("/run/app", mode=0o700), container="", route=("spec", "templates", 0, "container"))
+    patched = patch(text.encode(), [one])
+    assert not patched.refused
+    assert any("/run/app is open to all (mode 777) and not 700: no container" in note for note in patched.notes)
