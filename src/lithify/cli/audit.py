@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:
@@ -236,9 +235,10 @@ def _render(report: Any, name: str, path: str, arguments: argparse.Namespace) ->
 
     module = import_module(f"lithify.report.{name}") if name in FORMATS else _foreign_report(name)
     if path == "-":
-        stream = sys.stdout.buffer
-        module.render(report, _writer(stream), **_options(name, arguments, terminal=sys.stdout.isatty()))
-        stream.flush()
+        from lithify.cli.output import standard_output
+
+        with standard_output() as stream:
+            module.render(report, _writer(stream), **_options(name, arguments, terminal=stream.isatty()))
         return
     from pathlib import Path
 

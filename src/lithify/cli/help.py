@@ -3,6 +3,7 @@
 import argparse
 from importlib.resources import files
 
+from lithify.cli.output import standard_output
 from lithify.errors import UsageError
 
 
@@ -16,5 +17,6 @@ def run(arguments: argparse.Namespace) -> int:
     pages = {page.name.removesuffix(".md"): page for page in files("lithify").joinpath("pages").iterdir()}
     if arguments.name not in pages:
         raise UsageError(f"no command and no page {arguments.name!r}", hint=f"pages: {', '.join(sorted(pages))}")
-    print(pages[arguments.name].read_text("utf-8"), end="")
+    with standard_output() as stream:
+        stream.write(pages[arguments.name].read_bytes())
     return 0

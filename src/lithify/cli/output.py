@@ -62,15 +62,23 @@ def write_results(arguments: argparse.Namespace, renderers: Mapping[str, Callabl
 def _write_to_standard_output(renderer: Callable[[bool], str], choice: str) -> None:
     from lithify.cli.color import wants_color
 
+    with standard_output() as stream:
+        stream.write(renderer(wants_color(choice, terminal=stream.isatty())).encode("utf-8", "surrogateescape"))
+
+
+@contextlib.contextmanager
+def standard_output() -> Iterator[IO[bytes]]:
+    """Give standard output to write bytes to; OutputFailed where that can't be done, but for a reader that has gone."""
     if sys.stdout is None:
         raise OutputFailed("standard output: it is closed", hint="name a file with --output")
-    data = renderer(wants_color(choice, terminal=sys.stdout.isatty())).encode("utf-8", "surrogateescape")
     try:
-        sys.stdout.buffer.write(data)
+        yield sys.stdout.buffer
         sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
+        if error.filename is not None:
+            raise  # of a file that was read meanwhile
         sys.stdout = None  # or the interpreter would try again when it ends
         raise OutputFailed(f"standard output: {error.strerror}", hint="name a file with --output") from error
 

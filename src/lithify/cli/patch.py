@@ -277,13 +277,13 @@ def _standard_input() -> bytes:
 
 
 def _show(arguments: argparse.Namespace, data: bytes, patched: "Patched") -> None:
-    from lithify.cli.output import write_file
+    from lithify.cli.output import standard_output, write_file
     from lithify.model.patch import unified_diff
 
     show_refused(patched)
     if arguments.output == "-":
-        sys.stdout.buffer.write(patched.text)
-        sys.stdout.flush()
+        with standard_output() as stream:
+            stream.write(patched.text)
     elif arguments.output:
         write_file(Path(arguments.output), patched.text)
     elif not arguments.write:
@@ -294,13 +294,14 @@ def _show(arguments: argparse.Namespace, data: bytes, patched: "Patched") -> Non
 def _print_diff(arguments: argparse.Namespace, diff: str) -> None:
     from lithify.cli.color import wants_color
     from lithify.cli.console import painter
+    from lithify.cli.output import standard_output
 
     terminal = sys.stdout.isatty()
     color = wants_color(arguments.color or "auto", terminal=terminal)
     if terminal or color:
         diff = _painted(diff, painter(color))
-    sys.stdout.buffer.write(diff.encode("utf-8", "surrogateescape"))
-    sys.stdout.flush()
+    with standard_output() as stream:
+        stream.write(diff.encode("utf-8", "surrogateescape"))
 
 
 def _painted(diff: str, paint: "Callable[[str, str], str]") -> str:

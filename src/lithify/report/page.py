@@ -328,6 +328,8 @@ def _what_to_do(failed: Check, verdict: Verdict, plan: MountPlan, *, group: bool
         return "give a check that needs the program and what it writes: --check, --http, --tcp, --exercise"
     if any(refusal.blocking for refusal in plan.refusals) or plan.questions:
         return "'Left for you' says what to decide"
+    if failed.evidence:
+        return "it needs a place for what was refused, as said below, or an option that moves it"
     return "look at its log (--keep leaves the container), and at what it does while it is checked"
 
 

@@ -269,3 +269,21 @@ def test_help_of_a_command_is_its_own(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out.startswith("usage: lithify plan ")
     assert cli.main(["help", "nothing"]) == 2
     assert "no command and no page 'nothing'\nhint: pages: conflict, " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["audit", "--no-cache", "."], ["audit", "--format", "json", "."], ["help", "usage"]])
+def test_a_full_disk_behind_standard_output_is_no_bug(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services: {web: {image: nginx}}\n")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "lithify.cli.main", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": SOURCE},
+            timeout=60,
+            check=False,
+        )
+    told = "error: standard output: No space left on device\nhint: name a file with --output\n"
+    assert (done.returncode, done.stderr) == (2, f"{told}page: lithify help output-failed\n")
