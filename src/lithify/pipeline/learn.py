@@ -10,9 +10,10 @@ from threading import Event
 
 from lithify.engines.base import Container, Engine, Root
 from lithify.engines.host import Host, host_of
+from lithify.engines.runline import parse_run_line
 from lithify.errors import EngineRefused, NothingToExamine, TargetBroken
 from lithify.model.image import ImageFacts
-from lithify.model.run import Exercise, Target
+from lithify.model.run import Exercise, Target, TargetKind
 from lithify.model.writes import Observation, RunKey, WriteSet
 from lithify.observe.collect import Collected, Collector, Volumes
 from lithify.observe.merge import merge_writes
@@ -250,7 +251,7 @@ def _image_of_process(pid: int | None, target: Target) -> ImageFacts:
 def _write_set(engine: str, target: Target, seen: Collected, seconds: float) -> WriteSet:
     return WriteSet(
         key=run_key(engine, target, seen.image),
-        container=_base_name(target),
+        container=base_name(target),
         image=seen.image,
         writes=seen.writes,
         processes=seen.processes,
@@ -274,9 +275,13 @@ def run_key(engine: str, target: Target, image: ImageFacts) -> RunKey:
     )
 
 
-def _base_name(target: Target) -> str:
-    """Return a short name for what runs: the last part of its path or reference, without tag and digest."""
-    last = target.reference.rstrip("/").rpartition("/")[2]
+def base_name(target: Target) -> str:
+    """Return a short name for what runs: what a line calls it, else the last part of its path or image, untagged."""
+    reference = target.reference
+    if target.kind is TargetKind.LINE and reference == " ".join(target.line):
+        line = parse_run_line(target.line)
+        reference = line.value("name") or line.image
+    last = reference.rstrip("/").rpartition("/")[2]
     return last.partition("@")[0].partition(":")[0].removesuffix(".tar") or "container"
 
 

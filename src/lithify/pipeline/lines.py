@@ -139,5 +139,7 @@ class LineGroup:
 
     def _engine(self, member: str) -> tuple[CliEngine, Target]:
         line = self.lines[member]
-        target = Target(kind=TargetKind.LINE, engine=line.engine, reference=" ".join(line.words), line=line.words)
+        # one that is called by its place shares an image with another, and must not share its volumes
+        reference = member if member.startswith("line ") else " ".join(line.words)
+        target = Target(kind=TargetKind.LINE, engine=line.engine, reference=reference, line=line.words)
         return make_cli_engine(line.engine), target
