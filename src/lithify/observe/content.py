@@ -22,11 +22,24 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"GIF8", "image"),
     (b"%PDF-", "pdf"),
 )
+_DATABASES: tuple[tuple[int, bytes], ...] = (
+    (16, b"\xde\xc0\xef\xbe"),  # LMDB: MDB_MAGIC behind the first page's header (lmdb's mdb.c)
+    (12, b"\x62\x31\x05\0"),  # Berkeley DB: btree, hash and queue by file(1)'s `database`
+    (12, b"\x61\x15\x06\0"),
+    (12, b"\x53\x22\x04\0"),
+    (0, b"\xce\x9a\x57\x13"),  # GNU dbm: all of its formats, on a 32 or 64 bit machine
+    (0, b"\xcf\x9a\x57\x13"),
+    (0, b"\xd0\x9a\x57\x13"),
+)
+"""Where the magic numbers of embedded databases stand, as a little-endian machine writes them."""
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _SQLITE = b"SQLite format 3\0"
 _PYTHON_CODE = re.compile(rb"..\r\n[\0-\3]\0\0\0", re.DOTALL)
 
-TELLING = ("sqlite-wal", "sqlite", "redis", "private-key", "elf", "python-bytecode", "java-class", "script", "socket")
+TELLING = (
+    "sqlite-wal", "sqlite", "database", "redis", "private-key", "elf", "python-bytecode", "java-class", "script",
+    "socket",
+)  # fmt: skip
 """Kinds that decide what a place is for, the most telling first."""
 
 
@@ -45,8 +58,8 @@ def _rank(kind: str | None) -> int:
 def read_kind(directory: int, name: str) -> str | None:
     """Return what the regular file `name` of a directory descriptor holds; None where it can't be read.
 
-    Kinds are `elf`, `script`, `sqlite`, `sqlite-wal`, `private-key`, `number`, `text`, `data`, `empty` and a few
-    formats more. Links are not followed, and nothing but a regular file is read.
+    Kinds are `elf`, `script`, `sqlite`, `sqlite-wal`, `database`, `private-key`, `number`, `text`, `data`, `empty`
+    and a few formats more. Links are not followed, and nothing but a regular file is read.
     """
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
@@ -93,6 +106,8 @@ def kind_of(head: bytes) -> str:
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
+    if any(head.startswith(magic, at) for at, magic in _DATABASES):
+        return "database"
     if _PRIVATE_KEY.search(head):
         return "private-key"
     if _PYTHON_CODE.match(head):

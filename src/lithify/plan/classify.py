@@ -28,7 +28,7 @@ IDENTITY_FILES = frozenset(
 _IDENTITY_SIBLING = re.compile(r"\.pwd\.lock|(passwd|shadow|group|gshadow|subuid|subgid|hosts|resolv\.conf)[-+.~]\S*")
 """What passwd tools and in-place editors make beside those files: `passwd-`, `group.lock`, `shadow+`."""
 
-STORES = frozenset({"sqlite", "sqlite-wal", "redis"})
+STORES = frozenset({"sqlite", "sqlite-wal", "database", "redis"})
 """Kinds of content that a program keeps its data in."""
 STATE_CONTENT = STORES | {"private-key"}
 """Kinds of content that must not be lost."""
@@ -36,7 +36,7 @@ TEXT_CONTENT = frozenset({"text", "empty"})
 
 _DIRECTORY_HINTS: dict[PathClass, frozenset[str]] = {
     PathClass.RUNTIME: frozenset({"run", "pid", "pids", "lock", "locks", "sock", "socks", "sockets", "supervise"}),
-    PathClass.LOG: frozenset({"log", "logs", "_logs", "journal"}),
+    PathClass.LOG: frozenset({"log", "logs", "_logs"}),
     PathClass.CACHE: frozenset({
         "cache", "caches", ".cache", "_cacache", ".npm", ".yarn", ".fontconfig", ".nv", ".ccache", "bootsnap",
         "compiled", "templates_c", "work",

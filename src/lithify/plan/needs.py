@@ -7,7 +7,7 @@ Opened and unchanged, or touched in its metadata only, asks for nothing until a 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from operator import itemgetter
@@ -23,6 +23,9 @@ from lithify.plan.settings import PlanSettings, StateDecision
 
 _WITHIN = frozenset({Change.CHANGED, Change.OPENED, Change.METADATA, Change.ATTEMPTED})
 """Changes that, where a directory stands for what is folded below it, happened in it."""
+_STAYED = frozenset({Change.CREATED, Change.CHANGED, Change.REPLACED})
+_JOINTS = "-._~"
+"""What stands between the name of a file and that of its side file."""
 _STICKY_FOR_ALL = 0o1002
 MANY_ENTRIES = 150
 """Image entries from which on a place at a directory is weighed against mounts of its single files."""
@@ -286,7 +289,7 @@ def _needs_of(directory: _Directory, gatherer: _Gatherer) -> Iterator[Need]:
         groups, names = _single_files(names, gatherer)
         for base, group in groups.items():
             yield _need(base, group, gatherer, single=True, files=_mountable(base, group, gatherer.ground))
-    together = [*made, *names]
+    together = [*made, *_with_what_stayed(names)]
     if together:
         optional = all(_only_removes(seen, gatherer) for seen in together)
         yield _need(directory.path, together, gatherer, made=bool(made), optional=optional)
@@ -365,8 +368,43 @@ def _single_files(names: list[Seen], gatherer: _Gatherer) -> tuple[dict[PurePosi
     return groups, rest
 
 
+def _with_what_stayed(names: list[Seen]) -> list[Seen]:
+    """Have temporary names of files that stayed be for what those are: `key.tmp`, then renamed to `key`."""
+    stayed: dict[str, Classified] = {}
+    if any(map(_passes, names)):
+        stayed = {s.write.path.name: s.classified for s in names if s.write.change in _STAYED}
+    return [_as_owner(seen, stayed) if _passes(seen) else seen for seen in names] if stayed else names
+
+
+def _passes(seen: Seen) -> bool:
+    """Tell whether all that is known of a write is that nothing of it was left."""
+    unsure = seen.path_class is PathClass.SCRATCH and not seen.classified.certain
+    return unsure and seen.write.change is Change.CAME_AND_WENT
+
+
+def _as_owner(seen: Seen, stayed: dict[str, Classified]) -> Seen:
+    owners = {_base_of(name, stayed) for name in seen.write.names}
+    known = {stayed[owner] for owner in owners if owner is not None}
+    return replace(seen, classified=known.pop()) if None not in owners and len(known) == 1 else seen
+
+
+def _base_of(name: str, stayed: Container[str]) -> str | None:
+    """Return the name of a file that stayed of which `name` is a side file, or a temporary one; None where it is not.
+
+    Like `_owner_of`, for directories of very many files.
+    """
+    if name in stayed:
+        return name
+    for cut in range(1, len(name)):
+        if name[cut] in _JOINTS and name[:cut] in stayed:
+            return name[:cut]
+        if name[cut:] in stayed:
+            return name[cut:]
+    return None
+
+
 def _belongs(name: str, base: str) -> bool:
-    return name == base or (name.startswith(base) and name[len(base)] in "-._~")
+    return name == base or (name.startswith(base) and name[len(base)] in _JOINTS)
 
 
 def _owner_of(name: str, bases: Iterable[PurePosixPath]) -> PurePosixPath | None:

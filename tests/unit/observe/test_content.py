@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,6 +31,15 @@ from lithify.observe.content import kind_of, more_telling, read_kind
 def test_kinds(head: bytes, kind: str) -> None:
     """Magic numbers, keys, text cut within a character."""
     assert kind_of(head) == kind
+
+
+@pytest.mark.parametrize("library", ["DB_File", "GDBM_File"])
+def test_embedded_databases(tmp_path: Path, library: str) -> None:
+    """Hash files as Berkeley DB and GNU dbm make them, by way of Perl, which brings both."""
+    made = f"use {library}; use Fcntl; tie %h, '{library}', $ARGV[0], {{}}, 0644 or die $!; $h{{marker}} = 'kept';"
+    program = made.replace("{}", "O_RDWR|O_CREAT" if library == "DB_File" else "GDBM_WRCREAT")
+    subprocess.run(["perl", "-e", program, tmp_path / "kept"], check=True)
+    assert kind_of((tmp_path / "kept").read_bytes()[:4096]) == "database"
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("delete", "sqlite"), ("wal", "sqlite-wal")])

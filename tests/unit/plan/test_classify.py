@@ -63,6 +63,10 @@ CASES: list[tuple[Write, PathClass]] = [
     (write("/usr/local/tomcat/logs/catalina.2026-11-22.log"), PathClass.LOG),
     (write("/data/000012.log"), PathClass.STATE),
     (write("/var/lib/mysql/ib_logfile0"), PathClass.STATE),
+    (write("/var/log/journal/system.journal"), PathClass.LOG),
+    (made("/var/lib/knot/journal", size=33_000), PathClass.STATE),
+    (write("/data/journal/j._0"), PathClass.STATE),
+    (write("/opt/app/logs/index", content="database"), PathClass.STATE),
     # nothing left of it
     (came_and_went("/var/lib/nginx/body"), PathClass.SCRATCH),
     (made("/var/lib/nginx/proxy"), PathClass.SCRATCH),
@@ -139,3 +143,20 @@ def test_a_script_that_becomes_the_service_is_not_the_service(command: tuple[str
     learnt = write_set(writes, facts=image(entries, command=command), processes=(Process(program="/usr/bin/server"),))
     (mount,) = make_plan(learnt).mounts
     assert mount.storage is expected
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("root.key.tmp", "root.key", "new.root.key", "root.key-journal"), {PathClass.STATE}),
+        (("root.key.tmp", "body"), {PathClass.STATE, PathClass.SCRATCH}),
+        (("root.keys",), {PathClass.STATE, PathClass.SCRATCH}),
+    ],
+)
+def test_temporary_names_of_a_file_that_stayed_are_for_what_it_is(
+    names: tuple[str, ...], expected: set[PathClass]
+) -> None:
+    """A key that is written anew and renamed is no scratch; what else passes there is."""
+    writes = (write("/var/lib/unbound/root.key"), came_and_went("/var/lib/unbound", *names))
+    plan = make_plan(write_set(*writes, facts=image({"/var/lib/unbound": directory(uid=5)})))
+    assert [set(mount.classes) for mount in plan.mounts] == [expected]
