@@ -20,7 +20,7 @@ from lithify.errors import EngineRefused
 from lithify.model.mount import Mount, MountPlan, Seed, StorageKind
 from lithify.model.run import Exercise, Target, TargetKind
 from lithify.model.writes import RunKey, Source
-from lithify.pipeline.learn import learn
+from lithify.pipeline.learn import base_name, learn
 from lithify.pipeline.trial import Trials
 
 LINES = (
@@ -160,8 +160,8 @@ def test_names_that_come_and_go_on_an_image_volume_are_seen(docker_image: str) -
     words = "touch /var/lib/store/passing; rm /var/lib/store/passing; exec sleep 1000"
     line = ("docker", "run", docker_image, "sh", "-c", words)
     target = Target(kind=TargetKind.LINE, engine="docker", reference=" ".join(line), line=line)
-    writes = learn(Trials(engine=DockerEngine(), target=target, exercise=Exercise())).write_set.writes
-    found = [write for write in writes if write.path == PurePosixPath("/var/lib/store")]
+    learnt = learn(Trials(engine=DockerEngine(), target=target, exercise=Exercise())).write_set
+    found = [write for write in learnt.writes if write.path == PurePosixPath("/var/lib/store")]
     assert [write.names for write in found] == [("passing",)]
     assert Source.LIVE in found[0].evidence
 
@@ -184,3 +184,12 @@ def test_no_image_is_left_of_a_build(end: str, tmp_path: Path) -> None:
         assert made, "else this test shows nothing"
     for image in made:
         assert subprocess.run(["docker", "image", "inspect", image], capture_output=True, check=False).returncode == 1
+
+
+def test_what_a_run_line_needs_is_called_after_its_container(docker_image: str) -> None:
+    """Volumes bear that name: neither the words of the line, nor the image's, which two containers may share."""
+    line = ("docker", "run", "-d", "--name=shop_db", docker_image, "sleep", "/srv/1000")
+    target = Target(kind=TargetKind.LINE, engine="docker", reference=" ".join(line), line=line)
+    assert base_name(target) == "shop_db"
+    unnamed = replace(target, line=tuple(word for word in line if not word.startswith("--name")))
+    assert base_name(unnamed) == docker_image.rpartition("/")[2].partition(":")[0]
