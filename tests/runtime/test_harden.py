@@ -229,6 +229,23 @@ def test_what_a_check_misses_in_the_next_container_is_kept(lithify: Lithify, ima
     assert len(result.rounds) == 1
 
 
+def test_what_is_saved_only_when_asked_to_end_is_kept(lithify: Lithify, images: Images) -> None:
+    """A kill loses it with a writable root, too: that must not make a plan right that never lets it be saved."""
+    saves = "trap 'mkdir -p /var/lib/app; cp /run/row /var/lib/app/row || echo lost; exit 0' TERM"
+    program = f"cp /var/lib/app/row /run/row || rm -f /run/row; trap 'echo row > /run/row' USR1; {saves}"
+    image = images.make(f"{program}; touch /run/ready || exit 1; while :; do sleep 0.1; done")
+    row = "/proc/$LITHIFY_PID/root/run/row"
+    exercise = f"kill -USR1 $LITHIFY_PID; until [ -s {row} ]; do sleep 0.05; done"
+    check = f"[ -e {row.replace('row', 'ready')} ] && {{ [ $LITHIFY_PHASE = started ] || [ -s {row} ]; }}"
+    done = lithify.run("harden", image, "--exercise", exercise, "--check", check, *JSON, "--", "app")
+    result = hardening(done)
+    assert failed(result.verdict) == []
+    assert places(result.plan) == {"/run": "memory", "/var/lib/app": "volume"}
+    later = {check.name: check.summary for check in result.verdict.works}
+    assert [later[f"check ({phase})"] for phase in ("restarted", "recreated")] == ["exit 0", "exit 0"]
+    assert any("it saves late" in note for note in result.write_set.observation.notes)
+
+
 def test_a_chown_to_the_owner_that_is_there_is_no_loss(lithify: Lithify, images: Images) -> None:
     """The log says that it was refused; nothing would have been different, and no place is asked for it."""
     image = images.make(f"chown 0:0 /usr/local/bin/app; echo x > /run/app.state || exit 1; {STAY}")

@@ -117,6 +117,8 @@ class Trials:
     """Paths that are known to be written, though not in our runs."""
     learnt: WriteSet | None = None
     """What the original was seen to write, once it was."""
+    gently: bool = False
+    """Ask it to end before it is started again in place, for one that saves only then; else it is killed."""
     grace: float = _GRACE
     starts: list[Start] = field(default_factory=list)
     """Every container start so far, in the order in which they ended."""
@@ -253,8 +255,12 @@ class _Course:
             self._exercise(pid)
         if self.running and self.life.restart and self.same():
             self.watcher.exercised(self.container, pid)
-            self.trials.tell("killed, started again")
-            self.container.kill()
+            if self.trials.gently:
+                self.trials.tell("asked to end, started again")
+                self._stop()
+            else:
+                self.trials.tell("killed, started again")
+                self.container.kill()
             pid = self._start(Phase.RESTARTED)
         if self.running:
             self.watcher.running(self.container, pid)
