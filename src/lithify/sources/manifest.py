@@ -478,7 +478,9 @@ class _Manifest:
             elif many and type(node) is SequenceNode:
                 containers += self._read_list(workload, key, node, place, inherited, volumes)
             elif not many and type(node) is MappingNode:
-                containers.append(self._read_container(workload, key, 0, node, place / key, inherited, volumes))
+                container = self._read_container(workload, key, 0, node, place / key, inherited, volumes)
+                container.name = container.name or text_of(fields.get("name"))  # it is called as its template is
+                containers.append(container)
         if workload.name.kind == "StepAction" and type(fields.get("spec")) is MappingNode:
             step = self._read_container(workload, "spec", 0, fields["spec"], place / "spec", inherited, volumes)
             containers.append(step)

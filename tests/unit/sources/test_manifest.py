@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lithify.model.workload import Container
+from lithify.pipeline.judge import Judge
 from lithify.sources.base import Reading
 from lithify.sources.manifest import read_manifest
 
@@ -252,3 +253,13 @@ def test_a_template_without_containers_is_skipped() -> None:
     assert [(one.location.document, one.reason.split(":")[0]) for one in reading.skipped] == [
         (1, "a Go template outside a chart")
     ]
+
+
+def test_templates_of_a_workflow_are_told_apart() -> None:
+    """Their containers have no names: each is called as its template is, and a baseline exempts that one."""
+    text = "{name: %s, container: {image: x}}"
+    reading = read(
+        f"apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec: {{templates: [{text % 'a'}, {text % 'b'}]}}"
+    )
+    findings = Judge("2026-11-22", ["writable-root-filesystem"]).judge(reading).findings
+    assert [finding.fingerprint.rpartition("|")[2] for finding in findings] == ["container/a", "container/b"]
