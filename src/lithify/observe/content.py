@@ -30,6 +30,8 @@ _DATABASES: tuple[tuple[int, bytes], ...] = (
     (0, b"\xce\x9a\x57\x13"),  # GNU dbm: all of its formats, on a 32 or 64 bit machine
     (0, b"\xcf\x9a\x57\x13"),
     (0, b"\xd0\x9a\x57\x13"),
+    (0, b"\1\2\3\4\6\7\x08\x09"),  # Erlang's disk_log, open and closed (disk_log.hrl): Mnesia's LATEST.LOG is one
+    (0, b"\1\2\3\4\x63\x58\x4d\x0b"),
 )
 """Where the magic numbers of embedded databases stand, as a little-endian machine writes them."""
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")

@@ -67,6 +67,7 @@ CASES: list[tuple[Write, PathClass]] = [
     (made("/var/lib/knot/journal", size=33_000), PathClass.STATE),
     (write("/data/journal/j._0"), PathClass.STATE),
     (write("/opt/app/logs/index", content="database"), PathClass.STATE),
+    (write("/srv/Mnesia.app/LATEST.LOG", content="database"), PathClass.STATE),
     # nothing left of it
     (came_and_went("/var/lib/nginx/body"), PathClass.SCRATCH),
     (made("/var/lib/nginx/proxy"), PathClass.SCRATCH),
