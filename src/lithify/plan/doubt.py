@@ -4,6 +4,7 @@ A confidence is no probability. It orders parts of plans by how well they are fo
 it is for is plain; below 0.5 rests on a name, a log line, or a run that was only started.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from heapq import nsmallest
 from pathlib import PurePosixPath
@@ -11,10 +12,10 @@ from pathlib import PurePosixPath
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, PathClass, Question, StorageKind
 from lithify.model.path import is_pseudo, is_system, printable
-from lithify.model.writes import Observation, Source, WriteSet
+from lithify.model.writes import Change, Observation, Source, WriteSet
 from lithify.plan.classify import LEFT_OVER, OWN_SETTINGS, STORES
 from lithify.plan.cover import Means, Place
-from lithify.plan.needs import Need, Seen
+from lithify.plan.needs import Need, Seen, looks_random, tolerated_by_its_program
 from lithify.plan.settings import PlanSettings
 
 TRUST = {
@@ -36,6 +37,8 @@ _NO_RESTART = 0.85
 _FROM_THE_MIDDLE = 0.8
 _LISTED = 20
 _OTHERS_WRITE = 0o002
+_NUMBERED = re.compile(r".*\D\d+")
+"""A name that ends in a process or port: `nsd-xfr-1`."""
 
 
 def confidence_of(place: Place) -> float:
@@ -89,6 +92,9 @@ def _question(mount: Mount, seen: list[Seen]) -> str | None:
     stores = sorted({printable(s.write.path) for s in seen if s.write.content in STORES})
     if stores:
         return f"{stores[0]} looks like a store and lies in {where}, which ends with the container. Must it be kept?"
+    left = sorted({printable(s.write.path) for s in seen if _left_data_among_scratch(s)})
+    if left:
+        return f"{left[0]} was still there at the end and lies in {where}, which ends with the container. Is it data?"
     if any(_left_nothing_where_state_lies(s) for s in seen):
         return f"Nothing was left in {where} at the end, so it ends with the container. Is anything kept there later?"
     return None
@@ -97,6 +103,17 @@ def _question(mount: Mount, seen: list[Seen]) -> str | None:
 def _left_nothing_where_state_lies(seen: Seen) -> bool:
     parts = seen.write.path.parts[1:3]
     return seen.path_class in (PathClass.SCRATCH, PathClass.RUNTIME) and parts in (("var", "lib"), ("var", "opt"))
+
+
+def _left_data_among_scratch(seen: Seen) -> bool:
+    """Tell whether a directory with bytes and a name that the next start would take again was left in `/tmp`.
+
+    Defaults of programs that keep their data there are meant for a first look, and get into production.
+    """
+    write = seen.write
+    made = write.change is Change.CREATED and write.type is EntryType.DIRECTORY and write.size > 0
+    passing = looks_random(write.path.name) or _NUMBERED.fullmatch(write.path.name)
+    return made and seen.path_class is PathClass.SCRATCH and not passing and not tolerated_by_its_program(write)
 
 
 def unexercised(write_set: WriteSet, covered: Iterable[PurePosixPath]) -> list[str]:
