@@ -156,11 +156,14 @@ def read_manifest_parts(path: str, data: bytes, most: int) -> Iterator[Reading]:
             yield reading
             reading, documents, size = Reading(path), [], 0
             also = also if part else []
-        if document.text is not text:
+        begun = document.text is text
+        if not begun:
             text = document.text
             size += len(text)
         reading.documents += not part
         if isinstance(document, Broken):
+            if begun and reading.skipped and reading.skipped[-1].reason == _TEMPLATE_REASON:
+                reading.skipped.pop()  # `{{ if .x }}` can be read, what stands behind it can't
             read_broken(reading, document)
             continue
         documents.append(document)
