@@ -115,10 +115,9 @@ def choose_running(text: str | None, settings: Settings) -> tuple[Engine | None,
             return engine, container, Target(kind=TargetKind.CONTAINER, engine=name, reference=text)
     if anywhere and (known := _running_here(text)) is not None:
         return None, *known
-    if not anywhere:
-        _insist_on_answer(names, trouble)
-    here = " and among what runs on this node" if anywhere else ""
-    raise NothingToExamine(f"no container {printable(text)}", hint=f"looked in {_looked_in(names, trouble)}{here}")
+    _insist_on_answer(names, trouble)
+    here = "on this host and " if anywhere else ""
+    raise NothingToExamine(f"no container {printable(text)}", hint=f"looked {here}in {_looked_in(names, trouble)}")
 
 
 def _choose_on_node(text: str) -> tuple[Container, Target] | None:

@@ -1,5 +1,6 @@
 """What the user pointed at becomes a target of the right engine, or an error that says what to do."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def test_an_engine_that_could_not_be_asked_is_not_said_to_have_been(
     assert caught.value.hint.startswith(f"looked on this host and in {told}; ")
     with pytest.raises(NothingToExamine, match="no container web") as caught:
         choose_running("web", settings)
-    assert caught.value.hint == f"looked in {told}"
+    assert caught.value.hint == f"looked {'on this host and ' if os.geteuid() == 0 else ''}in {told}"
     (tmp_path / "podman").unlink()
     for find in (lambda: choose("web", [], settings), lambda: choose_running("web", settings)):
         with pytest.raises(EngineUnreachable, match="no answer from docker: permission denied"):
