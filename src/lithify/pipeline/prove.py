@@ -196,15 +196,24 @@ def droppable(plan: MountPlan, write_set: WriteSet | None, *, decided: bool) -> 
     Never state: a check that does not look for the data would call its loss a success. Where the user named no check,
     only places where nothing but metadata or passing entries were written.
     """
+    places = tuple(mount for mount in plan.mounts if not _outlives(mount, plan))
     if decided or write_set is None:
-        return tuple(mount for mount in plan.mounts if PathClass.STATE not in mount.classes)
+        return places
     slight = {Change.METADATA, Change.OPENED, Change.CAME_AND_WENT, Change.ATTEMPTED}
     return tuple(
         mount
-        for mount in plan.mounts
-        if PathClass.STATE not in mount.classes
-        and all(write.change in slight for write in write_set.writes if mount.covers(write.path))
+        for mount in places
+        if all(write.change in slight for write in write_set.writes if mount.covers(write.path))
     )
+
+
+def _outlives(mount: Mount, plan: MountPlan) -> bool:
+    """Tell whether a place is there for what the container must not take along, and not only to be written to.
+
+    It holds state; or it stays, as the user wished, within a place that would take its writes as well, and lose them.
+    """
+    within = any(other is not mount and other.covers(mount.path) for other in plan.mounts)
+    return PathClass.STATE in mount.classes or (within and mount.storage is StorageKind.VOLUME)
 
 
 def verdict(
@@ -217,7 +226,7 @@ def verdict(
     return Verdict(
         works=proof.works,
         refused=proof.refused,
-        minimal=tuple(_needed(mount, proof, dropped) for mount in plan.mounts),
+        minimal=tuple(_needed(mount, plan, proof, dropped) for mount in plan.mounts),
         honest=honest,
         exposed=proof.exposed,
         strength=_strength(trials),
@@ -227,14 +236,14 @@ def verdict(
     )
 
 
-def _needed(mount: Mount, proof: Proof, dropped: Sequence[Dropped]) -> Check:
+def _needed(mount: Mount, plan: MountPlan, proof: Proof, dropped: Sequence[Dropped]) -> Check:
     told = next((drop for drop in dropped if drop.mount.path == mount.path), None)
     if told is not None:
         return Check(name=f"needs {mount.path}", passed=told.needed, summary=told.summary)
     if not proof.holds:
         why = "the planned run failed"
-    elif PathClass.STATE in mount.classes:
-        why = "it holds state, which a check that does not look for it would call spare"
+    elif _outlives(mount, plan):
+        why = "it holds what is to be kept, which a check that does not look for it would call spare"
     else:
         why = "it was written, and no check of yours says whether that matters"
     return Check(name=f"needs {mount.path}", passed=True, tried=False, summary=f"not taken away: {why}")

@@ -25,7 +25,7 @@ from lithify.plan.ground import Ground, place_label
 from lithify.plan.needs import Need
 from lithify.plan.redirect import Option
 from lithify.plan.seed import Footprint, choose_seed, counts, footprint
-from lithify.plan.settings import PlanSettings
+from lithify.plan.settings import PlanSettings, StateDecision
 
 PLACE = 16
 """A mount: a line in somebody's manifest, and one more directory to attack."""
@@ -269,6 +269,9 @@ class _Below:
 def _offer(nodes: list[Node], options: dict[PurePosixPath, Option], ground: Ground, settings: PlanSettings) -> None:
     below = [_Below() for _ in nodes]
     direct = [False] * len(nodes)
+    # What the user keeps has a place of its own; what else is written above it does not have to stay as well.
+    kept = {node.path for node in nodes if settings.state_decisions.get(node.path) is StateDecision.VOLUME}
+    parted = {above for path in kept for above in path.parents}
     for index in range(len(nodes) - 1, -1, -1):
         node, sums = nodes[index], below[index]
         for need in node.needs:
@@ -286,6 +289,8 @@ def _offer(nodes: list[Node], options: dict[PurePosixPath, Option], ground: Grou
             is_name = any(need.single or need.made for need in node.needs)
             direct[node.parent] |= is_name and len(nodes[node.parent].path.parts) == len(node.path.parts) - 1
         node.choices = _choices(node, sums, direct[index], options.get(node.path), ground, settings)
+        if node.path in parted and node.needs and not any(need.persistent for need in node.needs):
+            node.choices = [choice for choice in node.choices if choice.kind is not Above.STAYING]
 
 
 def uses_image(need: Need) -> bool:

@@ -69,11 +69,21 @@ def questions(mounts: Sequence[tuple[Mount, tuple[Need, ...]]], settings: PlanSe
     for mount, needs in mounts:
         if settings.decision(mount.path) is not None:
             continue
-        text = _question(mount, [seen for need in needs for seen in need.seen])
+        seen = [seen for need in needs for seen in need.seen]
+        text = _question(mount, seen)
         if text is not None:
             other = "ephemeral" if mount.storage is StorageKind.VOLUME else "volume"
             asked.append(Question(path=mount.path, text=text, option=f"--state {mount.path}={other}"))
+        elif mount.storage is not StorageKind.VOLUME:
+            left = {s.write.path for s in seen if _left_data(s) and settings.decision(s.write.path) is None}
+            asked += [_whether_data(path, mount) for path in nsmallest(_LISTED, left)]
     return asked
+
+
+def _whether_data(path: PurePosixPath, mount: Mount) -> Question:
+    where = f"{printable(mount.path)}, which ends with the container"
+    text = f"{printable(path)} was still there at the end and lies in {where}. Is it data?"
+    return Question(path=path, text=text, option=f"--state {path}=volume")
 
 
 def _question(mount: Mount, seen: list[Seen]) -> str | None:
@@ -92,9 +102,6 @@ def _question(mount: Mount, seen: list[Seen]) -> str | None:
     stores = sorted({printable(s.write.path) for s in seen if s.write.content in STORES})
     if stores:
         return f"{stores[0]} looks like a store and lies in {where}, which ends with the container. Must it be kept?"
-    left = sorted({printable(s.write.path) for s in seen if _left_data_among_scratch(s)})
-    if left:
-        return f"{left[0]} was still there at the end and lies in {where}, which ends with the container. Is it data?"
     if any(_left_nothing_where_state_lies(s) for s in seen):
         return f"Nothing was left in {where} at the end, so it ends with the container. Is anything kept there later?"
     return None
@@ -105,7 +112,7 @@ def _left_nothing_where_state_lies(seen: Seen) -> bool:
     return seen.path_class in (PathClass.SCRATCH, PathClass.RUNTIME) and parts in (("var", "lib"), ("var", "opt"))
 
 
-def _left_data_among_scratch(seen: Seen) -> bool:
+def _left_data(seen: Seen) -> bool:
     """Tell whether a directory with bytes and a name that the next start would take again was left in `/tmp`.
 
     Defaults of programs that keep their data there are meant for a first look, and get into production.

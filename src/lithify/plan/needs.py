@@ -205,6 +205,8 @@ class _Gatherer:
     def stands_alone(self, write: Write) -> bool:
         """Tell whether a mount at the directory `write` is about serves it, so that its parent can stay read-only."""
         parent = write.path.parent
+        if write.change is Change.CREATED and write.path in self.settings.state_decisions:
+            return True  # the user told it apart
         if write.change in (Change.DELETED, Change.REPLACED):
             # A mount point can't be removed (EBUSY), so what is made anew needs the parent where there is a way.
             return write.change is Change.REPLACED and self.ground.objection(parent, written=True) is not None

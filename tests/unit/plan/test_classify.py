@@ -132,7 +132,8 @@ def test_a_socket_alone_where_state_lies_asks_whether_more_comes() -> None:
 def test_data_left_in_tmp_asks_whether_it_is_data() -> None:
     """ZooKeeper's own example keeps its data there; what a process leaves by its number is not asked about."""
     made_up = (made("/tmp/nsd-xfr-1", size=9), made("/tmp/hsperfdata_root", size=9), made("/tmp/empty"))
-    for data, asked in ((made("/tmp/zookeeper", size=9_000, entries=5), ["--state /tmp=volume"]), (made_up[0], [])):
+    store = made("/tmp/zookeeper", size=9_000, entries=5)
+    for data, asked in ((store, ["--state /tmp/zookeeper=volume"]), (made_up[0], [])):
         plan = make_plan(write_set(data, *made_up[1:]))
         assert [question.option for question in plan.questions] == asked
 

@@ -157,6 +157,21 @@ def test_state_is_kept_until_the_user_lets_it_go_and_logs_the_other_way() -> Non
     assert log.why.endswith("kept all the same: you said so, or a check looks for it later.")
 
 
+def test_what_the_user_keeps_of_a_shared_directory_has_a_place_of_its_own() -> None:
+    """Scratch beside it stays on what ends with the container: a stale file on a volume can stop the next start."""
+    store = (write("/tmp/store", kind=DIRECTORY, uid=100, gid=100, mode=0o750), write("/tmp/store/log.1"))
+    writes = write_set(*store, came_and_went("/tmp", "hsperf"))
+    (shared,) = make_plan(writes).mounts
+    assert (str(shared.path), shared.storage) == ("/tmp", StorageKind.MEMORY)
+    decided = make_plan(writes, PlanSettings(state_decisions={P("/tmp/store"): StateDecision.VOLUME}))
+    assert [(str(m.path), m.storage) for m in decided.mounts] == [
+        ("/tmp", StorageKind.MEMORY),
+        ("/tmp/store", StorageKind.VOLUME),
+    ]
+    own = decided.mounts[1]
+    assert (own.uid, own.gid, own.mode) == (100, 100, 0o750)
+
+
 def test_questions_are_asked_where_only_the_user_knows() -> None:
     """Logs that end with the container, and what nothing speaks for."""
     plan = make_plan(write_set(write("/var/log/x/a.log"), write("/home/u/thing"), came_and_went("/var/lib/z")))
