@@ -21,6 +21,8 @@ from tests.cluster.test_harden import WEB, proved
 from tests.cluster.test_readers import commands
 from tests.runtime.hardening import Done, Lithify
 
+from lithify.engines.readers import waiting_pod
+
 IMAGE = "docker.io/lithify-test/node:1"
 LABEL = "--selector=dev.lithify.run"
 _NEW_NETWORK = 0x40000000
@@ -287,6 +289,22 @@ def test_an_interrupt_at_a_desk_leaves_nothing(cluster: Cluster, lithify: Lithif
     done = terminal.end(180)
     assert done.code == 130, done.err
     assert left(cluster) == []
+
+
+def test_a_pod_on_a_node_ends_soon_after_the_last_that_was_run_in_it(cluster: Cluster, app_image: str) -> None:
+    """Whatever else runs on the node, which it sees."""
+
+    def phase() -> str:
+        return str(cluster.get("pod", "reader", "--namespace", namespace)["status"]["phase"])
+
+    with cluster.namespace("quiet") as namespace:
+        cluster.apply(waiting_pod("reader", {}, {}, app_image, 600, quiet=10), namespace=namespace)
+        wait_for(lambda: phase() == "Running", 120)
+        cluster.kubectl(
+            "exec", "--namespace", namespace, "reader", "--", "timeout", "30", "tail", "-f", "/dev/null", check=False
+        )
+        assert phase() == "Running"  # for it was at work for longer than it may be quiet
+        wait_for(lambda: phase() == "Succeeded", 120)
 
 
 def test_what_a_killed_lithify_left_is_swept_from_the_desk(cluster: Cluster, desk: Desk, file: Path) -> None:

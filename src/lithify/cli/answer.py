@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Thread
 
 
@@ -21,7 +21,12 @@ def run(arguments: argparse.Namespace) -> int:  # noqa: ARG001 - every command's
 
 
 def _questions() -> Iterator[bytes]:
-    """Yield the lines of standard input; with it ends this process, for nobody waits for an answer any more."""
+    """Yield the lines of standard input; with it ends this process, for nobody waits for an answer any more.
+
+    So it does where it hears nothing for long, not even the empty lines that are signs of life: who asked may be gone
+    without a word.
+    """
+    from lithify.engines.host import QUIET
     from lithify.pipeline.questions import LIMIT
 
     lines: SimpleQueue[bytes] = SimpleQueue()
@@ -33,4 +38,9 @@ def _questions() -> Iterator[bytes]:
 
     Thread(target=read, daemon=True).start()
     while True:
-        yield lines.get()
+        try:
+            line = lines.get(timeout=QUIET)
+        except Empty:
+            os._exit(0)
+        if line.strip():
+            yield line

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import ParamSpec, Protocol, TypeVar, runtime_checkable
 
+QUIET = 600
+"""Seconds after which what answers on another host ends where it heard nothing from who asked: that may be gone."""
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 

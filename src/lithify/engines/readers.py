@@ -2,8 +2,8 @@
 
 Such a pod shares the node's processes and network and waits; what is asked and answered are lines, over the standard
 streams of a `lithify answer` that is run in it. Nothing of the node is mounted into it, nothing but the answers leaves
-it, and it ends by itself where nobody takes it away. It lives in a scratch namespace (see `scratch`), gone afterwards
-and swept after a crash.
+it, and it ends by itself some minutes after the last that was run in it. It lives in a scratch namespace (see
+`scratch`), gone afterwards and swept after a crash.
 """
 
 import time
@@ -12,6 +12,7 @@ from contextlib import suppress
 from threading import Event, Lock, Thread
 from typing import Any
 
+from lithify.engines.host import QUIET
 from lithify.engines.kubelet import HOPELESS
 from lithify.engines.kubernetes import NAMESPACE, POD
 from lithify.engines.scratch import ACCOUNT, Json, Premises
@@ -98,7 +99,7 @@ class Line:
         """Give a sign of life, unless it is in use."""
         if self._used.acquire(blocking=False):
             try:
-                self._streams.ping()
+                self._streams.send(b"\n")
             except EngineUnreachable:
                 self.lost = True
             finally:
@@ -220,7 +221,7 @@ class Readers:
             )
 
     def _create(self, name: str, node: str, demanded: Mapping[str, Any], lifetime: int) -> None:
-        made = _pod(name, self._premises.marks(self._namespace), demanded, self._image, lifetime)
+        made = waiting_pod(name, self._premises.marks(self._namespace), demanded, self._image, lifetime)
         try:
             self._premises.cluster.create(made, self._namespace)
         except (NotPermitted, EngineRefused) as error:  # the rights were there: it is admission's word
@@ -260,7 +261,7 @@ class Readers:
         return EngineRefused(
             f"the pod of image {printable(self._image)} that would look into {_called(node)} does not start: "
             f"{printable(why.strip()[:500])}",
-            hint="name an image that holds lithify and sleep, and that every node has or can pull, with --node-image",
+            hint="name one with --node-image that holds lithify, sh and sleep, and that every node has or can pull",
         )
 
     def _check_version(self, node: str) -> None:
@@ -277,12 +278,29 @@ class Readers:
             )
 
 
-def _pod(name: str, marks: Mapping[str, str], demanded: Mapping[str, Any], image: str, lifetime: int) -> Json:
-    """Return the pod that waits on a node for questions."""
+_WAIT = """\
+n=0
+while [ $n -lt "$1" ]; do
+  sleep 5
+  n=$((n + 5))
+  for p in /proc/[0-9]*; do
+    if [ "$p/root" -ef / ] && read -r c; then
+      case $c in sh | sleep) ;; *) n=0 ;; esac
+    fi <$p/comm
+  done 2>/dev/null
+done
+"""
+"""Waits until nothing but this was run below the same root for as long; the pod sees all processes of its node."""
+
+
+def waiting_pod(
+    name: str, marks: Mapping[str, str], demanded: Mapping[str, Any], image: str, lifetime: int, quiet: int = QUIET
+) -> Json:
+    """Return the pod that waits on a node for questions, until there were none for `quiet` seconds."""
     container = {
         "name": "reader",
         "image": image,
-        "command": ["sleep", str(lifetime)],
+        "command": ["sh", "-c", _WAIT, "sh", str(quiet)],
         "securityContext": {"privileged": True, "readOnlyRootFilesystem": True, "runAsUser": 0, "runAsGroup": 0},
     }
     spec = {

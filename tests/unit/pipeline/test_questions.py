@@ -295,3 +295,17 @@ def test_everything_that_is_asked_has_types_that_travel() -> None:
         assert "return" in hints, name
     with pytest.raises(AssertionError, match="can't be asked for"):
         spell(os.kill, (1, 9), {})
+
+
+def test_who_hears_nothing_any_more_ends() -> None:
+    """An empty line is a sign of life, and gets no answer."""
+    program = "import lithify.engines.host as host; host.QUIET = 3; from lithify.cli.answer import run; run(None)"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as answering:
+        assert answering.stdin is not None
+        assert answering.stdout is not None
+        assert json.loads(answering.stdout.readline())["schema"]
+        answering.stdin.write(b"\n")
+        assert answering.stdout.read() == b""  # its end, although what it reads from is open
+    assert answering.returncode == 0
