@@ -85,7 +85,7 @@ class _Project:
             return False
         around = compose.Around(
             service=service,
-            services=frozenset(self.services),
+            services=self.layers.services,
             tables=self.tables,
             extended_by=self.layers.extended_by(place),
         )

@@ -40,7 +40,18 @@ from lithify.sources.manifest import capability_names, noun, read_exemptions
 _TRUE = frozenset(("true", "yes", "y", "on"))
 _FALSE = frozenset(("false", "no", "n", "off"))
 _LISTS = frozenset(
-    ("cap_add", "cap_drop", "configs", "devices", "environment", "secrets", "security_opt", "tmpfs", "volumes")
+    (
+        "cap_add",
+        "cap_drop",
+        "configs",
+        "devices",
+        "environment",
+        "profiles",
+        "secrets",
+        "security_opt",
+        "tmpfs",
+        "volumes",
+    )
 )  # joined, not replaced, when files or services are merged
 _MAX_FILES = 100
 _SWARM_ONLY = frozenset(("update_config", "rollback_config", "placement", "endpoint_mode"))

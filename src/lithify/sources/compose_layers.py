@@ -11,8 +11,8 @@ from lithify.sources.base import read_bytes
 from lithify.sources.compose import Compose, Fields, join
 
 _READ = frozenset(
-    ("command", "configs", "deploy", "entrypoint", "environment", "image", "read_only", "scale", "secrets", "tmpfs",
-     "user", "volumes", "working_dir")
+    ("build", "command", "configs", "deploy", "entrypoint", "environment", "image", "platform", "profiles",
+     "pull_policy", "read_only", "scale", "secrets", "tmpfs", "user", "volumes", "working_dir")
 )  # fmt: skip
 """What a patch depends on."""
 _TABLES = ("configs", "secrets", "volumes")
@@ -43,6 +43,11 @@ class Layers:
     def paths(self) -> set[str]:
         """Every file that is part of it, as an absolute path."""
         return {key for key, files in self._compose.opened.items() if files}
+
+    @property
+    def services(self) -> frozenset[str]:
+        """What all services of all files are called."""
+        return frozenset(service for _, service, _, _ in self._said)
 
     def of(self, name: str) -> list[Layer]:
         """Return where a service is described; what counts most comes last."""

@@ -13,6 +13,7 @@ from tests.unit.patch.programs import program
 from tests.unit.patch.schemas import compose_errors
 
 from lithify.documents.splice import Uneditable
+from lithify.model.image import ImageFacts
 from lithify.model.mount import Mount, Redirect
 from lithify.model.patch import Patched, Planned
 from lithify.pipeline import compose_files
@@ -334,3 +335,24 @@ def test_standard_input_changes_no_other_file(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(path.parent)
     (refused,) = patch_project("-", path.read_bytes(), [on("db")]).refused
     assert "only standard input is patched here" in refused.reason
+
+
+def test_the_service_that_gives_a_volume_away_is_run_where_and_when_its_own_is(tmp_path: Path) -> None:
+    """By what all files say: under a name that none of them has, and not of an image that one of them builds."""
+    files = {
+        "compose.yaml": "services:\n  web: {image: x, platform: linux/amd64, profiles: [front]}\n  app: {image: x}\n",
+        "compose.override.yaml": "services:\n  web: {profiles: [shop]}\n  web-init: {image: z}\n  app: {build: .}\n",
+    }
+    path = project(tmp_path / "shop", files)
+    moved = place("/mnt/state", VOLUME, name="state", uid=101)
+    wanted = [on(name, moved, image=ImageFacts(reference="x", has_shell=True)) for name in ("web", "app")]
+    patched = patch(path, *wanted)
+    assert not patched.refused
+    with laid_out(path, patched) as (text, overrides):
+        services = config(path, text, overrides)["services"]
+    assert services.keys() == {"web", "app", "web-init", "web-init-1"}
+    assert services["web-init"]["image"] == "z"
+    giver = services["web-init-1"]
+    assert (giver["image"], giver["platform"], giver["user"]) == ("x", "linux/amd64", "0:0")
+    assert sorted(giver["profiles"]) == sorted(services["web"]["profiles"])
+    assert any("app: " in note and "RUN install -d -o 101" in note for note in patched.notes)
