@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from io import TextIOWrapper
 from json import detect_encoding
 from typing import IO
 
@@ -30,10 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     def files() -> Iterator[IO[str]]:
         for path in arguments.reports:
             try:
-                with open(path, "rb") as file:
-                    encoding = detect_encoding(file.read(4))
-                with open(path, encoding=encoding) as text:
-                    yield text
+                with open(path, "rb") as file:  # once: a pipe gives what it has to its first reader
+                    yield TextIOWrapper(file, encoding=detect_encoding(file.peek(4)))
             except OSError as error:
                 raise InvalidInput(f"{path}: {error.strerror}", hint="name files that audit wrote") from error
 

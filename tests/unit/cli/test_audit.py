@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -166,3 +167,18 @@ def test_colour_is_what_the_environment_and_the_user_want(
     text = ["--format", "text", "--output"]
     assert main(["audit", "--no-cache", *words, *text, "-", *text, str(report), str(path)]) == 1
     assert ("\x1b[31mhigh" in capfd.readouterr().out, "\x1b" in report.read_text()) == (colored, False)
+
+
+def test_a_report_is_merged_from_a_pipe(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """`lithify report merge <(ssh host ...)`: what is in it can be read once."""
+    path, report = tmp_path / "compose.yaml", tmp_path / "report.json"
+    path.write_text("services: {web: {image: nginx}}\n")
+    assert main(["audit", "--no-cache", "--format", "json", "--output", str(report), str(path)]) == 1
+    assert main(["report", "merge", str(report)]) == 1
+    of_file = capfd.readouterr().out
+    reading, writing = os.pipe()
+    with open(writing, "wb") as pipe:  # what it holds at once is more than this report
+        pipe.write(report.read_bytes())
+    assert main(["report", "merge", f"/dev/fd/{reading}"]) == 1
+    os.close(reading)
+    assert capfd.readouterr().out == of_file != ""
