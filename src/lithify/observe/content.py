@@ -27,9 +27,7 @@ _DATABASES: tuple[tuple[int, bytes], ...] = (
     (12, b"\x62\x31\x05\0"),  # Berkeley DB: btree, hash and queue by file(1)'s `database`
     (12, b"\x61\x15\x06\0"),
     (12, b"\x53\x22\x04\0"),
-    (0, b"\xce\x9a\x57\x13"),  # GNU dbm: all of its formats, on a 32 or 64 bit machine
-    (0, b"\xcf\x9a\x57\x13"),
-    (0, b"\xd0\x9a\x57\x13"),
+    *((0, bytes((last, 0x9A, 0x57, 0x13))) for last in range(0xCD, 0xD2)),  # GNU dbm: all of its formats (gdbmconst.h)
     (0, b"\1\2\3\4\6\7\x08\x09"),  # Erlang's disk_log, open and closed (disk_log.hrl): Mnesia's LATEST.LOG is one
     (0, b"\1\2\3\4\x63\x58\x4d\x0b"),
 )
