@@ -52,8 +52,9 @@ class NodeContainer:
 
     def is_called(self, name: str) -> bool:
         """Tell whether `name` means it: its own, its pod's, both, its pod's with the namespace, or eight of its id."""
-        names = (self.pod, self.name, f"{self.namespace}/{self.pod}", f"{self.pod}/{self.name}", self.title)
-        return name in names or (len(name) >= 8 and self.id.startswith(name))
+        beside = ((self.namespace, self.pod), (self.pod, self.name))
+        names = (self.pod, self.name, *("/".join(pair) for pair in beside if all(pair)), self.title)
+        return bool(name) and (name in names or (len(name) >= 8 and self.id.startswith(name)))
 
 
 _NAMES = ("io.kubernetes.cri.container-name", "io.kubernetes.container.name")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lithify.engines.node import find_container, read_node
+from lithify.engines.node import NodeContainer, find_container, read_node
 from lithify.errors import NothingToExamine
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="monitors are looked at as root only")
@@ -76,3 +76,11 @@ def test_a_name_of_two_containers_is_not_guessed(fake_conmon: dict[str, str]) ->
         find_container("nginx")
     assert "fake-shop/fake-web/nginx" in str(refused.value)
     assert find_container("fake-shop/nginx") is None
+
+
+@pytest.mark.parametrize("name", ["", "/", "web/", "/web"])
+def test_what_a_container_lacks_is_no_name(name: str) -> None:
+    """Of one that Docker runs nothing but the id is known; of others without a kubelet the namespace may not be."""
+    for one in (NodeContainer(id="d4" * 32, runtime="docker"), NodeContainer(id="d4" * 32, runtime="cri-o", pod="web")):
+        assert not one.is_called(name)
+        assert one.is_called("d4d4d4d4d4d4")
