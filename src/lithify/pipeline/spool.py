@@ -160,10 +160,9 @@ class Spool(Parts):
             while view:
                 view = view[os.write(self.descriptor, view) :]
         except OSError as error:
-            from lithify.errors import OutputFailed
+            from lithify.report.base import no_room
 
-            hint = "results wait there for their report: make room, or name another folder with TMPDIR"
-            raise OutputFailed(f"{_folder()}: {error.strerror}", hint=hint) from error
+            raise no_room(_folder(), error) from error
 
     def _read(self, offset: int, size: int) -> bytes:
         if self._pending and self.descriptor >= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from lithify.errors import OutputFailed
 from lithify.model.finding import Report
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
@@ -58,12 +59,25 @@ class Items:
         self._lines.append(text)
         self._size += len(text)
         if self._size > _KEEP:
-            import tempfile
+            self._put_down()
 
+    def _put_down(self) -> None:
+        import tempfile
+
+        try:
             self._kept = self._kept or tempfile.TemporaryFile("w+", encoding="utf-8", prefix="lithify-")  # noqa: SIM115
             self._kept.writelines(self._lines)
-            self._lines.clear()
-            self._size = 0
+            self._kept.flush()  # so that nothing can fail later, where it would be taken for the report's own file
+        except OSError as error:
+            raise no_room(tempfile.gettempdir(), error) from error
+        self._lines.clear()
+        self._size = 0
+
+
+def no_room(folder: str, error: OSError) -> OutputFailed:
+    """Return what to tell where results can't be put down to wait for their place in a report."""
+    hint = "results wait there for their report: make room, or name another folder with TMPDIR"
+    return OutputFailed(f"{folder}: {error.strerror}", hint=hint)
 
 
 def page_text(docstring: str) -> str:

@@ -196,3 +196,12 @@ def test_no_room_for_what_waits_is_one_clear_error(folders: dict[int, str]) -> N
     error, hint, _ = result.stderr.splitlines()
     assert error.startswith(f"error: {os.environ.get('TMPDIR') or '/tmp'}: ")
     assert "TMPDIR" in hint
+
+
+def test_no_room_for_a_list_that_waits_is_told_alike() -> None:
+    """It is not the report's own file, or standard output, that is full."""
+    program = "from lithify.report.base import Items\nitems = Items()\nfor _ in range(9): items.add('x' * 100_000)"
+    command = f'ulimit -f 100; exec {sys.executable} -c "{program}"'
+    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    folder = os.environ.get("TMPDIR") or "/tmp"
+    assert f"lithify.errors.OutputFailed: {folder}: File too large" in result.stderr.splitlines()
