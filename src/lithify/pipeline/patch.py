@@ -223,17 +223,20 @@ def _of_other_images(assigned: Sequence[tuple[Planned, _Place]]) -> Iterator[str
 
 
 def _is_another(made_for: str, image: str) -> bool:
-    """Tell whether two references are of different images; not where one is a digest, a path or a template."""
-    names = [made_for.partition("@")[0], image.partition("@")[0]]
-    if any(not name or name.startswith(("/", ".", "sha256:")) or set("${%") & set(name) for name in names):
+    """Tell whether two references are of different images, as far as both say; a path or a template says nothing."""
+    if any(not name or name.startswith(("/", ".", "sha256:")) or set("${%") & set(name) for name in (made_for, image)):
         return False
-    return _whole(names[0]) != _whole(names[1])
+    (one, its), (other, others) = _parts(made_for), _parts(image)
+    return one != other or bool(its and others and its != others)
 
 
-def _whole(reference: str) -> str:
-    """Return an image's reference with what engines add where it is left out."""
-    name = reference if ":" in reference.rpartition("/")[2] else f"{reference}:latest"
-    return name.removeprefix("docker.io/").removeprefix("library/")
+def _parts(reference: str) -> tuple[str, str]:
+    """Return an image's name and tag, with what engines add where it is left out; a digest alone has no tag."""
+    name, _, digest = reference.partition("@")
+    folder, slash, last = name.rpartition("/")
+    last, _, tag = last.partition(":")
+    name = f"{folder}{slash}{last}".removeprefix("docker.io/").removeprefix("library/")
+    return name, tag or ("" if digest else "latest")
 
 
 def _unclear(given: GivenPlan, wish: str, fitting: Sequence[_Place], places: Sequence[_Place], path: str) -> UsageError:

@@ -10,9 +10,11 @@ import pytest
 
 from lithify.cli.main import main
 from lithify.cli.patch import tell_revert
+from lithify.model.image import ImageFacts
 from lithify.model.mount import Mount, MountPlan, StorageKind
 from lithify.model.patch import unified_diff
 from lithify.model.writes import RunKey
+from lithify.pipeline.patch import GivenPlan, PatchOptions, patch_file
 from lithify.report.wire import render
 from lithify.settings import default_state
 
@@ -233,7 +235,8 @@ def test_containers_of_one_name_are_numbered(tmp_path: Path, capfd: pytest.Captu
         ("nginx@sha256:12", False),
         ("${NGINX}", False),
         ("nginx:1.27", True),
-        ("registry.example/nginx", True),
+        ("nginx:1.27@sha256:12", True),
+        ("registry.example:5000/nginx", True),
     ],
 )
 def test_a_plan_for_another_image_is_told_of(
@@ -246,6 +249,17 @@ def test_a_plan_for_another_image_is_told_of(
     told = capfd.readouterr()
     note = f"note: web: the plan was made for the image nginx, the file has {image}: "
     assert (note in told.err, "read_only: true" in told.out) == (another, True)
+
+
+def test_an_image_that_is_pinned_by_its_digest_is_no_other(tmp_path: Path) -> None:
+    """Which tag it had nobody says."""
+    image = ImageFacts(reference="nginx:1.27")
+    plan = MountPlan(key=RunKey(image=image.reference), container="web")
+    given = GivenPlan(plan=plan, image=image, source="plan.json")
+    for text, told in (("nginx@sha256:12", 0), ("nginx:1.27@sha256:12", 0), ("other@sha256:12", 1), ("nginx", 1)):
+        file = f"services:\n  web:\n    image: {text}\n".encode()
+        patched = patch_file(str(tmp_path / "compose.yaml"), file, [given], PatchOptions())
+        assert len(patched.notes) == told
 
 
 def test_a_compose_file(tmp_path: Path, plan: Path, capfd: pytest.CaptureFixture[str]) -> None:
