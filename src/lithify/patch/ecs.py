@@ -124,10 +124,11 @@ class _Writer:
     def fargate(self) -> bool:
         """Tell whether the task may run on Fargate: what it takes serves on EC2 too."""
         route = (*self.task, self.key("requiresCompatibilities"))
-        wanted = self.draft.get(route) or ()
-        if self._computed(route) or any(self._computed((*route, index)) for index in range(len(wanted))):
+        wanted = self.draft.get(route)
+        listed = wanted if isinstance(wanted, list) else [wanted]
+        if any(self._computed(one) for one in (route, *((*route, index) for index in range(len(listed))))):
             return True
-        return any(str(item).upper() in ("FARGATE", "MANAGED_INSTANCES") for item in wanted)
+        return any(str(item).upper() in ("FARGATE", "MANAGED_INSTANCES") for item in listed)
 
     def write(self) -> None:
         """Make every change; Uneditable or _Refusal where one can't be made."""
@@ -190,7 +191,7 @@ class _Writer:
         for names in _MOUNTS:
             route = (*self.route, *map(self.key, names))
             for index in range(len(found)) if isinstance(found := self.draft.get(route), list) else ():
-                maybe = _scalars(self._node((*route, index))) & wanted
+                maybe = {text.rstrip("/") for text in _scalars(self._node((*route, index)))} & wanted
                 if maybe and self._computed((*route, index)):
                     self._insist_on_literal((*route, index))
 

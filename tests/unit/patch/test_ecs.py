@@ -228,7 +228,7 @@ def test_a_container_in_a_branch_is_patched_where_it_stands() -> None:
         ("Image: web:1", 'Environment: !If [Prod, [], !Ref "AWS::NoValue"]', "Environment (line 8)"),
         ("Image: web:1", "Environment: [{Name: HOME, Value: !Ref Home}]", "Environment.0.Value (line 8)"),
         ("Image: web:1", "LinuxParameters: {Fn::If: [Prod, {}, {}]}", "LinuxParameters (line 8)"),
-        ("ContainerPath: /data", "ContainerPath: /cache", "MountPoints.0 (line 10)"),
+        ("ContainerPath: /data", "ContainerPath: /cache/", "MountPoints.0 (line 10)"),
         ("- !If [Data, {Name: web-cache}", "!If [Data, [{Name: web-cache}]", "Volumes (line 16)"),
     ],
 )
@@ -250,3 +250,11 @@ def test_a_launch_type_that_is_computed_is_taken_for_fargate() -> None:
     patched = condition(text, place("/cache", SCRATCH))
     assert not patched.refused
     assert "DockerVolumeConfiguration" not in patched.text.decode()
+
+
+@pytest.mark.parametrize("wanted", ["5", "true", "{a: b}", "null", "FARGATE", "[[FARGATE]]"])
+def test_a_launch_type_of_any_shape_raises_nothing(wanted: str) -> None:
+    """Somebody else refuses the task; a word alone is believed."""
+    patched = condition(CONDITIONS.replace("[EC2]", wanted), place("/cache", SCRATCH))
+    assert not patched.refused
+    assert ("DockerVolumeConfiguration" in patched.text.decode()) == (wanted != "FARGATE")
