@@ -296,11 +296,11 @@ def _print_diff(arguments: argparse.Namespace, diff: str) -> None:
     from lithify.cli.console import painter
     from lithify.cli.output import standard_output
 
-    terminal = sys.stdout.isatty()
-    color = wants_color(arguments.color or "auto", terminal=terminal)
-    if terminal or color:
-        diff = _painted(diff, painter(color))
     with standard_output() as stream:
+        terminal = stream.isatty()
+        color = wants_color(arguments.color or "auto", terminal=terminal)
+        if terminal or color:
+            diff = _painted(diff, painter(color))
         stream.write(diff.encode("utf-8", "surrogateescape"))
 
 

@@ -4,6 +4,7 @@ import io
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -319,3 +320,13 @@ def test_a_diff_of_a_long_file_is_of_the_changed_part(tmp_path: Path) -> None:
         subprocess.run(["patch", "--silent", "--binary", path], input=diff.encode(), check=True)
         assert path.read_bytes() == after
     assert unified_diff("f", before, before) == ""
+
+
+@pytest.mark.parametrize("words", [[], ["--output", "-"]])
+def test_a_closed_standard_output_is_told(words: list[str], pod: Path, plan: Path) -> None:
+    command = [sys.executable, "-m", "lithify.cli.main", "patch", str(pod), "--plan", str(plan), *words]
+    done = subprocess.run(
+        ["sh", "-c", f"exec {shlex.join(command)} >&-"], stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "error: standard output: it is closed\nhint: name a file with --output\n" in done.stderr
