@@ -9,12 +9,12 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from lithify.engines.mounts import root_overlay
+from lithify.engines.mounts import MountPoint, read_mounts, root_overlay
 from lithify.errors import NothingToExamine, NotPermitted
 from lithify.model.path import printable
 
@@ -104,7 +104,7 @@ def find_container(name: str) -> NodeContainer | None:
 
     NotPermitted as `read_node`; NothingToExamine where several are.
     """
-    found = [one for one in read_node() if one.pid and one.is_called(name)]
+    found = [one for one in read_node() if one.is_called(name) and _runs(one)]
     if len(found) > 1:
         several = ", ".join(f"{one.title} ({one.id[:12]})" for one in found)
         raise NothingToExamine(
@@ -112,6 +112,26 @@ def find_container(name: str) -> NodeContainer | None:
             hint="name one of them whole, or its id",
         )
     return found[0] if found else None
+
+
+def _runs(one: NodeContainer) -> bool:
+    try:
+        return one.pid > 0 and is_of(one.pid, one.id, read_mounts(one.pid))
+    except (OSError, NotPermitted):
+        return False
+
+
+def is_of(pid: int, identity: str, mounts: Iterable[MountPoint]) -> bool:
+    """Tell whether process `pid`, which has these mounts, is in the container: it may be old, or of another host."""
+    if len(identity) < 32:
+        return False
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
+            if identity in file.read(1 << 16):
+                return True
+    except OSError:
+        return False
+    return any(identity in str(mount.root) for mount in mounts)  # its hosts file, where it has no cgroup of its own
 
 
 def pids_here() -> dict[str, int]:

@@ -1,10 +1,9 @@
 """What the mount table of a running container says, put in the place of what was declared for it."""
 
 import re
-from collections.abc import Iterable
 
 from lithify.engines.mounts import MountPoint, process_root, read_mounts, visible_mounts
-from lithify.engines.node import layer_bytes
+from lithify.engines.node import is_of, layer_bytes
 from lithify.errors import NotPermitted
 from lithify.model.location import Location
 from lithify.model.quantity import parse_engine_size
@@ -39,7 +38,7 @@ def observe(container: Container, pid: int, *, identity: str = "") -> None:
     try:
         mounts = read_mounts(pid)
         root = process_root(mounts)
-        if root is None or not _is_of(pid, identity or container.id, mounts):
+        if root is None or not is_of(pid, identity or container.id, mounts):
             observed.note = "its mount table can't be seen from here: judged by its flag"
             return
     except NotPermitted:
@@ -77,19 +76,6 @@ def tmpfs_size(text: str) -> int | None:
         return 0 if text.endswith("%") else parse_engine_size(text) or None
     except ValueError:
         return None
-
-
-def _is_of(pid: int, identity: str, mounts: Iterable[MountPoint]) -> bool:
-    """Tell whether process `pid` of this host is in the container: the engine's pid may be one of another machine."""
-    if len(identity) < 32:
-        return False
-    try:
-        with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="replace") as file:
-            if identity in file.read(1 << 16):
-                return True
-    except OSError:
-        return False
-    return any(identity in str(mount.root) for mount in mounts)  # its hosts file, where it has no cgroup of its own
 
 
 def _holds_files(point: MountPoint) -> bool:

@@ -22,8 +22,11 @@ ANNOTATIONS = {
 
 @pytest.fixture(scope="module")
 def fake_conmon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Processes called conmon, each with a bundle that CRI-O might have made; the ids by what they stand for."""
-    ids = {"bare": "a1" * 32, "replica": "b2" * 32, "sandbox": "c3" * 32}
+    """Processes called conmon, each with a bundle that CRI-O might have made; the ids by what they stand for.
+
+    Beside each is one that has a file of the bundle mounted, as a container has its hosts file.
+    """
+    ids = {"bare": "a1" * 32, "replica": "b2" * 32, "sandbox": "c3" * 32, "gone": "d4" * 32}
     told = {
         "bare": {"io.kubernetes.cri-o.Name": "k8s_nginx_fake-web_fake-shop_u-1_0"},
         "replica": {
@@ -33,6 +36,7 @@ def fake_conmon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             "io.kubernetes.pod.namespace": "fake-shop",
         },
         "sandbox": {"io.kubernetes.cri-o.ContainerType": "sandbox"},
+        "gone": {"io.kubernetes.cri-o.Name": "k8s_gone_fake-web3_fake-shop_u-3_0"},
     }
     started = []
     try:
@@ -40,7 +44,17 @@ def fake_conmon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
             bundle = tmp_path_factory.mktemp("crio") / identity / "userdata"
             bundle.mkdir(parents=True)
             (bundle / "config.json").write_text(json.dumps({"annotations": {**ANNOTATIONS, **told[name]}}))
-            (bundle / "pidfile").write_text(str(os.getpid()))
+            (bundle / "pidfile").write_text(str(os.getpid()))  # as one that somebody else has by now
+            if name != "gone":
+                hosts = bundle / "hosts"
+                hosts.touch()
+                inside = f"mount --bind {hosts} {hosts} && echo && read -r _"
+                words = ["unshare", "--mount", "sh", "-c", inside]
+                process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                started.append(process)
+                assert process.stdout
+                assert process.stdout.readline() == b"\n"
+                (bundle / "pidfile").write_text(str(process.pid))
             words = ["conmon", "-c", "read -r _", "-b", str(bundle)]
             started.append(subprocess.Popen(words, executable="/bin/sh", stdin=subprocess.PIPE))
         yield ids
@@ -84,3 +98,8 @@ def test_what_a_container_lacks_is_no_name(name: str) -> None:
     for one in (NodeContainer(id="d4" * 32, runtime="docker"), NodeContainer(id="d4" * 32, runtime="cri-o", pod="web")):
         assert not one.is_called(name)
         assert one.is_called("d4d4d4d4d4d4")
+
+
+def test_a_pid_that_somebody_else_has_by_now_is_not_believed(fake_conmon: dict[str, str]) -> None:
+    assert fake_conmon["gone"] in {one.id for one in read_node() if one.pid}
+    assert find_container("fake-shop/fake-web3/gone") is None
