@@ -27,8 +27,10 @@ def run(arguments: argparse.Namespace) -> int:
     from lithify.pipeline.merge import merge_reports
 
     outputs = pairs(arguments)
+    path = ""
 
     def files() -> Iterator[IO[str]]:
+        nonlocal path
         for path in arguments.reports:
             try:
                 with open(path, "rb") as file:  # once: a pipe gives what it has to its first reader
@@ -40,6 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
         report = merge_reports(files())
     except ValueError as error:
         hint = "these are the JSON reports of lithify audit, of this version's schema"
-        raise InvalidInput(f"not to be merged: {error}", hint=hint) from error
+        raise InvalidInput(f"{path} can't be merged: {error}", hint=hint) from error
     write_reports(report, outputs, arguments)
     return exit_code(report, arguments.fail_on)

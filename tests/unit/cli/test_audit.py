@@ -182,3 +182,11 @@ def test_a_report_is_merged_from_a_pipe(tmp_path: Path, capfd: pytest.CaptureFix
     assert main(["report", "merge", f"/dev/fd/{reading}"]) == 1
     os.close(reading)
     assert capfd.readouterr().out == of_file != ""
+
+
+def test_a_file_that_is_no_report_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    report, other = tmp_path / "report.json", tmp_path / "other.json"
+    assert main(["audit", "--format", "json", "--output", str(report), "bad.yaml"]) == 1
+    other.write_text("[]")
+    assert main(["report", "merge", str(report), str(other), str(report)]) == 2
+    assert capfd.readouterr().err.startswith(f"error: {other} can't be merged: ")
