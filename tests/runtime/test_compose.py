@@ -452,7 +452,7 @@ services:
     patched = patch(text.encode(), [planned])
     assert not patched.refused
     compose.write(patched.text.decode())
-    read = ("exec", "app", "cat", "/mnt/state/starts")
+    read = ("exec", "app", "sh", "-c", "cat /mnt/state/starts || :")  # which may not be there yet
     started: list[str] = []
     while len(started) < 2:
         compose.compose("up", "--detach", "--wait")
