@@ -226,22 +226,22 @@ class _One:
                     f"{printable(mount.path)} must not start empty, and {self.list_name} take no init containers",
                     "put a step before it that fills the place",
                 )
-            self.note(
-                f"{printable(mount.path)} is open to all (mode 777) and not {mount.mode:o}: "
-                "no container can be started before this one"
-            )
+            self._note_open(mount, "no container can be started before this one")
             return False
         if shell or (self.options.copier and (mount.seed is Seed.NONE or self._image_volumes)):
             return True
         if not inevitable:
-            if mount.storage is not StorageKind.VOLUME:
-                self.note(f"{printable(mount.path)} is open to all (mode 777) and not {mount.mode:o}: {_NO_SHELL}")
+            self._note_open(mount, _NO_SHELL)
             return False
         needs = "" if self._image_volumes else ", on a server of 1.35 or later (--kubernetes-version)"
         raise Inapplicable(
             f"{printable(mount.path)} must hold what the image has there, and {_NO_SHELL}",
             f"name an image that has sh and cp with --copier{needs}",
         )
+
+    def _note_open(self, mount: Mount, why: str) -> None:
+        if mount.storage is not StorageKind.VOLUME:  # which its fsGroup opens, and nobody else's
+            self.note(f"{printable(mount.path)} is open to all (mode 777) and not {mount.mode:o}: {why}")
 
     @property
     def _image_volumes(self) -> bool:

@@ -453,7 +453,9 @@ def test_collected_manifests(path: Path, tmp_path: Path) -> None:
 def test_a_container_beside_which_none_can_be_started_before_has_its_places_open() -> None:
     """And is told so: a step of Argo, for one, whose container stands alone."""
     text = "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec:\n  templates:\n  - container: {image: x}\n"
-    one = planned(place("/run/app", mode=0o700), container="", route=("spec", "templates", 0, "container"))
+    mounts = place("/run/app", mode=0o700), place("/data", StorageKind.VOLUME, mode=0o700)
+    one = planned(*mounts, container="", route=("spec", "templates", 0, "container"))
     patched = patch(text.encode(), [one])
     assert not patched.refused
-    assert any("/run/app is open to all (mode 777) and not 700: no container" in note for note in patched.notes)
+    (told,) = (note for note in patched.notes if "open to all" in note)
+    assert "/run/app is open to all (mode 777) and not 700: no container" in told
