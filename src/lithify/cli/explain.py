@@ -39,6 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     from lithify.report.wire import render
 
     pairs(arguments)
+    if arguments.source in (None, "-") and sys.stdin is None:
+        raise UsageError("standard input is closed", hint="name a log file or a container")
     if arguments.source is None:
         if sys.stdin.isatty():
             raise UsageError("nothing to explain", hint="name a log file, a container, or pipe a log in")

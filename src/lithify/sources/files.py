@@ -163,6 +163,8 @@ def _git_path(root: str) -> str:
 
 def read_stdin() -> bytes | str:
     """Return what is on standard input, or why it can't be read."""
+    if sys.stdin is None:
+        return "it is closed"
     data = sys.stdin.buffer.read(MAX_BYTES + 1)
     return data if len(data) <= MAX_BYTES else f"larger than {MAX_BYTES >> 20} MiB"
 

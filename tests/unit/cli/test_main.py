@@ -287,3 +287,13 @@ def test_a_full_disk_behind_standard_output_is_no_bug(words: list[str], tmp_path
         )
     told = "error: standard output: No space left on device\nhint: name a file with --output\n"
     assert (done.returncode, done.stderr) == (2, f"{told}page: lithify help output-failed\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [("explain", "error: standard input is closed"), ("audit -", "can't be read: it is closed")]
+)
+def test_a_closed_standard_input_is_told(words: str, told: str, tmp_path: Path) -> None:
+    command = f"exec {sys.executable} -m lithify.cli.main {words} <&-"
+    environment = {**os.environ, "PYTHONPATH": SOURCE}
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert told in done.stdout + done.stderr
