@@ -61,6 +61,8 @@ class ServicePlan:
     notes: tuple[str, ...] = ()
 
 
+WHERE = ("platform", "userns_mode")
+"""What decides which of an image's builds runs, and what its users are on the host."""
 _NO_HOST = EngineHost(volumes=PurePosixPath("/nowhere"), overlay_volumes=False)
 """A file can't count on the directories of the host that it is used on."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from lithify.engines.compose_flags import ServicePlan, giving_service
+from lithify.engines.compose_flags import WHERE, ServicePlan, giving_service
 from lithify.engines.runline import RunLine, mount_value, parse_run_line
 from lithify.errors import EngineRefused, NothingToExamine
 from lithify.model.path import printable
@@ -207,7 +207,7 @@ class Scratch:
             self.services[giver] = {
                 **giving_service(plan, names),
                 **self._ours(giver, known["image"]),
-                **{key: known[key] for key in ("platform",) if key in known},
+                **{key: known[key] for key in WHERE if key in known},
             }
 
     def add_volume(self, key: str, options: Mapping[str, str]) -> None:

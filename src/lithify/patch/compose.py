@@ -8,7 +8,7 @@ touched, nor what a variable decides: there the patch is a `compose.override.yam
 import copy
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import PurePosixPath
@@ -18,7 +18,7 @@ from lithify.documents.edit import Draft, Editor
 from lithify.documents.emit import render_block
 from lithify.documents.splice import Obstacle, Uneditable
 from lithify.documents.yaml import MappingNode, ScalarNode, child
-from lithify.engines.compose_flags import ServicePlan, ServiceVolume, giving_service, plan_service
+from lithify.engines.compose_flags import WHERE, ServicePlan, ServiceVolume, giving_service, plan_service
 from lithify.engines.runline import RunLine, mount_value, parse_run_line
 from lithify.errors import UsageError
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
@@ -114,7 +114,8 @@ def _patch_one(result: Patched, planned: Planned, *, stack: bool, engine: str, a
         writer.write(wanted)
         text = editor.apply()
     except (Uneditable, _Refusal, UsageError) as error:
-        by_hand = _override(name, service, image, planned.plan, engine, stack=stack)
+        taken = around.services if around else ()
+        by_hand = _override(name, service, image, planned.plan, engine, stack=stack, taken=taken)
         reason, remedy = _why(error)
         refused = Refused(container=planned.container, reason=reason, by_hand=by_hand, remedy=remedy)
         return replace(result, refused=(*result.refused, refused))
@@ -193,9 +194,7 @@ class _Writer:
     def _add_giver(self, wanted: ServicePlan, names: Mapping[str, str]) -> None:
         """Add the service that gives volumes to their user, and have this one wait until that was done."""
         taken = {*self.draft.get(self.route[:-1]), *(self.around.services if self.around else ())}
-        base = f"{self.route[-1]}-init"
-        numbered = (f"{base}-{number}" if number else base for number in count())
-        name = next(name for name in numbered if name not in taken)
+        name = _giver_name(str(self.route[-1]), taken)
         depends = self.own.get("depends_on")
         if isinstance(depends, list):
             kept = {other: {"condition": "service_started"} for other in depends}
@@ -287,9 +286,15 @@ def render_volume(volume: ServiceVolume, name: str) -> str | Mapped:
     return {**entry, "volume": {"nocopy": True}} if volume.no_copy else entry
 
 
+def _giver_name(service: str, taken: Collection[str]) -> str:
+    """Return what the service beside `service` is called that gives volumes away."""
+    numbered = (f"{service}-init-{number}" if number else f"{service}-init" for number in count())
+    return next(name for name in numbered if name not in taken)
+
+
 def _giver(wanted: ServicePlan, names: Mapping[str, str], service: Mapped) -> Mapped:
     """Return the service that gives volumes of `service` to their user, run with its image where and when that is."""
-    kept = {key: service[key] for key in ("image", "platform", "pull_policy", "profiles") if key in service}
+    kept = {key: service[key] for key in ("image", "pull_policy", "profiles", *WHERE) if key in service}
     made = giving_service(wanted, names)
     volumes = [render_volume(v, names[v.name]) for v in wanted.volumes if v.path in {m.path for m in wanted.given_away}]
     words = made["entrypoint"]
@@ -297,8 +302,8 @@ def _giver(wanted: ServicePlan, names: Mapping[str, str], service: Mapped) -> Ma
     return {**kept, **made, "entrypoint": list(map(_escaped, words)), "volumes": volumes}
 
 
-def render_override(name: str, wanted: ServicePlan, around: Mapped) -> str:
-    """Return a Compose file that adds a plan to a service of another, which has it as `around`."""
+def render_override(name: str, wanted: ServicePlan, around: Mapped, taken: Collection[str]) -> str:
+    """Return a Compose file that adds a plan to a service of another, which has it as `around`, others as `taken`."""
     service: Mapped = {"read_only": True}
     if wanted.tmpfs:
         service["tmpfs"] = list(map(_escaped, wanted.tmpfs))
@@ -312,8 +317,9 @@ def render_override(name: str, wanted: ServicePlan, around: Mapped) -> str:
         service["working_dir"] = _escaped(wanted.working_directory)
     model: Mapped = {"services": {name: service}}
     if wanted.given_away:
-        service["depends_on"] = {f"{name}-init": _ONCE_DONE}
-        model["services"][f"{name}-init"] = _giver(wanted, {key: key for key in wanted.named}, around)
+        giver = _giver_name(name, taken)
+        service["depends_on"] = {giver: _ONCE_DONE}
+        model["services"][giver] = _giver(wanted, {key: key for key in wanted.named}, around)
     if wanted.named:
         model["volumes"] = {
             key: {"driver_opts": _escaped_all(options)} if options else {} for key, options in wanted.named.items()
@@ -321,12 +327,22 @@ def render_override(name: str, wanted: ServicePlan, around: Mapped) -> str:
     return "\n".join(render_block(model, step=2, listed=2)) + "\n"
 
 
-def by_hand(planned: Planned, service: Mapped, engine: str) -> str:
-    """Return what a person may put into an override file, for a service as all files have it."""
-    return _override(str(planned.route[-1]), service, _image(planned), planned.plan, engine, stack=False)
+def by_hand(planned: Planned, service: Mapped, engine: str, taken: Collection[str] = ()) -> str:
+    """Return what a person may put into an override file, for a service as all files have it, beside those `taken`."""
+    name = str(planned.route[-1])
+    return _override(name, service, _image(planned), planned.plan, engine, stack=False, taken=taken)
 
 
-def _override(name: str, service: object, image: ImageFacts, plan: MountPlan, engine: str, *, stack: bool) -> str:
+def _override(
+    name: str,
+    service: object,
+    image: ImageFacts,
+    plan: MountPlan,
+    engine: str,
+    *,
+    stack: bool,
+    taken: Collection[str],
+) -> str:
     """Return the override for a service; nothing where it can't even be told what that would be."""
     try:
         known = service if isinstance(service, dict) else {}
@@ -334,7 +350,7 @@ def _override(name: str, service: object, image: ImageFacts, plan: MountPlan, en
         wanted = plan_service(line, image, plan, stack=stack, pulled=_is_pulled(known))
     except UsageError:
         return ""
-    return render_override(name, wanted, known)
+    return render_override(name, wanted, known, taken)
 
 
 def _why(error: Exception) -> tuple[str, str]:

@@ -159,7 +159,7 @@ class _Project:
         return replace(refused, reason=f"the service is in no file of this project: {away[0]}") if away else refused
 
     def _refuse(self, name: str, reason: str) -> None:
-        by_hand = compose.by_hand(self.planned[name], self.services[name], self.engine)
+        by_hand = compose.by_hand(self.planned[name], self.services[name], self.engine, self.layers.services)
         refused = Refused(container=name, reason=reason, by_hand=by_hand, remedy=compose.OVERRIDE)
         self.refused.setdefault(name, refused)
 

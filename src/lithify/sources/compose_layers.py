@@ -12,7 +12,8 @@ from lithify.sources.compose import Compose, Fields, join
 
 _READ = frozenset(
     ("build", "command", "configs", "deploy", "entrypoint", "environment", "image", "platform", "profiles",
-     "pull_policy", "read_only", "scale", "secrets", "tmpfs", "user", "volumes", "working_dir")
+     "pull_policy", "read_only", "scale", "secrets", "tmpfs", "user", "userns_mode", "volumes",
+     "working_dir")
 )  # fmt: skip
 """What a patch depends on."""
 _TABLES = ("configs", "secrets", "volumes")

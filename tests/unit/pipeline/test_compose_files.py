@@ -340,7 +340,7 @@ def test_standard_input_changes_no_other_file(tmp_path: Path, monkeypatch: pytes
 def test_the_service_that_gives_a_volume_away_is_run_where_and_when_its_own_is(tmp_path: Path) -> None:
     """By what all files say: under a name that none of them has, and not of an image that one of them builds."""
     files = {
-        "compose.yaml": "services:\n  web: {image: x, platform: linux/amd64, profiles: [front]}\n  app: {image: x}\n",
+        "compose.yaml": "services:\n  web: {image: x, userns_mode: host, profiles: [front]}\n  app: {image: x}\n",
         "compose.override.yaml": "services:\n  web: {profiles: [shop]}\n  web-init: {image: z}\n  app: {build: .}\n",
     }
     path = project(tmp_path / "shop", files)
@@ -353,6 +353,17 @@ def test_the_service_that_gives_a_volume_away_is_run_where_and_when_its_own_is(t
     assert services.keys() == {"web", "app", "web-init", "web-init-1"}
     assert services["web-init"]["image"] == "z"
     giver = services["web-init-1"]
-    assert (giver["image"], giver["platform"], giver["user"]) == ("x", "linux/amd64", "0:0")
+    assert (giver["image"], giver["userns_mode"], giver["user"]) == ("x", "host", "0:0")
     assert sorted(giver["profiles"]) == sorted(services["web"]["profiles"])
     assert any("app: " in note and "RUN install -d -o 101" in note for note in patched.notes)
+
+
+def test_an_override_for_a_person_changes_no_other_service(tmp_path: Path) -> None:
+    text = "services:\n  web: {image: x}\n  web-init: {image: z}\n  more: {extends: web}\n"
+    path = project(tmp_path / "shop", {"compose.yaml": text})
+    moved = place("/mnt/state", VOLUME, name="state", uid=101)
+    (refused,) = patch(path, on("web", moved, image=ImageFacts(reference="x", has_shell=True))).refused
+    path.with_name("compose.override.yaml").write_text(refused.by_hand)
+    services = config(path)["services"]
+    assert services["web"]["depends_on"].keys() == {"web-init-1"}
+    assert services["web-init"]["image"] == "z"
