@@ -85,7 +85,7 @@ def _patch_one(result: Patched, planned: Planned, options: TaskOptions) -> Patch
 def _by_hand(text: bytes, planned: Planned, options: TaskOptions) -> str:
     """Return what a person would have to write for a container, as a part of a task definition as `text` has them."""
     listed = next((key for key in map(str, planned.route) if key.lower() == _LISTED.lower()), _LISTED)
-    name = "Name" if listed != _LISTED else "name"
+    name, flag = ("name", "readonlyRootFilesystem") if listed == _LISTED else ("Name", "ReadonlyRootFilesystem")
     shell: dict[str, Any] = {listed: [{name: planned.container}]}
     try:
         writer = _Writer(Editor(text).draft(planned.document), planned, options)
@@ -97,7 +97,7 @@ def _by_hand(text: bytes, planned: Planned, options: TaskOptions) -> str:
         _Writer(editor.draft(0), replace(planned, document=0, route=(listed, 0)), options).write()
         return editor.apply().decode()
     except (Uneditable, _Refusal):
-        return render_json({"readonlyRootFilesystem": True}, indent="  ")
+        return render_json({flag: True}, indent="  ")
 
 
 class _Writer:

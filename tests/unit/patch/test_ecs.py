@@ -258,3 +258,8 @@ def test_a_launch_type_of_any_shape_raises_nothing(wanted: str) -> None:
     patched = condition(CONDITIONS.replace("[EC2]", wanted), place("/cache", SCRATCH))
     assert not patched.refused
     assert ("DockerVolumeConfiguration" in patched.text.decode()) == (wanted != "FARGATE")
+
+
+def test_what_no_task_can_have_is_left_with_the_flag_as_the_file_would_write_it() -> None:
+    (refused,) = condition(CONDITIONS.replace("[EC2]", "[FARGATE]"), place("/data", VOLUME)).refused
+    assert yaml.safe_load(refused.by_hand) == {"ReadonlyRootFilesystem": True}
