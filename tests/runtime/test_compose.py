@@ -318,6 +318,14 @@ def test_a_service_that_never_gets_healthy(compose: Compose) -> None:
     assert "make it run as it is" in hint
 
 
+def test_a_question_at_a_service_that_ended_names_that_one(compose: Compose) -> None:
+    page = "{image: 'lean:1', command: sh -c 'exit 7', depends_on: [app], ports: ['8080:80']}"
+    compose.write(f"services:\n  app: {{image: 'lean:1', command: sh -c \"{STAY}\"}}\n  page: {page}\n")
+    done = compose.harden("--service", "app", "--http", "http://localhost:8080/", "--timeout", "3s")
+    assert done.code == 3
+    assert "the service page, which publishes that port, ended with exit code 7" in done.error()[0]
+
+
 @pytest.mark.parametrize(
     ("text", "code", "said", "hint"),
     [

@@ -118,6 +118,16 @@ class Container(Protocol):
         """Remove it with everything that was made for it; no error where it is gone already."""
 
 
+@dataclass(frozen=True)
+class Published:
+    """Which service of a project publishes a port, and where the host reaches that in the copy."""
+
+    service: str
+    address: str | None  # None where the service does not run
+    port: int
+    ended: int | None = None  # with which exit code, where it ran
+
+
 @runtime_checkable
 class Accompanied(Protocol):
     """A container that other containers of its project run beside."""
@@ -125,7 +135,7 @@ class Accompanied(Protocol):
     def beside(self) -> Mapping[str, str]:
         """Return at which address the host reaches each of them by name, itself included."""
 
-    def published(self, port: int) -> tuple[str, int] | None:
+    def published(self, port: int) -> Published | None:
         """Return where the host reaches what the project publishes as `port`; None where it publishes no such port."""
 
 

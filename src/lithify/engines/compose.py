@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lithify.engines.base import Container, Root, RunCommand
+from lithify.engines.base import Container, Published, Root, RunCommand
 from lithify.engines.cli import CliContainer, CliEngine
 from lithify.engines.compose_flags import plan_service
 from lithify.engines.compose_project import Project, Scratch, mounted_sources
@@ -405,12 +405,20 @@ class Running:
         """Return at which address the host reaches each service."""
         found = {}
         for name in self._scratch.services:
-            known = self.client.inspect("container", self._scratch.container(name))
-            if known:
-                address = CliContainer(self.engine.base, self.client, known).address()
-                if address:
-                    found[name] = address
+            made = self._made(name)
+            address = made.address() if made else None
+            if address:
+                found[name] = address
         return found
+
+    def exit_code(self, name: str) -> int | None:
+        """Return with what a service of the copy ended; None where it runs, or was not started."""
+        made = self._made(name)
+        return made.exit_code() if made else None
+
+    def _made(self, name: str) -> CliContainer | None:
+        known = self.client.inspect("container", self._scratch.container(name))
+        return CliContainer(self.engine.base, self.client, known) if known else None
 
     # Removed.
 
@@ -487,15 +495,15 @@ class ComposeContainer(CliContainer):
         """Return at which address the host reaches each service, the member's included."""
         return self._running.addresses()
 
-    def published(self, port: int) -> tuple[str, int] | None:
+    def published(self, port: int) -> Published | None:
         """Return where the host reaches what the user's project publishes as `port`; None where it publishes none."""
-        project = self._running.engine.project
-        for name in self._running.services:
-            inside = project.ports(name).get(port)
-            address = self.beside().get(name) if inside else None
-            if inside and address:
-                return address, inside
-        return None
+        project, beside = self._running.engine.project, self.beside()
+        publishers = [name for name in self._running.services if port in project.ports(name)]
+        if not publishers:
+            return None
+        name = min(publishers, key=lambda name: (name not in beside, name))
+        ended = None if name in beside else self._running.exit_code(name)
+        return Published(service=name, address=beside.get(name), port=project.ports(name)[port], ended=ended)
 
     def replacement(self) -> "ComposeContainer":
         """Return a new container of the member in the same project; this one is gone then."""

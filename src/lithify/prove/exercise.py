@@ -120,27 +120,34 @@ def _names(exercise: Exercise) -> list[str]:
 
 
 def _tcp(port: int, container: Container, phase: Phase, ports: Mapping[int, int], timeout: float) -> Answer:
-    address, port = _reach(container, port, ports)
-    refused = _UNREACHABLE if address is None else host_of(container).call(connect, address, port, min(timeout, 5.0))
+    address, port, refused = _reach(container, port, ports)
+    if address is not None:
+        refused = host_of(container).call(connect, address, port, min(timeout, 5.0))
     detail = f"port {port}: {refused}" if refused else f"connected to port {port}"
     command = ("nc", "-z", str(address), str(port))
     return Answer(name="tcp", phase=phase, passed=not refused, detail=detail, command=command)
 
 
-def _reach(container: Container, port: int, ports: Mapping[int, int]) -> tuple[str | None, int]:
-    """Return where a port of the host is to be found: at the container, or at one that runs beside it."""
-    elsewhere = container.published(port) if isinstance(container, Accompanied) and port not in ports else None
-    return elsewhere or (container.address(), ports.get(port, port))
+def _reach(container: Container, port: int, ports: Mapping[int, int]) -> tuple[str | None, int, str]:
+    """Return where a port of the host is to be found, at the container or at one beside it; or why it can't be."""
+    beside = container.published(port) if isinstance(container, Accompanied) and port not in ports else None
+    if beside is None:
+        return container.address(), ports.get(port, port), _UNREACHABLE
+    how = "does not run" if beside.ended is None else f"ended with exit code {beside.ended}"
+    return beside.address, beside.port, f"the service {printable(beside.service)}, which publishes that port, {how}"
 
 
 def _http(url: str, container: Container, phase: Phase, ports: Mapping[int, int], timeout: float) -> Answer:
     parts = urlsplit(url if "//" in url else f"http://{url}")
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    address, port = _reach(container, port, ports)
+    address, port, unreachable = _reach(container, port, ports)
+    if address is None:
+        detail = f"GET {printable(url)}: {unreachable}"
+        return Answer(name="http", phase=phase, passed=False, detail=detail, command=("curl", "-f", url))
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     headers = (("Host", parts.netloc or "localhost"), ("User-Agent", "lithify"))
     wanted = Request(
-        address=address or "", port=port, path=path, headers=headers, secure=parts.scheme == "https", verified=True
+        address=address, port=port, path=path, headers=headers, secure=parts.scheme == "https", verified=True
     )
     return _http_answer(wanted, container, phase, min(timeout, 10.0), "-f")
 
