@@ -4,6 +4,8 @@ Nothing is run and nothing guessed: a word whose value only a running shell know
 """
 
 import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -36,15 +38,17 @@ class Word:
     end: int
     parts: tuple[Part, ...]
 
-    def value(self, variables: dict[str, str] | None = None, *, all_known: bool = False) -> str | None:
+    def value(self, variables: Mapping[str, str | None] | None = None, *, all_known: bool = False) -> str | None:
         """Return what the shell makes of it, `variables` known; None where that is not one certain word.
 
-        With `all_known` there are no other variables, so that a default stands for one that is not among them.
+        A variable that is None is one that only the shell knows. With `all_known` there are none but these,
+        so that a default stands for one that is not among them.
         """
+        known = variables or {}
         pieces = []
         for part in self.parts:
-            value = (variables or {}).get(part.variable) if part.variable else None
-            if all_known and part.default is not None:
+            value = known.get(part.variable) if part.variable else None
+            if all_known and part.default is not None and (value is not None or part.variable not in known):
                 value = value or part.default
             elif part.default is not None:
                 value = value or None
@@ -89,16 +93,20 @@ class Script:
     text: str
     commands: list[Command] = field(default_factory=list)
 
-    def variables(self) -> dict[str, str]:
-        """Return the variables that the script sets once, to something certain, before anything else sets them."""
-        found: dict[str, list[str | None]] = {}
-        for command in self.commands:
-            for name, value in _assigned(command):
-                found.setdefault(name, []).append(value)
-        known: dict[str, str] = {}
-        for name, values in found.items():
-            if len(values) == 1 and isinstance(values[0], str):
-                known[name] = values[0]
+    def variables(self, environment: Mapping[str, str] | None = None) -> dict[str, str | None]:
+        """Return the variables that the script sets; None for one set more than once, or to what only the shell knows.
+
+        With the `environment` that it runs in, those of it besides, and what the script makes of them.
+        """
+        assigned = [pair for command in self.commands for pair in _assigned(command)]
+        times = Counter(name for name, _ in assigned)
+        known: dict[str, str | None] = dict(environment or {})
+        for name, word in assigned:
+            if times[name] == 1 and word is not None:
+                value = word.value(known, all_known=environment is not None)
+                known[name] = None if value is None else value.partition("=")[2]
+            else:
+                known[name] = None
         return known
 
 
@@ -109,8 +117,8 @@ def parse_script(data: bytes) -> Script:
     return script
 
 
-def _assigned(command: Command) -> list[tuple[str, str | None]]:
-    """Return the variables that a command sets, None for a value that only the shell knows."""
+def _assigned(command: Command) -> list[tuple[str, Word | None]]:
+    """Return the variables that a command sets, each with the word that does; None where that does not say to what."""
     words = [word.shown for word in command.words]
     if not words:
         return []
@@ -122,11 +130,10 @@ def _assigned(command: Command) -> list[tuple[str, str | None]]:
         return [(word, None) for word in words[1:] if _NAME.fullmatch(word)]
     else:
         return []  # assignments before a command hold for that command alone
-    pairs = []
+    pairs: list[tuple[str, Word | None]] = []
     for word in rest:
-        name, _, value = word.shown.partition("=")
-        certain = word.value() is not None and not name.endswith("+")
-        pairs.append((name.rstrip("+"), value if certain else None))
+        name = word.shown.partition("=")[0]
+        pairs.append((name.rstrip("+"), None if name.endswith("+") else word))
     return pairs
 
 

@@ -1,6 +1,7 @@
 """The `docker run` and `podman run` lines in a shell script."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lithify.documents.shell import Command, Script, Word, parse_script
@@ -38,7 +39,7 @@ class ScriptLine:
 
     def certain(self, script: Script) -> RunLine:
         """Return the line as it would run, UsageError where a word's value is known to the script alone."""
-        variables = {**os.environ, **script.variables()}
+        variables = script.variables(os.environ)
         words = []
         for word in self.words:
             value = word.value(variables, all_known=True)
@@ -101,7 +102,7 @@ def _prepares(line: RunLine) -> bool:
     return helper or (as_root and line.switch("rm") and not line.value("name"))
 
 
-def _read(words: tuple[Word, ...], variables: dict[str, str]) -> tuple[RunLine | None, str]:
+def _read(words: tuple[Word, ...], variables: Mapping[str, str | None]) -> tuple[RunLine | None, str]:
     values: list[str] = []
     doubtful: list[int] = []
     for index, word in enumerate(words):

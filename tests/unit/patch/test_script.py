@@ -11,7 +11,7 @@ from tests.unit.patch import plans
 from tests.unit.patch.plans import SCRATCH, VOLUME, place, planned
 
 from lithify.documents.shell import parse_script
-from lithify.errors import InvalidInput
+from lithify.errors import InvalidInput, UsageError
 from lithify.model.mount import Mount, Seed
 from lithify.model.patch import Patched
 from lithify.patch import script
@@ -229,3 +229,27 @@ def test_the_changed_script_is_one_that_a_shell_takes(tmp_path: Path) -> None:
     assert lines[2].startswith("volume create")
     assert "--tmpfs /o'neill x:rw," in lines[-1]
     assert lines[-1].endswith("--mount type=volume,src=data,dst=/var/lib/web web:1 serve --say a b")
+
+
+@pytest.mark.parametrize(
+    ("before", "name"),
+    [
+        ("", "theirs"),
+        ("NAME=ours\n", "ours"),
+        ("NAME=${NAME:-ours}\n", "theirs"),
+        ('OTHER="${OTHER:-ours}"\nNAME=$OTHER-1\n', "ours-1"),
+        ("NAME=a\n[ -z $1 ] || NAME=b\n", None),
+        ("NAME=${1:-a}\n", None),
+    ],
+)
+def test_a_line_runs_with_what_the_script_and_its_environment_set(
+    before: str, name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAME", "theirs")
+    monkeypatch.delenv("OTHER", raising=False)
+    read, [line] = read_lines(f'{before}docker run --name "${{NAME:-default}}" x:1\n'.encode())
+    if name is None:
+        with pytest.raises(UsageError, match="only the script knows"):
+            line.certain(read)
+    else:
+        assert line.certain(read).value("name") == name
