@@ -560,6 +560,7 @@ def test_a_container_is_looked_at_by_any_pid_in_it(runc: Workshop, base_rootfs: 
     container = runc.started(base_rootfs, "sh", "-c", "sleep 1000 & echo x > /written; wait")
     until(lambda: len(child_pids(container.pid())) == 1)
     (child,) = child_pids(container.pid())
+    until(lambda: (own := container.upper_layer()) is not None and entries(own.upper) == {"written"})
     for reference in (str(child), f"/{container.name}"):
         view = runc.engine.attach(reference)
         assert view is not None
