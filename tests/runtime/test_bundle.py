@@ -556,6 +556,21 @@ def test_what_was_kept_stays_for_a_look(shop: Workshop, static_rootfs: Path) -> 
     assert traces(kept) == []
 
 
+@pytest.mark.skipif(not os.access("/sys/fs/cgroup/pids", os.W_OK), reason="cgroups of version 1 can't be made here")
+def test_control_groups_that_a_runtime_forgot_are_removed(runc: Workshop, base_rootfs: Path) -> None:
+    """One that is killed between its own state and the groups knows nothing of them any more."""
+    container = runc.started(base_rootfs, "sleep", "1000")
+    pid = container.pid()
+    assert pid is not None
+    (state,) = runc.state.glob(f"**/runtime/{container.name}")
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: container.exit_code() is not None)
+    shutil.rmtree(state)
+    assert any("/sys/fs/cgroup/" in path for path in traces(container.name)), "else this test shows nothing"
+    container.remove()
+    assert traces(container.name) == []
+
+
 def test_a_container_is_looked_at_by_any_pid_in_it(runc: Workshop, base_rootfs: Path) -> None:
     container = runc.started(base_rootfs, "sh", "-c", "sleep 1000 & echo x > /written; wait")
     until(lambda: len(child_pids(container.pid())) == 1)

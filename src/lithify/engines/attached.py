@@ -104,12 +104,12 @@ def find_process(reference: str) -> int | None:
         return int(reference) if start_time(int(reference)) is not None else None
     if not reference.startswith("/"):
         return None
-    pids = [pid for directory in _cgroup_directories(reference) for pid in _members(directory)]
+    pids = [pid for directory in cgroup_directories(reference) for pid in _members(directory)]
     started = [(start, pid) for pid in pids if (start := start_time(pid)) is not None]
     return min(started)[1] if started else None
 
 
-def _cgroup_directories(reference: str) -> list[str]:
+def cgroup_directories(reference: str) -> list[str]:
     """Return where a cgroup may be: as given below /sys/fs/cgroup, or by its path in any hierarchy."""
     path = os.path.normpath(reference)
     if path.startswith(_CGROUPS + "/"):

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from lithify.engines import network, process, rootless, shim
-from lithify.engines.attached import ProcessContainer, find_process
+from lithify.engines.attached import ProcessContainer, cgroup_directories, find_process
 from lithify.engines.base import Container, Exit, Root, RunCommand, UpperLayer
 from lithify.engines.image import LoadedImage, copy_over, load_image
 from lithify.engines.network import Link
@@ -616,6 +616,9 @@ def _dismantle(directory: Path, runtime_state: Path) -> None:
             gone = False  # the runtime was taken away since: what it would have ended, we do
         if not gone:
             _kill_shim(directory)
+        for group in cgroup_directories(f"/{directory.name}"):  # of a runtime that was killed half-way
+            with suppress(OSError):
+                os.rmdir(group)
         network.disconnect(str(record.get("link", "")))
         remove_tree(directory)
 
