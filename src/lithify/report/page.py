@@ -328,6 +328,11 @@ def _what_to_do(failed: Check, verdict: Verdict, plan: MountPlan, *, group: bool
         return "give a check that needs the program and what it writes: --check, --http, --tcp, --exercise"
     if any(refusal.blocking for refusal in plan.refusals) or plan.questions:
         return "'Left for you' says what to decide"
+    denied = {check.name for check in verdict.works if not check.passed and "EACCES" in check.summary}
+    for mount in plan.mounts:
+        path = printable(mount.path)
+        if f"place {path}" in denied:
+            return f"the image needs that place, owned by its user: RUN install -d -o {mount.uid} -g {mount.gid} {path}"
     if failed.evidence:
         return "it needs a place for what was refused, as said below, or an option that moves it"
     return "look at its log (--keep leaves the container), and at what it does while it is checked"

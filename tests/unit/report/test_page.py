@@ -12,7 +12,7 @@ from lithify.model.image import EntryType, ImageFacts
 from lithify.model.mount import Mount, MountPlan, PathClass, Question, Refusal, StorageKind
 from lithify.model.verdict import Check, Exposed, Start, Verdict
 from lithify.model.writes import Change, Observation, RunKey, Source, Write, Writer, WriteSet
-from lithify.report.page import command_text, render_plan, render_proof, render_verdict, render_write_set
+from lithify.report.page import command_text, render_plan, render_proof, render_verdict, render_write_set, why_not
 
 EVIL = "\x1b[31mred\x07\n\udc80"
 KEY = RunKey(image="web")
@@ -95,6 +95,15 @@ def test_a_proof_says_what_was_judged_and_marks_what_was_not_tried() -> None:
     assert page.startswith("web:1.4 (docker)\n  read-only with /run\n\nVerdict: PROVED\n")
     assert "  ok   works: starts: stays up\n" in page
     assert "  --   minimal: needs /run: not taken away" in page
+
+
+def test_a_place_that_its_user_may_not_write_to_belongs_into_the_image() -> None:
+    log = Check(name="log", passed=False, summary="1 refused write", evidence=("Permission denied: '/srv/jobs/a'",))
+    place = Check(name="place /srv/jobs", passed=False, summary="user 1000:50 gets EACCES")
+    mount = Mount(path=PurePosixPath("/srv/jobs"), storage=StorageKind.VOLUME, uid=1000, gid=50)
+    plan = MountPlan(key=KEY, container="web", mounts=(mount,))
+    assert "RUN install -d -o 1000 -g 50 /srv/jobs" in why_not(Verdict(works=(log, place)), plan)
+    assert "RUN" not in why_not(Verdict(works=(log, replace(place, summary="user 1000:50 gets ENOSPC"))), plan)
 
 
 def _write_set(*writes: Write) -> WriteSet:
