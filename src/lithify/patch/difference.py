@@ -117,7 +117,12 @@ def _operations(before: Any, after: Any, path: str) -> Iterator[dict[str, Any]]:
                 yield from _operations(before[key], value, f"{path}/{_escaped(key)}")
     elif isinstance(before, list) and isinstance(after, list) and (front := _added_in_front(before, after)) is not None:
         for index, item in enumerate(before):
-            yield from _operations(item, after[index + front], f"{path}/{index}")
+            changes = list(_operations(item, after[index + front], f"{path}/{index}"))
+            name = item.get("name") if isinstance(item, dict) else None
+            if changes and isinstance(name, str):
+                # with other values there may be another at this index, and what is for this one is not for that
+                yield {"op": "test", "path": f"{path}/{index}/name", "value": name}
+            yield from changes
         for item in after[front + len(before) :]:
             yield {"op": "add", "path": f"{path}/-", "value": item}
         for item in reversed(after[:front]):

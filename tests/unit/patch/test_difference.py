@@ -31,7 +31,9 @@ def applied(value: Any, operations: list[dict[str, Any]]) -> Any:
         held: Any = value
         for key in way:
             held = held[int(key)] if isinstance(held, list) else held[key]
-        if isinstance(held, list) and operation["op"] == "add":
+        if operation["op"] == "test":
+            assert held[int(last) if isinstance(held, list) else last] == operation["value"]
+        elif isinstance(held, list) and operation["op"] == "add":
             held.insert(len(held) if last == "-" else int(last), operation["value"])
         elif operation["op"] == "remove":
             del held[int(last) if isinstance(held, list) else last]
@@ -47,6 +49,16 @@ def test_a_json_patch_gives_the_other_state(before: dict[str, Any], after: dict[
         or applied(before, json_patch(before, after)) == after
     )
     assert json_patch(after, after) == []
+
+
+def test_a_json_patch_asks_first_which_container_it_is() -> None:
+    operations = json_patch({"c": [{"name": "a"}, {"name": "b"}]}, {"c": [{"name": "a"}, {"name": "b", "more": 1}]})
+    assert operations == [
+        {"op": "test", "path": "/c/1/name", "value": "b"},
+        {"op": "add", "path": "/c/1/more", "value": 1},
+    ]
+    with pytest.raises(AssertionError):
+        applied({"c": [{"name": "b"}, {"name": "a"}]}, operations)
 
 
 def test_a_strategic_patch_names_what_changes_and_nothing_else() -> None:

@@ -130,7 +130,7 @@ def test_a_claim_is_a_resource_of_the_kustomization(tmp_path: Path, prefix: str)
 
 def test_a_custom_resource_gets_a_json_patch(tmp_path: Path) -> None:
     patched = check(folder(tmp_path, "resources: [r.yaml]\n", r_yaml=ROLLOUT))
-    assert patched.files[0].after.startswith(b"- op: add\n  path: /spec/template/spec/")
+    assert patched.files[0].after.startswith(b"- op: test\n  path: /spec/template/spec/containers/0/name\n")
 
 
 def test_objects_of_one_name_get_a_file_each(tmp_path: Path) -> None:
