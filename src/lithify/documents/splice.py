@@ -78,6 +78,8 @@ class Piece:
 
 
 _VALUE, _ITEM, _ENTRY = range(3)
+_WIDTH = 120
+"""Up to where a new item stands on one line, where the item before it does."""
 
 
 class Writer:
@@ -155,7 +157,12 @@ class Writer:
             lines = [line for item in edit.prepended for line in render_item(item, **style)]
             yield self._front(node, lines, column)
         if edit.appended:
-            lines = [line for item in edit.appended for line in render_item(item, **style)]
+            lines = []
+            for item in edit.appended:
+                short = f"{'-':<{style['gap']}}{render_flow(item)}"
+                fits = column + len(short) <= _WIDTH and isinstance(item, dict) and "\\n" not in short
+                as_last = fits and self._on_one_line(node.value[-1])
+                lines += [short] if as_last else render_item(item, **style)
             yield self._lines(self._end_with_comments(node, column), lines, column, _ITEM)
 
     def _replacement(self, name: Node, value: Node, new: Any, *, flow: bool) -> Iterator[Piece]:
@@ -248,8 +255,13 @@ class Writer:
             joined = f",{space}".join(texts)
             yield Piece(at, at, f"{space}{joined}" if comma else f",{space}{joined}")
             return
-        unit = self._unit(node, own)
-        joined = f",{self.newline}".join(own + self._flow_text(key, value, own, unit) for key, value in added)
+        unit, short = self._unit(node, own), self._on_one_line(last) and type(node) is not MappingNode
+        texts = []
+        for key, value in added:
+            text = self._flow_text(key, value, own, None)
+            fits = short and len(own) + len(text) <= _WIDTH
+            texts.append(own + (text if fits else self._flow_text(key, value, own, unit)))
+        joined = f",{self.newline}".join(texts)
         at = comma.end() if comma else end
         stop = self.text.find("\n", at)
         stop = len(self.text) if stop < 0 else stop - (self.text[stop - 1] == "\r")
@@ -259,6 +271,12 @@ class Writer:
             yield Piece(stop, stop, self.newline + joined)
         else:
             yield Piece(at, at, ("" if comma else ",") + self.newline + joined)
+
+    def _on_one_line(self, item: Node) -> bool:
+        """Tell whether an item is a mapping in flow style that stands on one line."""
+        if type(item) is not MappingNode or not item.flow_style:
+            return False
+        return "\n" not in self.text[self._at(item.start_mark) : self._at(item.end_mark)]
 
     def _flow_front(self, node: Node, items: list[Any]) -> Piece:
         open_ = self._content(node) + 1

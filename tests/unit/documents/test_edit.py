@@ -74,6 +74,20 @@ CASES: dict[str, tuple[str, list[tuple[Any, ...]], str]] = {
         [("set", ("a", "c"), {"d": "e f"}), ("append", ("c",), 3), ("prepend", ("c",), 0)],
         "a: {b: 1, c: {d: e f}}  # x\nc: [0, 1, 2, 3 ]\n",
     ),
+    "an item on one line where the one before it is": (
+        "a:\n  - {b: 1}\n",
+        [
+            ("append", ("a",), {"b": 2, "c": {"d": "e"}}),
+            ("append", ("a",), {"f": "x\ny\n"}),
+            ("append", ("a",), "s: t"),
+        ],
+        'a:\n  - {b: 1}\n  - {b: 2, c: {d: e}}\n  - f: |\n      x\n      y\n  - "s: t"\n',
+    ),
+    "an item of JSON on one line where the one before it is": (
+        '{"a": [\n  {"b": 1}\n]}\n',
+        [("append", ("a",), {"b": 2, "c": []}), ("append", ("a",), {"b": "x" * 120})],
+        '{"a": [\n  {"b": 1},\n  {"b": 2, "c": []},\n  {\n    "b": "' + "x" * 120 + '"\n  }\n]}\n',
+    ),
     "flow style on many lines": (
         "a: {\n  b: 1, # one\n  c: 2 # two\n}\n",
         [("set", ("a", "d"), 3)],
