@@ -197,8 +197,14 @@ class _One:
         return True
 
     def _in_memory(self, mounts: Iterable[Mount]) -> list[Mount]:
-        """Return the places that stay in memory: as many as the container's limit bears, the largest going first."""
-        kept = sorted((m for m in mounts if m.storage is StorageKind.MEMORY), key=lambda m: (m.size or 0, str(m.path)))
+        """Return the places that stay in memory: as many as the container's limit bears, the largest going first.
+
+        They are those for run-time files, and what a person's own plan has there; an emptyDir lives as long on disk,
+        where it is charged to no container and the kubelet holds it to its size.
+        """
+        meant = [m for m in mounts if m.storage is StorageKind.MEMORY]
+        meant = [m for m in meant if not m.classes or PathClass.RUNTIME in m.classes]
+        kept = sorted(meant, key=lambda m: (m.size or 0, str(m.path)))
         limit = _limit(self.container, "memory")
         if limit is None:
             return kept

@@ -450,6 +450,21 @@ def test_collected_manifests(path: Path, tmp_path: Path) -> None:
     _check_lines(data, once.text)
 
 
+def test_memory_is_for_run_time_files_and_for_what_a_person_says() -> None:
+    """Disk is charged to no container, and the kubelet holds it to its size."""
+    text = b"apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n  - {name: a, image: x}\n"
+    classes = {"/run": (PathClass.RUNTIME, PathClass.SCRATCH), "/tmp": (PathClass.SCRATCH,), "/mine": ()}
+    wanted = [
+        Mount(path=PurePosixPath(path), storage=StorageKind.MEMORY, size=1 << 20, classes=known)
+        for path, known in classes.items()
+    ]
+    patched = patch(text, [_plan("a", ("spec", "containers", 0), wanted)])
+    (pod,) = _data(patched.text)["items"]
+    volumes = pod["spec"]["volumes"]
+    assert {volume["name"] for volume in volumes if "medium" in volume["emptyDir"]} == {"run", "mine"}
+    assert all(volume["emptyDir"]["sizeLimit"] == "1Mi" for volume in volumes)
+
+
 def test_a_container_beside_which_none_can_be_started_before_has_its_places_open() -> None:
     """And is told so: a step of Argo, for one, whose container stands alone."""
     text = "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec:\n  templates:\n  - container: {image: x}\n"
