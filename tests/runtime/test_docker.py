@@ -191,5 +191,6 @@ def test_what_a_run_line_needs_is_called_after_its_container(docker_image: str) 
     line = ("docker", "run", "-d", "--name=shop_db", docker_image, "sleep", "/srv/1000")
     target = Target(kind=TargetKind.LINE, engine="docker", reference=" ".join(line), line=line)
     assert base_name(target) == "shop_db"
-    unnamed = replace(target, line=tuple(word for word in line if not word.startswith("--name")))
+    rest = tuple(word for word in line if not word.startswith("--name"))
+    unnamed = replace(target, reference=" ".join(rest), line=rest)
     assert base_name(unnamed) == docker_image.rpartition("/")[2].partition(":")[0]
