@@ -235,7 +235,7 @@ def _render(report: Any, name: str, path: str, arguments: argparse.Namespace) ->
 
     module = import_module(f"lithify.report.{name}") if name in FORMATS else _foreign_report(name)
     if path == "-":
-        from lithify.cli.output import standard_output
+        from lithify.cli.stdout import standard_output
 
         with standard_output() as stream:
             module.render(report, _writer(stream), **_options(name, arguments, terminal=stream.isatty()))

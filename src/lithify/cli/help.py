@@ -3,7 +3,7 @@
 import argparse
 from importlib.resources import files
 
-from lithify.cli.output import standard_output
+from lithify.cli.stdout import standard_output
 from lithify.errors import UsageError
 
 

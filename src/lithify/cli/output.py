@@ -5,7 +5,6 @@ import contextlib
 import errno
 import os
 import stat
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -61,26 +60,10 @@ def write_results(arguments: argparse.Namespace, renderers: Mapping[str, Callabl
 
 def _write_to_standard_output(renderer: Callable[[bool], str], choice: str) -> None:
     from lithify.cli.color import wants_color
+    from lithify.cli.stdout import standard_output
 
     with standard_output() as stream:
         stream.write(renderer(wants_color(choice, terminal=stream.isatty())).encode("utf-8", "surrogateescape"))
-
-
-@contextlib.contextmanager
-def standard_output() -> Iterator[IO[bytes]]:
-    """Give standard output to write bytes to; OutputFailed where that can't be done, but for a reader that has gone."""
-    if sys.stdout is None:
-        raise OutputFailed("standard output: it is closed", hint="name a file with --output")
-    try:
-        yield sys.stdout.buffer
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if error.filename is not None:
-            raise  # of a file that was read meanwhile
-        sys.stdout = None  # or the interpreter would try again when it ends
-        raise OutputFailed(f"standard output: {error.strerror}", hint="name a file with --output") from error
 
 
 def _write_or_rescue(path: Path, data: bytes) -> None:

@@ -277,7 +277,8 @@ def _standard_input() -> bytes:
 
 
 def _show(arguments: argparse.Namespace, data: bytes, patched: "Patched") -> None:
-    from lithify.cli.output import standard_output, write_file
+    from lithify.cli.output import write_file
+    from lithify.cli.stdout import standard_output
     from lithify.model.patch import unified_diff
 
     show_refused(patched)
@@ -294,7 +295,7 @@ def _show(arguments: argparse.Namespace, data: bytes, patched: "Patched") -> Non
 def _print_diff(arguments: argparse.Namespace, diff: str) -> None:
     from lithify.cli.color import wants_color
     from lithify.cli.console import painter
-    from lithify.cli.output import standard_output
+    from lithify.cli.stdout import standard_output
 
     with standard_output() as stream:
         terminal = stream.isatty()
