@@ -439,6 +439,7 @@ def test_a_layer_that_changes_while_it_is_read(overlay: Overlay) -> None:
     """Entries that come and go meanwhile are no error, whatever takes their place."""
     overlay.old("srv/data/")
     root = overlay.root
+    (root / "srv/data/first").mkdir()  # the directories above are copied up one after the other
     stop = threading.Event()
 
     def churn() -> None:
