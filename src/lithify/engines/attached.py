@@ -15,8 +15,8 @@ _CGROUPS = "/sys/fs/cgroup"
 NOISE = frozenset(
     PurePosixPath(path)
     for path in (
-        "/.dockerenv", "/run/.containerenv", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/mtab", "/dev",
-        "/proc", "/sys", "/run/secrets",
+        "/.dockerenv", "/run/.containerenv", "/run/secrets", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf",
+        "/etc/mtab", "/dev", "/proc", "/sys", "/sbin/docker-init", "/usr/sbin/docker-init", "/run/podman-init",
     )
 )  # fmt: skip
 """What engines make in every container before anything in it runs."""

@@ -14,6 +14,7 @@ from threading import Event
 from typing import Any
 
 from lithify.engines import rootless
+from lithify.engines.attached import NOISE
 from lithify.engines.base import Container, Exit, Result, Root, RunCommand, UpperLayer
 from lithify.engines.client import Client, parse_json
 from lithify.engines.container_line import line_of_container, line_of_image
@@ -29,15 +30,6 @@ from lithify.model.image import ImageEntry, ImageFacts
 from lithify.model.mount import Mount, MountPlan
 from lithify.model.path import container_path, printable
 from lithify.model.run import Target, TargetKind
-
-NOISE = frozenset(
-    PurePosixPath(path)
-    for path in (
-        "/.dockerenv", "/run/.containerenv", "/run/secrets", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf",
-        "/etc/mtab", "/dev", "/proc", "/sys", "/sbin/docker-init", "/usr/sbin/docker-init", "/run/podman-init",
-    )
-)  # fmt: skip
-"""What engines make in every container before anything in it runs."""
 
 _NOT_STARTED = (125, 126, 127)
 _LOG_LIMIT = "16m"

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from lithify.engines.attached import NOISE
 from lithify.engines.base import UpperLayer
-from lithify.engines.cli import NOISE, CliEngine, EngineInfo, ImageView
+from lithify.engines.cli import CliEngine, EngineInfo, ImageView
 from lithify.engines.client import Client, parse_json
 from lithify.engines.containerd import snapshot_layers
 from lithify.engines.docker_flags import DockerFlags

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lithify.engines import rootless
+from lithify.engines.attached import NOISE
 from lithify.engines.base import UpperLayer
-from lithify.engines.cli import NOISE, CliEngine, EngineInfo, ImageView
+from lithify.engines.cli import CliEngine, EngineInfo, ImageView
 from lithify.engines.client import Client, parse_json
 from lithify.engines.flags import EngineHost, PlanFlags
 from lithify.engines.podman_flags import PodmanFlags
