@@ -16,7 +16,7 @@ from typing import Any
 
 from lithify.engines.base import Container, Published, Root, RunCommand
 from lithify.engines.cli import CliContainer, CliEngine
-from lithify.engines.compose_flags import plan_service
+from lithify.engines.compose_flags import is_pulled, plan_service
 from lithify.engines.compose_project import Project, Scratch, mounted_sources
 from lithify.engines.ownership import KEPT, RUN, labels, new_run
 from lithify.engines.process import TIMED_OUT, Result, run, uninterrupted
@@ -185,7 +185,7 @@ class ComposeEngine:
     def render(self, target: Target, plan: MountPlan) -> RunCommand:
         """Return what starts the service once the plan is in its file."""
         member = target.reference
-        pulled = self.project.is_pulled(member)
+        pulled = is_pulled(self.project.service(member))
         planned = plan_service(self.project.line(member), self._facts(member, plan.mounts), plan, pulled=pulled)
         files = [word for file in (self.file.path, *self.file.overrides) for word in ("--file", str(file))]
         return RunCommand(
@@ -329,7 +329,7 @@ class Running:
         engine = self.engine
         line = engine.project.line(name)
         facts = engine.base.facts(line, line.image, plan.mounts)
-        planned = plan_service(line, facts, plan, pulled=engine.project.is_pulled(name))
+        planned = plan_service(line, facts, plan, pulled=is_pulled(engine.project.service(name)))
         if planned.arguments:
             command = list(line.command or facts.command)
             for index, word in planned.arguments.items():

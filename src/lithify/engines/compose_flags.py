@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import PurePosixPath
+from typing import Any
 
 from lithify.engines.docker_flags import DockerFlags
 from lithify.engines.flags import EngineHost, PlanFlags, permissions
@@ -61,6 +62,8 @@ class ServicePlan:
     notes: tuple[str, ...] = ()
 
 
+ONCE_DONE = {"condition": "service_completed_successfully"}
+"""How a service depends on the one that gives its volumes away."""
 WHERE = ("platform", "userns_mode")
 """What decides which of an image's builds runs, and what its users are on the host."""
 _NO_HOST = EngineHost(volumes=PurePosixPath("/nowhere"), overlay_volumes=False)
@@ -91,6 +94,11 @@ def plan_service(
         given_away=tuple(flags.given_away),
         notes=notes,
     )
+
+
+def is_pulled(service: Mapping[str, Any]) -> bool:
+    """Tell whether a service names an image that its project does not build."""
+    return bool(service.get("image")) and not service.get("build")
 
 
 def giving_service(plan: ServicePlan, sources: Mapping[str, str]) -> dict[str, object]:

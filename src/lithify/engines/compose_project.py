@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from lithify.engines.compose_flags import WHERE, ServicePlan, giving_service
+from lithify.engines.compose_flags import ONCE_DONE, WHERE, ServicePlan, giving_service
 from lithify.engines.runline import RunLine, mount_value, parse_run_line
 from lithify.errors import EngineRefused, NothingToExamine
 from lithify.model.path import printable
@@ -28,7 +28,6 @@ _ADDRESSES = ("ipv4_address", "ipv6_address", "link_local_ips", "mac_address")
 _SOCKETS = frozenset(("docker.sock", "podman.sock", "containerd.sock", "crio.sock"))
 _HOLD_SOCKETS = frozenset(("/", "/run", "/var/run", "/var", "/run/podman", "/run/containerd", "/run/crio"))
 _OF_THE_HOST = ("host", "none", "bridge")
-_ONCE_DONE = {"condition": "service_completed_successfully", "required": True}
 _NETWORK_KEYS = ("internal", "enable_ipv6", "enable_ipv4", "attachable")
 _LOG = {"driver": "json-file", "options": {"max-size": "16m"}}
 
@@ -111,11 +110,6 @@ class Project:
 
     def _harmless(self, name: str) -> bool:
         return not any(map(self.drives_engine, self.needed_by(name) | {name}))
-
-    def is_pulled(self, name: str) -> bool:
-        """Tell whether a service names an image that its project does not build."""
-        service = self.service(name)
-        return bool(service.get("image")) and not service.get("build")
 
     def line(self, name: str) -> RunLine:
         """Return the run line that a service comes to, to be read for what it says of itself; it is never run."""
@@ -203,7 +197,7 @@ class Scratch:
             known["working_dir"] = plan.working_directory
         if plan.given_away:
             giver = f"planned-{service}-init"
-            known["depends_on"] = {**known.get("depends_on", {}), giver: _ONCE_DONE}
+            known["depends_on"] = {**known.get("depends_on", {}), giver: ONCE_DONE}
             self.services[giver] = {
                 **giving_service(plan, names),
                 **self._ours(giver, known["image"]),

@@ -18,7 +18,15 @@ from lithify.documents.edit import Draft, Editor
 from lithify.documents.emit import render_block
 from lithify.documents.splice import Obstacle, Uneditable
 from lithify.documents.yaml import MappingNode, ScalarNode, child
-from lithify.engines.compose_flags import WHERE, ServicePlan, ServiceVolume, giving_service, plan_service
+from lithify.engines.compose_flags import (
+    ONCE_DONE,
+    WHERE,
+    ServicePlan,
+    ServiceVolume,
+    giving_service,
+    is_pulled,
+    plan_service,
+)
 from lithify.engines.runline import RunLine, mount_value, parse_run_line
 from lithify.errors import UsageError
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
@@ -35,8 +43,6 @@ OVERRIDE = (
 )
 
 _EXTENDED = "service {} extends it, and would change with it"
-
-_ONCE_DONE = {"condition": "service_completed_successfully"}
 
 Mapped = dict[str, Any]
 
@@ -106,9 +112,8 @@ def _patch_one(result: Patched, planned: Planned, *, stack: bool, engine: str, a
             raise _Refusal(_EXTENDED.format(printable(around.extended_by)))
         if not stack:
             _insist_on_files(around.tables if around else draft.data, service)
-        pulled = _is_pulled(service)
         line = _line(name, service, engine, stack=stack)
-        wanted = plan_service(line, image, planned.plan, stack=stack, pulled=pulled)
+        wanted = plan_service(line, image, planned.plan, stack=stack, pulled=is_pulled(service))
         _insist_on_no_single_file(name, wanted)
         writer = _Writer(draft, planned, service, image, around)
         writer.write(wanted)
@@ -198,9 +203,9 @@ class _Writer:
         depends = self.own.get("depends_on")
         if isinstance(depends, list):
             kept = {other: {"condition": "service_started"} for other in depends}
-            self._set("depends_on", {**kept, name: _ONCE_DONE}, f"waits for {name}")
+            self._set("depends_on", {**kept, name: ONCE_DONE}, f"waits for {name}")
         else:
-            self._set_at(("depends_on", name), _ONCE_DONE, f"waits for {name}")
+            self._set_at(("depends_on", name), ONCE_DONE, f"waits for {name}")
         route = (*self.route[:-1], name)
         self.draft.set(route, _giver(wanted, names, self.service))
         places = ", ".join(printable(mount.path) for mount in wanted.given_away)
@@ -318,7 +323,7 @@ def render_override(name: str, wanted: ServicePlan, around: Mapped, taken: Colle
     model: Mapped = {"services": {name: service}}
     if wanted.given_away:
         giver = _giver_name(name, taken)
-        service["depends_on"] = {giver: _ONCE_DONE}
+        service["depends_on"] = {giver: ONCE_DONE}
         model["services"][giver] = _giver(wanted, {key: key for key in wanted.named}, around)
     if wanted.named:
         model["volumes"] = {
@@ -347,7 +352,7 @@ def _override(
     try:
         known = service if isinstance(service, dict) else {}
         line = _line(name, known, engine, stack=stack)
-        wanted = plan_service(line, image, plan, stack=stack, pulled=_is_pulled(known))
+        wanted = plan_service(line, image, plan, stack=stack, pulled=is_pulled(known))
     except UsageError:
         return ""
     return render_override(name, wanted, known, taken)
@@ -410,11 +415,6 @@ def _insist_on_no_single_file(name: str, wanted: ServicePlan) -> None:
             f"Copy it once (docker compose create {name}; docker compose cp {name}:{path} ./{mount.path.name}); "
             f"then {OVERRIDE[0].lower()}{OVERRIDE[1:]}",
         )
-
-
-def _is_pulled(service: Mapped) -> bool:
-    """Tell whether a service names an image that its file does not build."""
-    return isinstance(service.get("image"), str) and not service.get("build")
 
 
 def _image(planned: Planned) -> ImageFacts:
