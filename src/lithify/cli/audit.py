@@ -280,15 +280,13 @@ def exit_code(report: Any, fail_on: str, *, part: bool = False) -> int:
 
     NothingToExamine without an input, or where all were skipped, unless it is `part` of a run that goes on elsewhere.
     """
-    if not report.examined:
-        from lithify.errors import NothingToExamine
+    from lithify.errors import NothingToExamine
 
+    if not report.examined:
         raise NothingToExamine("no manifest, Compose file, unit or task definition there", hint="name other paths")
     summary = report.summary
     judged = summary.containers or summary.findings or summary.exempted
     if summary.left_out == report.examined and not judged and not part:
-        from lithify.errors import NothingToExamine
-
         raise NothingToExamine("nothing there was judged: all of it was skipped", hint="the report says why")
     if fail_on == "never":
         return 0

@@ -202,9 +202,8 @@ class _One:
         They are those for run-time files, and what a person's own plan has there; an emptyDir lives as long on disk,
         where it is charged to no container and the kubelet holds it to its size.
         """
-        meant = [m for m in mounts if m.storage is StorageKind.MEMORY]
-        meant = [m for m in meant if not m.classes or PathClass.RUNTIME in m.classes]
-        kept = sorted(meant, key=lambda m: (m.size or 0, str(m.path)))
+        meant = (m for m in mounts if not m.classes or PathClass.RUNTIME in m.classes)
+        kept = sorted((m for m in meant if m.storage is StorageKind.MEMORY), key=lambda m: (m.size or 0, str(m.path)))
         limit = _limit(self.container, "memory")
         if limit is None:
             return kept
