@@ -23,6 +23,7 @@ from lithify.documents.yaml import (
     SequenceNode,
     entries,
     is_json,
+    is_template,
     read_documents,
     to_python,
 )
@@ -46,7 +47,7 @@ class Draft:
             self.data = to_python(document.root)
             """The document as plain data, with every edit so far; to be read, not changed."""
         except ValueError as error:
-            if b"{{" in document.text and b"}}" in document.text:
+            if is_template(document.text):
                 raise Uneditable(Obstacle.TEMPLATE, "the document is a Go template") from error
             raise Uneditable(Obstacle.UNREADABLE, f"kubectl refuses what stands here: {error}") from error
         self._edits: dict[int, Edit] = {}
@@ -307,7 +308,7 @@ class Editor:
         if document is None:
             raise Uneditable(Obstacle.MISSING, f"the file has no document {index + 1}")
         if isinstance(document, Broken):
-            template = b"{{" in document.text and b"}}" in document.text
+            template = is_template(document.text)
             obstacle, what = (
                 (Obstacle.TEMPLATE, "the document is a Go template: ") if template else (Obstacle.UNREADABLE, "")
             )

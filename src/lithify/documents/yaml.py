@@ -66,6 +66,11 @@ class Broken:
         self.text = text
 
 
+def is_template(text: bytes) -> bool:
+    """Tell whether a document that is no YAML may be some once it was rendered as a Go template, as in charts."""
+    return b"{{" in text and b"}}" in text
+
+
 class Document:
     """One document of a file: its root node, and the line it starts at."""
 

@@ -205,11 +205,11 @@ def insist_on_yaml(path: str, data: bytes) -> None:
 
     For a file in which nothing was found: what is asked for may stand behind the mistake.
     """
-    from lithify.documents.yaml import Broken, read_documents
+    from lithify.documents.yaml import Broken, is_template, read_documents
     from lithify.model.path import printable
 
     for document in read_documents(data):
-        if isinstance(document, Broken) and not (b"{{" in document.text and b"}}" in document.text):
+        if isinstance(document, Broken) and not is_template(document.text):
             raise InvalidInput(
                 f"{printable(path)}:{document.line}:{document.column}: this document can't be read: "
                 f"{printable(document.reason)}",

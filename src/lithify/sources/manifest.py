@@ -21,6 +21,7 @@ from lithify.documents.yaml import (
     duplicates,
     entries,
     is_null,
+    is_template,
     read_documents,
     scalar,
 )
@@ -256,7 +257,7 @@ def _lines_of_all(document: Document) -> tuple[int, int]:
 def read_broken(reading: Reading, broken: Broken) -> None:
     """Say in `reading` that a document can't be read: an oddity, or a skip where it is a template."""
     place = Location(reading.path, broken.index, line=broken.line, column=broken.column)
-    if b"{{" in broken.text and b"}}" in broken.text:
+    if is_template(broken.text):
         reading.skipped.append(Skipped(place, _TEMPLATE_REASON))
     else:
         reading.oddities.append(Oddity("unreadable-input", f"this document can't be read: {broken.reason}", place))
