@@ -88,9 +88,9 @@ def call_harden(words: Sequence[str], report: Path, **environment: str) -> str:
 def read_report(report: Path, seconds: float) -> Hardened:
     """Return what a report of `harden` says."""
     from lithify.model.hardening import Hardening
-    from lithify.report.wire import read
+    from lithify.report.wire import read_json
 
-    result = read(report, Hardening)
+    result = read_json(report, Hardening)
     verdict = result.verdict
     failed = [f"{check.name}: {check.summary}" for check in verdict.checks if not check.passed]
     failed += [f"{refusal.path}: {refusal.reason}" for refusal in result.plan.refusals if refusal.blocking]

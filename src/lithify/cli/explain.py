@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lithify.cli.output import pairs, write_results
     from lithify.pipeline.explain import explain_container, explain_file, explain_stream
     from lithify.report.explanation import render_explanation
-    from lithify.report.wire import render
+    from lithify.report.wire import render_json
 
     pairs(arguments)
     if arguments.source in (None, "-") and sys.stdin is None:
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments,
         {
             "text": lambda color: render_explanation(explanation, paint=painter(color), width=width()),
-            "json": lambda _: render(explanation),
+            "json": lambda _: render_json(explanation),
         },
     )
     return 0 if explanation.causes else NothingToExamine.exit_code

@@ -183,7 +183,7 @@ def _harden_target(arguments: argparse.Namespace, settings: "Settings", exercise
     from lithify.pipeline.harden import harden
     from lithify.pipeline.target import choose
     from lithify.report.page import render_hardening
-    from lithify.report.wire import render
+    from lithify.report.wire import render_json
 
     _refuse_group_options(arguments)
     if arguments.write:
@@ -194,7 +194,7 @@ def _harden_target(arguments: argparse.Namespace, settings: "Settings", exercise
         arguments,
         {
             "text": lambda color: render_hardening(result, paint=painter(color), width=width()),
-            "json": lambda _: render(result),
+            "json": lambda _: render_json(result),
         },
     )
     return 0 if result.verdict.proved else 1
@@ -208,7 +208,7 @@ def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes
     from lithify.pipeline.write import read_original, replace_file
     from lithify.pipeline.write_folder import write_files
     from lithify.report.group import render_group, unchanged
-    from lithify.report.wire import render
+    from lithify.report.wire import render_json
 
     if arguments.bake is not None:
         raise UsageError("--bake is for one image, not for a file of containers", hint="harden the image by itself")
@@ -224,7 +224,7 @@ def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes
         arguments,
         {
             "text": lambda color: render_group(result, paint=painter(color), width=width()),
-            "json": lambda _: render(result),
+            "json": lambda _: render_json(result),
         },
     )
     if arguments.apply:

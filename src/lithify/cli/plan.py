@@ -23,15 +23,15 @@ def run(arguments: argparse.Namespace) -> int:
     from lithify.model.writes import WriteSet
     from lithify.plan import make_plan
     from lithify.report.page import render_plan
-    from lithify.report.wire import read, render
+    from lithify.report.wire import read_json, render_json
 
     pairs(arguments)
-    plan = make_plan(read(arguments.writes, WriteSet), plan_settings_of(arguments))
+    plan = make_plan(read_json(arguments.writes, WriteSet), plan_settings_of(arguments))
     write_results(
         arguments,
         {
             "text": lambda color: render_plan(plan, paint=painter(color), width=width()),
-            "json": lambda _: render(plan),
+            "json": lambda _: render_json(plan),
         },
     )
     return 1 if any(refusal.blocking for refusal in plan.refusals) else 0

@@ -32,10 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Prove the plan, print the verdict, return 0 where it holds and 1 where it does not."""
     from lithify.cli.console import Progress, painter, width
     from lithify.cli.output import pairs, write_results
-    from lithify.pipeline.harden import Wishes, prove
+    from lithify.pipeline.harden import Wishes, prove_plan
     from lithify.pipeline.target import choose
     from lithify.report.page import render_proof
-    from lithify.report.wire import render
+    from lithify.report.wire import render_json
 
     pairs(arguments)
     settings = settings_of(arguments)
@@ -43,13 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
     engine, target = choose(arguments.target, arguments.rest, settings, overrides_of(arguments))
     wishes = Wishes(jobs=settings.parallel, live=not arguments.no_live, keep=arguments.keep)
     plan = _plan_of(arguments, target)
-    verdict = prove(engine, target, plan, exercise, wishes, tell=Progress())
+    verdict = prove_plan(engine, target, plan, exercise, wishes, tell=Progress())
     heading = f"{target.reference} ({engine.name})"
     write_results(
         arguments,
         {
             "text": lambda color: render_proof(verdict, plan, heading, paint=painter(color), width=width()),
-            "json": lambda _: render(verdict),
+            "json": lambda _: render_json(verdict),
         },
     )
     return 0 if verdict.proved else 1
@@ -60,12 +60,12 @@ def _plan_of(arguments: argparse.Namespace, target: "Target") -> "MountPlan":
     from lithify.model.hardening import SCHEMA, Hardening
     from lithify.model.mount import MountPlan
     from lithify.model.writes import RunKey
-    from lithify.report.wire import read, read_schema
+    from lithify.report.wire import read_json, read_schema
 
     if arguments.plan:
         if read_schema(arguments.plan) == SCHEMA:
-            return read(arguments.plan, Hardening).plan
-        return read(arguments.plan, MountPlan)
+            return read_json(arguments.plan, Hardening).plan
+        return read_json(arguments.plan, MountPlan)
     mounts = [_tmpfs(word) for word in arguments.tmpfs] + [_volume(word) for word in arguments.volume]
     return MountPlan(key=RunKey(image=target.reference), container="judged", mounts=tuple(mounts))
 

@@ -220,7 +220,7 @@ class _Hardener:
         )
 
 
-def prove(
+def prove_plan(
     engine: Engine,
     target: Target,
     plan: MountPlan,

@@ -18,7 +18,7 @@ from lithify.model.patch import Patched, PatchedFiles, Planned
 from lithify.model.path import printable
 from lithify.model.text import UTF_16
 from lithify.patch.kubernetes import Options
-from lithify.report.wire import read, read_schema
+from lithify.report.wire import read_json, read_schema
 from lithify.sources.files import insist_on_yaml, kind_of, read_source
 from lithify.sources.manifest import read_manifest
 
@@ -77,7 +77,7 @@ def read_plans(path: Path, containers: Sequence[str]) -> list[GivenPlan]:
                 image=member.hardening.write_set.image,
                 container=member.name,
             )
-            for member in read(path, GroupHardening).members
+            for member in read_json(path, GroupHardening).members
             if member.hardening is not None and member.planned
         ]
         chosen = [one for one in found if not containers or one.container in containers]
@@ -86,10 +86,10 @@ def read_plans(path: Path, containers: Sequence[str]) -> list[GivenPlan]:
             raise UsageError(f"{printable(path)} has no plan for {', '.join(containers)}", hint=f"it has {names}")
         return chosen
     if schema == HARDENING_SCHEMA:
-        hardening = read(path, Hardening)
+        hardening = read_json(path, Hardening)
         plan, image = hardening.plan, hardening.write_set.image
     else:
-        plan, image = read(path, MountPlan), None
+        plan, image = read_json(path, MountPlan), None
     return [GivenPlan(source=source, plan=plan, image=image, container=container) for container in containers or ("",)]
 
 

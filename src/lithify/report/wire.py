@@ -24,7 +24,7 @@ LIMIT = 1 << 30
 """Bytes of a file that are read at the most."""
 
 
-def render(value: object) -> str:
+def render_json(value: object) -> str:
     """Return a model value as indented JSON with a line end; what is judged says first whether it is `proved`."""
     return json.dumps(_answered(value, plain(value)), indent=1) + "\n"
 
@@ -77,7 +77,7 @@ def parse(data: bytes, type_: type[T], *, source: str) -> T:
         raise InvalidInput(f"{source}: {error}", hint="was it changed by hand?") from error
 
 
-def read(path: Path, type_: type[T]) -> T:
+def read_json(path: Path, type_: type[T]) -> T:
     """Return the value that a JSON file holds; InvalidInput where it can't be read or is something else."""
     return parse(_bytes(path), type_, source=str(path))
 
@@ -103,8 +103,16 @@ def _bytes(path: Path) -> bytes:
 
 
 def schema(type_: type) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of a model type."""
-    return msgspec.json.schema(type_, schema_hook=_schema)
+    """Return the JSON Schema (2020-12) of what `render_json` writes for a model type."""
+    found = msgspec.json.schema(type_, schema_hook=_schema)
+    for judged in (Hardening, GroupHardening, Member, Verdict):
+        definition = found["$defs"].get(judged.__name__)
+        if definition is not None:
+            definition["properties"] = {"proved": {"type": "boolean"}, **definition["properties"]}
+    outermost = found["$defs"][type_.__name__]
+    outermost["properties"]["schema"] = {"const": _schema_of(type_)}
+    outermost["required"] = [*outermost.get("required", ()), "schema"]
+    return found
 
 
 def _schema_of(type_: type) -> object:

@@ -16,7 +16,7 @@ from lithify.model.mount import Mount, MountPlan, StorageKind
 from lithify.model.patch import unified_diff
 from lithify.model.writes import RunKey
 from lithify.pipeline.patch import GivenPlan, PatchOptions, patch_file
-from lithify.report.wire import render
+from lithify.report.wire import render_json
 from lithify.settings import default_state
 
 POD = """\
@@ -53,7 +53,7 @@ def plan(tmp_path: Path) -> Path:
 
 def write_plan(path: Path, container: str) -> Path:
     mount = Mount(path=PurePosixPath("/run"), storage=StorageKind.MEMORY, size=1 << 20)
-    path.write_text(render(MountPlan(key=RunKey(image="nginx"), container=container, mounts=(mount,))))
+    path.write_text(render_json(MountPlan(key=RunKey(image="nginx"), container=container, mounts=(mount,))))
     return path
 
 

@@ -16,7 +16,7 @@ from lithify.model.patch import Refused, unified_diff
 from lithify.model.verdict import Check, Verdict
 from lithify.model.writes import Observation, RunKey, WriteSet
 from lithify.report.group import render_group
-from lithify.report.wire import parse, render
+from lithify.report.wire import parse, render_json
 
 EVIL = "\x1b[31mred\x07\n\udc80"
 KEY = RunKey(image="web")
@@ -132,12 +132,12 @@ def test_it_goes_to_json_and_back() -> None:
     text = b"\xff: 1\n".decode("utf-8", "surrogateescape")
     refused = Refused(container="app", reason="templated", by_hand="x")
     result = group(Member(name="app", hardening=hardening(), together=PROVED), text=text, refused=(refused,))
-    written = render(result)
+    written = render_json(result)
     found = json.loads(written)
     assert found["schema"] == "lithify.dev/group-hardening/v1"
     assert (found["proved"], [member["proved"] for member in found["members"]]) == (False, [True]), "for a script"
-    assert json.loads(render(hardening()))["proved"] is True
-    assert json.loads(render(FAILED))["proved"] is False
+    assert json.loads(render_json(hardening()))["proved"] is True
+    assert json.loads(render_json(FAILED))["proved"] is False
     assert parse(written.encode(), GroupHardening, source="test") == result
 
 

@@ -15,7 +15,7 @@ from lithify.model.image import EntryType, ImageEntry, ImageFacts
 from lithify.model.mount import Mount, MountPlan, StorageKind
 from lithify.model.verdict import Check, Verdict
 from lithify.model.writes import Change, Observation, RunKey, Write, WriteSet
-from lithify.report.wire import parse, read, render, schema
+from lithify.report.wire import parse, read_json, render_json, schema
 
 names = st.text(
     st.characters(exclude_characters="/\0", exclude_categories=["Cs"])
@@ -39,7 +39,7 @@ def write_set(path: PurePosixPath) -> WriteSet:
 @given(paths)
 def test_any_name_survives_even_one_that_is_not_utf8(path: PurePosixPath) -> None:
     """File names are bytes; those that are not UTF-8 travel as escaped surrogates."""
-    text = render(write_set(path))
+    text = render_json(write_set(path))
     assert text.isascii()
     assert parse(text.encode(), WriteSet, source="test") == write_set(path)
 
@@ -47,14 +47,14 @@ def test_any_name_survives_even_one_that_is_not_utf8(path: PurePosixPath) -> Non
 def test_a_plan_matches_its_published_schema() -> None:
     mount = Mount(path=PurePosixPath("/run"), storage=StorageKind.MEMORY, size=1 << 20)
     plan = MountPlan(key=RunKey(image="x"), container="web", mounts=(mount,))
-    jsonschema.validate(json.loads(render(plan)), schema(MountPlan))
+    jsonschema.validate(json.loads(render_json(plan)), schema(MountPlan))
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**json.loads(render(plan)), "mounts": [{"path": 7}]}, schema(MountPlan))
+        jsonschema.validate({**json.loads(render_json(plan)), "mounts": [{"path": 7}]}, schema(MountPlan))
 
 
 def test_a_check_of_before_there_was_tried_was_tried() -> None:
     left = Check(name="needs /run", passed=True, tried=False, summary="not taken away")
-    text = render(Verdict(minimal=(left,)))
+    text = render_json(Verdict(minimal=(left,)))
     assert json.loads(text)["minimal"][0]["tried"] is False
     assert parse(text.encode(), Verdict, source="test").minimal == (left,)
     document = json.loads(text)
@@ -85,10 +85,10 @@ def test_what_is_no_plan_is_refused_with_its_place(tmp_path: Path, text: str, to
     file = tmp_path / "plan.json"
     file.write_text(text)
     with pytest.raises(InvalidInput, match=told) as caught:
-        read(file, MountPlan)
+        read_json(file, MountPlan)
     assert "plan.json" in str(caught.value)
 
 
 def test_a_missing_file_is_an_error_of_ours(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="No such file"):
-        read(tmp_path / "none.json", MountPlan)
+        read_json(tmp_path / "none.json", MountPlan)
