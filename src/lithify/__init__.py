@@ -8,67 +8,115 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Exercise": "lithify.model.run",
+    "Explanation": "lithify.model.log",
+    "GivenPlan": "lithify.pipeline.patch",
     "GroupHardening": "lithify.model.group",
     "GroupOptions": "lithify.pipeline.group_options",
     "Hardening": "lithify.model.hardening",
     "LithifyError": "lithify.errors",
     "MountPlan": "lithify.model.mount",
     "Overrides": "lithify.pipeline.target",
+    "PatchOptions": "lithify.pipeline.patch",
     "PlanSettings": "lithify.plan",
+    "Report": "lithify.model.finding",
     "Settings": "lithify.settings",
+    "Severity": "lithify.model.finding",
     "Target": "lithify.model.run",
     "Verdict": "lithify.model.verdict",
     "Wishes": "lithify.pipeline.harden",
     "WriteSet": "lithify.model.writes",
+    "audit": "lithify.pipeline.audit",
+    "audit_cluster": "lithify.pipeline.audit_cluster",
+    "audit_engine": "lithify.pipeline.audit_engine",
+    "audit_node": "lithify.pipeline.audit_cluster",
     "choose": "lithify.pipeline.target",
+    "explain_container": "lithify.pipeline.explain",
+    "explain_file": "lithify.pipeline.explain",
     "harden": "lithify.pipeline.harden",
     "harden_group": "lithify.pipeline.group",
+    "learn_attached": "lithify.pipeline.learn",
     "learn_target": "lithify.pipeline.learn",
     "make_plan": "lithify.plan",
     "open_group": "lithify.pipeline.groups",
-    "prove": "lithify.pipeline.harden",
+    "patch_file": "lithify.pipeline.patch",
+    "patch_folder": "lithify.pipeline.patch",
+    "prove_plan": "lithify.pipeline.harden",
+    "read_json": "lithify.report.wire",
+    "read_original": "lithify.pipeline.write",
+    "render_json": "lithify.report.wire",
+    "replace_file": "lithify.pipeline.write",
+    "revert": "lithify.pipeline.write_folder",
 }
 
 __all__ = [
     "Exercise",
+    "Explanation",
+    "GivenPlan",
     "GroupHardening",
     "GroupOptions",
     "Hardening",
     "LithifyError",
     "MountPlan",
     "Overrides",
+    "PatchOptions",
     "PlanSettings",
+    "Report",
     "Settings",
+    "Severity",
     "Target",
     "Verdict",
     "Wishes",
     "WriteSet",
     "__version__",
+    "audit",
+    "audit_cluster",
+    "audit_engine",
+    "audit_node",
     "choose",
+    "explain_container",
+    "explain_file",
     "harden",
     "harden_group",
+    "learn_attached",
     "learn_target",
     "make_plan",
     "open_group",
-    "prove",
+    "patch_file",
+    "patch_folder",
+    "prove_plan",
+    "read_json",
+    "read_original",
+    "render_json",
+    "replace_file",
+    "revert",
 ]
 
 TYPE_CHECKING = False  # type checkers know the name; importing typing would cost half of an interpreter's start
 if TYPE_CHECKING:
     from lithify.errors import LithifyError
+    from lithify.model.finding import Report, Severity
     from lithify.model.group import GroupHardening
     from lithify.model.hardening import Hardening
+    from lithify.model.log import Explanation
     from lithify.model.mount import MountPlan
     from lithify.model.run import Exercise, Target
     from lithify.model.verdict import Verdict
     from lithify.model.writes import WriteSet
+    from lithify.pipeline.audit import audit
+    from lithify.pipeline.audit_cluster import audit_cluster, audit_node
+    from lithify.pipeline.audit_engine import audit_engine
+    from lithify.pipeline.explain import explain_container, explain_file
     from lithify.pipeline.group import harden_group
     from lithify.pipeline.group_options import GroupOptions
     from lithify.pipeline.groups import open_group
-    from lithify.pipeline.harden import Wishes, harden, prove
-    from lithify.pipeline.learn import learn_target
+    from lithify.pipeline.harden import Wishes, harden, prove_plan
+    from lithify.pipeline.learn import learn_attached, learn_target
+    from lithify.pipeline.patch import GivenPlan, PatchOptions, patch_file, patch_folder
     from lithify.pipeline.target import Overrides, choose
+    from lithify.pipeline.write import read_original, replace_file
+    from lithify.pipeline.write_folder import revert
     from lithify.plan import PlanSettings, make_plan
+    from lithify.report.wire import read_json, render_json
     from lithify.settings import Settings
 
 

@@ -48,38 +48,41 @@ def run(arguments: argparse.Namespace) -> int:
     """Learn the target's writes and print them."""
     from lithify.cli.console import Progress, painter, width
     from lithify.cli.output import pairs, write_results
-    from lithify.pipeline.learn import learn_target
+    from lithify.pipeline.learn import learn_attached, learn_target
+    from lithify.pipeline.target import choose
     from lithify.report.page import render_write_set
-    from lithify.report.wire import render
+    from lithify.report.wire import render_json
 
     pairs(arguments)
     _refuse_options_of_others(arguments)
     if arguments.merge:
         from lithify.model.writes import WriteSet
         from lithify.observe.merge import merge_write_sets
-        from lithify.report.wire import read
+        from lithify.report.wire import read_json
 
-        write_set = merge_write_sets(*(read(path, WriteSet) for path in arguments.merge))
+        write_set = merge_write_sets(*(read_json(path, WriteSet) for path in arguments.merge))
     elif names_cluster(arguments):
         write_set = _learn_workload(arguments)
     else:
-        write_set = learn_target(
-            arguments.target,
-            arguments.rest,
-            settings_of(arguments),
-            overrides_of(arguments),
-            exercise_of(arguments),
-            attach=arguments.attach,
-            live=not arguments.no_live,
-            trace=arguments.trace,
-            keep=arguments.keep,
-            tell=Progress(),
-        )
+        settings, exercise, live = settings_of(arguments), exercise_of(arguments), not arguments.no_live
+        if arguments.attach:
+            write_set = learn_attached(arguments.target, settings, exercise.seconds, live=live, tell=Progress())
+        else:
+            engine, target = choose(arguments.target, arguments.rest, settings, overrides_of(arguments))
+            write_set = learn_target(
+                engine,
+                target,
+                exercise,
+                live=live,
+                trace=arguments.trace,
+                keep=arguments.keep,
+                tell=Progress(),
+            )
     write_results(
         arguments,
         {
             "text": lambda color: render_write_set(write_set, paint=painter(color), width=width()),
-            "json": lambda _: render(write_set),
+            "json": lambda _: render_json(write_set),
         },
     )
     return 0

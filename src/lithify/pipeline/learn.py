@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from lithify.model.writes import Observation, RunKey, WriteSet
 from lithify.observe.collect import Collected, Collector, Volumes
 from lithify.observe.merge import merge_writes
 from lithify.observe.processes import read_process
-from lithify.pipeline.target import Overrides, choose, choose_in_pod, choose_running
+from lithify.pipeline.target import choose_in_pod, choose_running
 from lithify.pipeline.trial import Life, Trial, Trials, Watcher
 from lithify.settings import Settings
 
@@ -147,33 +147,42 @@ def _lost_by_the_kill(trial: Trial) -> bool:
 
 
 def learn_target(
-    text: str | None,
-    words: Sequence[str],
-    settings: Settings,
-    overrides: Overrides,
+    engine: Engine,
+    target: Target,
     exercise: Exercise,
     *,
-    attach: bool = False,
     live: bool = True,
     trace: bool = False,
     keep: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> WriteSet:
-    """Return what the target writes: run once by us, or with `attach` watched as it runs already.
+    """Return what a target writes with its root writable, run once by us.
 
-    Raises NothingToExamine where there is no such target, TargetBroken where it does not work as it is.
+    Raises TargetBroken where it does not work as it is, EngineUnreachable where the engine goes away.
     """
-    if attach:
-        known, container, target = choose_running(text, settings)
-        if known is None:
-            return learn_process(target.engine, container, target, exercise.seconds, tell, live=live)
-        return learn_running(known, container, target, exercise.seconds, tell, live=live)
-    engine, target = choose(text, words, settings, overrides)
     for swept in engine.sweep():
         tell(f"removed what an earlier run left: {swept}")
     tell(f"learning: {target.reference} with a writable root")
     trials = Trials(engine=engine, target=target, exercise=exercise, live=live, trace=trace, tell=tell)
     return learn(trials, keep=keep).write_set
+
+
+def learn_attached(
+    text: str | None,
+    settings: Settings,
+    seconds: float = 0.0,
+    *,
+    live: bool = True,
+    tell: Callable[[str], None] = lambda _: None,
+) -> WriteSet:
+    """Return what a container that already runs has written, watched for `seconds` more and not touched.
+
+    `text` is its name, a pid or its control group. Raises NothingToExamine where there is none.
+    """
+    engine, container, target = choose_running(text, settings)
+    if engine is None:
+        return learn_process(target.engine, container, target, seconds, tell, live=live)
+    return learn_running(engine, container, target, seconds, tell, live=live)
 
 
 def learn_running(
