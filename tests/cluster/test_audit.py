@@ -325,7 +325,9 @@ def test_a_container_of_the_node_is_watched_by_its_name(
     for reference in (name, f"node:{name}"):
         run = lithify.run("learn", "--attach", reference, "--no-live", "--for", "1s", "--format=json")
         assert run.code == 0, run.err
-        assert "/srv/data" in {write["path"] for write in json.loads(run.out)["writes"]}
+        found = json.loads(run.out)
+        assert "/srv/data" in {write["path"] for write in found["writes"]}
+        assert found["key"]["command"][:2] == ["sh", "-c"]  # as it was started: the shell has become another by now
     refused = lithify.run("learn", "--attach", f"node:{name}-not")
     assert refused.code == 3
     assert "audit --node" in refused.err

@@ -436,6 +436,8 @@ def test_a_running_container_is_watched_and_not_touched(docker: Daemon, lithify:
             written = write_set(done)
             assert not written.observation.from_start
             assert {"/var/lib/nginx/body", "/run/nginx.pid"} <= {str(write.path) for write in written.writes}
+            # as it was started, not as it calls itself by now: nginx: master process nginx -g daemon off;
+            assert written.key.command == tuple(before[0]["Config"]["Cmd"])
         assert json.loads(docker.ask("inspect", "theirs")) == before
     finally:
         docker.ask("rm", "--force", "--volumes", "theirs")

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from lithify.engines.attached import NOISE, ProcessContainer
 from lithify.engines.base import UpperLayer
 from lithify.engines.mounts import MountPoint, host_directory, read_mounts, root_overlay
+from lithify.engines.node import Start, read_start
 from lithify.engines.state import start_time
 from lithify.errors import NotPermitted
 from lithify.model.image import ImageFacts
@@ -19,7 +20,7 @@ from lithify.model.path import ROOT
 
 _SOON = 0.01
 _OF_A_POD = re.compile(rb"/pods/[0-9A-Za-z-]+/containers/")
-_PLACES = re.compile(rb"PATH|HOME|TMPDIR|TMP|TEMP|XDG_[A-Z_]+|[A-Z0-9_]*(DIR|CACHE|HOME)")
+_PLACES = re.compile(r"PATH|HOME|TMPDIR|TMP|TEMP|XDG_[A-Z_]+|[A-Z0-9_]*(DIR|CACHE|HOME)")
 """Variables of which the value is a path."""
 
 HOPELESS = frozenset((
@@ -152,25 +153,42 @@ class PodContainer(ProcessContainer):
 
 
 def describe(pid: int, facts: ImageFacts) -> ImageFacts:
-    """Return `facts` with what a running container tells of its image by its first process."""
+    """Return `facts` with what a running container tells of its image by its first process.
+
+    What it was started with is taken from the runtime where that can be had: a start script is gone once it has become
+    the program.
+    """
     from lithify.engines.rootfs import RootFilesystem
 
     with suppress(OSError, NotPermitted):
         base = Path(f"/proc/{pid}")
-        uid, gid = credentials(base)
         with RootFilesystem(base / "root") as root:
             shell = root.status(PurePosixPath("/bin/sh")) is not None
+        start = read_start(pid) or _seen_of(base)
         return replace(
             facts,
-            user=f"{uid}:{gid}",
-            uid=uid,
-            gid=gid,
-            working_directory=PurePosixPath(os.readlink(base / "cwd")),
-            environment={**facts.environment, **environment(base)},
-            command=tuple(os.fsdecode(word) for word in (base / "cmdline").read_bytes().split(b"\0")[:-1]),
+            user=f"{start.uid}:{start.gid}",
+            uid=start.uid,
+            gid=start.gid,
+            working_directory=start.working_directory,
+            environment={**facts.environment, **places(start.environment)},
+            command=start.arguments,
             has_shell=shell,
         )
     return facts
+
+
+def _seen_of(base: Path) -> Start:
+    """Return what is to be seen of a start by the process in `base`, a directory of /proc."""
+    uid, gid = credentials(base)
+    pairs = (os.fsdecode(word).partition("=") for word in (base / "environ").read_bytes().split(b"\0"))
+    return Start(
+        arguments=tuple(os.fsdecode(word) for word in (base / "cmdline").read_bytes().split(b"\0")[:-1]),
+        uid=uid,
+        gid=gid,
+        working_directory=PurePosixPath(os.readlink(base / "cwd")),
+        environment={name: value for name, _, value in pairs},
+    )
 
 
 def send_signal(process: tuple[int, int], number: int) -> None:
@@ -194,10 +212,9 @@ def credentials(base: Path) -> tuple[int, int]:
     return int(fields["Uid"].split()[1]), int(fields["Gid"].split()[1])
 
 
-def environment(base: Path) -> dict[str, str]:
+def places(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that say where things are kept; the others may be secrets."""
-    pairs = (word.partition(b"=") for word in (base / "environ").read_bytes().split(b"\0"))
-    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs if _PLACES.fullmatch(name)}
+    return {name: value for name, value in environment.items() if _PLACES.fullmatch(name)}
 
 
 def identity(text: str) -> str:

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import PurePosixPath
 from typing import Any
 
 from lithify.engines.mounts import MountPoint, read_mounts, root_overlay
@@ -55,6 +56,17 @@ class NodeContainer:
         beside = ((self.namespace, self.pod), (self.pod, self.name))
         names = (self.pod, self.name, *("/".join(pair) for pair in beside if all(pair)), self.title)
         return bool(name) and (name in names or (len(name) >= 8 and self.id.startswith(name)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a runtime was asked to start in a container, whatever became of that process since."""
+
+    arguments: tuple[str, ...]
+    uid: int
+    gid: int
+    working_directory: PurePosixPath
+    environment: Mapping[str, str]
 
 
 _NAMES = ("io.kubernetes.cri.container-name", "io.kubernetes.container.name")
@@ -119,6 +131,32 @@ def _runs(one: NodeContainer) -> bool:
         return one.pid > 0 and is_of(one.pid, one.id, read_mounts(one.pid))
     except (OSError, NotPermitted):
         return False
+
+
+def read_start(pid: int) -> Start | None:
+    """Return what the container of process `pid` was started with; None where no bundle of this host says so."""
+    around = _containers_around(pid)
+    for _, bundle in _bundles() if around else ():
+        if _identity(bundle) == around[-1]:
+            return _start(_read_spec(bundle).get("process"))
+    return None
+
+
+def _start(process: object) -> Start | None:
+    """Return the `process` of a `config.json`; None where it is none that starts anything."""
+    match process:
+        case {"args": [*words], "cwd": str(directory), "user": {**user}, **rest} if words:
+            uid, gid = (number if isinstance(number := user.get(name), int) else 0 for name in ("uid", "gid"))
+            variables = rest.get("env")
+            pairs = (str(one).partition("=") for one in (variables if isinstance(variables, list) else ()))
+            return Start(
+                arguments=tuple(map(str, words)),
+                uid=uid,
+                gid=gid,
+                working_directory=PurePosixPath(directory),
+                environment={name: value for name, _, value in pairs},
+            )
+    return None
 
 
 def is_of(pid: int, identity: str, mounts: Iterable[MountPoint]) -> bool:

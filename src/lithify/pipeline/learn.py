@@ -10,6 +10,7 @@ from threading import Event
 
 from lithify.engines.base import Container, Engine, Root
 from lithify.engines.host import Host, host_of
+from lithify.engines.node import read_start
 from lithify.engines.runline import parse_run_line
 from lithify.errors import EngineRefused, NothingToExamine, TargetBroken
 from lithify.model.behaviour import Phase
@@ -276,14 +277,15 @@ def joined(write_set: WriteSet, others: Iterable[WriteSet]) -> WriteSet:
 def _image_of_process(pid: int | None, target: Target) -> ImageFacts:
     """Return as much of the image as one of its processes tells: who it is, where it stands and how it was called."""
     process = read_process(pid) if pid else None
-    if process is None:
+    if process is None or pid is None:
         raise NothingToExamine(f"no process {target.reference}", hint="name a container, or the pid of a process in it")
+    start = read_start(pid) or process
     return ImageFacts(
         reference=target.reference,
-        uid=process.uid,
-        gid=process.gid,
-        working_directory=process.working_directory,
-        command=process.arguments,
+        uid=start.uid,
+        gid=start.gid,
+        working_directory=start.working_directory,
+        command=start.arguments,
     )
 
 
