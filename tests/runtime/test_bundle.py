@@ -712,6 +712,15 @@ def test_a_state_directory_that_holds_no_upper_layer(tmp_path: Path, static_root
         subprocess.run(["umount", tmp_path / "merged"], check=True)
 
 
+def test_a_state_directory_behind_a_link(shop: Workshop, static_rootfs: Path, tmp_path: Path) -> None:
+    """A runtime takes no root filesystem below a symbolic link, as `/var/run` and many a temporary directory are."""
+    shop.state.mkdir()
+    (tmp_path / "link").symlink_to(shop.state)
+    shop.engine = BundleEngine(shop.engine._runtime_name, tmp_path / "link")
+    container = shop.started(static_rootfs, "/probe", "sleep", "5")
+    assert container.pid() is not None
+
+
 def test_no_directory_is_one_clear_error(runc: Workshop, tmp_path: Path) -> None:
     with pytest.raises(LithifyError, match="no directory at") as caught:
         runc.create(tmp_path / "none", "/probe")

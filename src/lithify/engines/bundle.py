@@ -72,7 +72,7 @@ class BundleEngine:
 
     def __init__(self, runtime: str | None = None, state: Path = STATE) -> None:
         self._runtime_name = runtime
-        self._state = state.absolute()
+        self._state = Path(os.path.realpath(state))  # runc takes no root below a symbolic link
         self._run: RunDirectory | None = None
         self._users: dict[Path, set[str]] = {}
         self._baked: set[str] = set()
