@@ -7,7 +7,7 @@ are followed inside the image only, and never by the kernel. Nothing here needs 
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -233,13 +233,15 @@ def _status(root: MergedDirectory, path: PurePosixPath) -> os.stat_result | None
 
 
 def find_code_roots(
-    lowers: Sequence[Path], facts: ImageFacts, processes: Iterable[Process] = (), *, user_xattr: bool = False
+    lowers: Sequence[Path], facts: ImageFacts, processes: Collection[Process] = (), *, user_xattr: bool = False
 ) -> tuple[PurePosixPath, ...]:
     """Return the directories of the image that hold the program itself, the outermost, sorted.
 
     Those are: of each running or configured program's binary, of scripts, archives and programs named in its arguments,
     and a working directory that holds code, each taken up to the directory of its project (`package.json`,
-    `pyproject.toml`, ...). Interpreters and other files in the directories of the system itself do not count.
+    `pyproject.toml`, ...). Interpreters and other files in the directories of the system itself do not count. A script
+    that runs and that the image lacks was made by a start: its directory is one of them, below the image's own working
+    directory and on no volume of its.
     """
     if not lowers:
         return ()
@@ -247,6 +249,8 @@ def find_code_roots(
         finder = _CodeFinder(root)
         for start in _starts(facts, processes):
             finder.look(start)
+        for process in processes:
+            finder.look_for_made(process, facts)
         return tuple(outermost(finder.roots))
 
 
@@ -283,6 +287,24 @@ class _CodeFinder:
         directory = layers.resolve(self._root, start.directory)
         if self._may_be_root(directory) and self._directory_holds_code(directory):
             self.roots.add(self._project(directory))
+
+    def look_for_made(self, process: Process, facts: ImageFacts) -> None:
+        """Take in the scripts of the program's own that it runs and the image lacks."""
+        for word in process.arguments[1:_MAX_WORDS]:
+            path = process.working_directory / word
+            home = facts.working_directory
+            own = self._may_be_root(home) and path.is_relative_to(home)
+            if own and path.suffix.lower() in _CODE_SUFFIXES and not any(map(path.is_relative_to, facts.volumes)):
+                real = layers.resolve(self._root, path)
+                if not self._has(real) and self._may_be_root(real.parent):
+                    self.roots.add(real.parent)
+
+    def _has(self, path: PurePosixPath) -> bool:
+        directory = self._root.descend(path.parent)
+        if directory is None:
+            return False
+        with directory:
+            return directory.find(path.name) is not None
 
     def _candidates(self, word: str, start: _Start, *, program: bool) -> Iterator[PurePosixPath]:
         """Yield the paths that a word of a command line may mean, options and lists taken apart."""

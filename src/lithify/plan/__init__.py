@@ -21,7 +21,7 @@ from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, PathClass, Redirect, Seed, StorageKind, Tolerated
 from lithify.model.path import printable
 from lithify.model.quantity import render_human
-from lithify.model.writes import WriteSet
+from lithify.model.writes import Change, WriteSet
 from lithify.plan.cover import Cover, Means, Place, cover, uses_image
 from lithify.plan.doubt import confidence_in, confidence_of, questions, unexercised
 from lithify.plan.explain import what_for, who_wrote_what
@@ -78,6 +78,7 @@ class _Planner:
         built = self._name_volumes(self._fit_memory([self._mount(site, demand) for site in sites]))
         mounts = [mount for group, _ in built for mount in group]
         redirects = tuple(site.redirect for site in sites if site.redirect is not None)
+        barred = self._barred(demand)
         asked = questions([(group[0], needs) for group, needs in built], self.settings)
         return MountPlan(
             key=self.write_set.key,
@@ -86,8 +87,8 @@ class _Planner:
             redirects=redirects,
             tolerated=self._tolerated(demand, dropped, mounts),
             refusals=(
-                *refuse_barred(self._barred(demand), self.write_set),
-                *refuse(covered.unserved, self.write_set, self.ground),
+                *refuse_barred(barred, self.write_set),
+                *refuse(covered.unserved, barred, self.write_set, self.ground),
             ),
             questions=tuple(asked),
             unexercised=tuple(unexercised(self.write_set, [mount.path for mount in mounts])),
@@ -332,9 +333,11 @@ class _Planner:
 
     def _tolerated(self, demand: Demand, dropped: Iterable[Need], mounts: Sequence[Mount]) -> tuple[Tolerated, ...]:
         single = {path for need in demand.needs for path in need.files} & (self.settings.dropped - self.missed)
-        left = single | {need.path for need in dropped}
         why = "a run did without a place for it"
-        found = {path: Tolerated(path=path, reason=why, proved=True) for path in left}
+        found = {path: Tolerated(path=path, reason=why, proved=True) for path in single}
+        for need in dropped:
+            lost = f"{why}, and its log is lost: --state {printable(need.path)}=volume keeps it" if _logs(need) else why
+            found[need.path] = Tolerated(path=need.path, reason=lost, proved=True)
         for seen in demand.barred:
             if self._is_dropped(seen.write.path):
                 path = seen.write.path
@@ -369,6 +372,13 @@ def _nest(sites: list[_Site]) -> list[_Site]:
 
 def _holds(site: _Site, path: PurePosixPath) -> bool:
     return path.is_relative_to(site.path) and not any(path.is_relative_to(inner) for inner in site.nested)
+
+
+def _logs(need: Need) -> bool:
+    """Tell whether lines of a log were left there."""
+    return any(
+        s.path_class is PathClass.LOG and s.write.size and s.write.change is not Change.OPENED for s in need.seen
+    )
 
 
 def _sentence(text: str) -> str:

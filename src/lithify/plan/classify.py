@@ -198,6 +198,8 @@ def _as_identity(write: Write) -> Classified | None:
 
 
 def _as_code(write: Write, where: Surroundings, image: ImageFacts) -> Classified | None:
+    if write.type is EntryType.DIRECTORY and write.change is Change.CREATED and write.path in image.code_roots:
+        return _certain(PathClass.CODE, "it is code that a start makes, and that runs from there")
     if write.type is EntryType.DIRECTORY or write.change in (Change.CAME_AND_WENT, Change.OPENED, Change.METADATA):
         return None
     entry = image.entry(write.path)

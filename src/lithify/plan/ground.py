@@ -1,7 +1,8 @@
 """Says which directories may become writable at all, and follows the image's symbolic links.
 
-Never writable: a directory of the system itself, one that holds the program, one of executables, and every parent of
-these. Single files are spared only where they hold programs.
+Never writable: a directory of the system itself, one that holds the program, and every parent of these; nor one of
+executables, unless the user says that it is data (`--state PATH=volume`): nothing runs from there once it is mounted.
+Single files are spared only where they hold programs.
 """
 
 from pathlib import PurePosixPath
@@ -9,7 +10,7 @@ from pathlib import PurePosixPath
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
 from lithify.model.path import ROOT, is_code, is_pseudo, is_system, printable
 from lithify.plan.classify import IDENTITY_FILES
-from lithify.plan.settings import PlanSettings
+from lithify.plan.settings import PlanSettings, StateDecision
 
 EXECUTABLE_SHARE = 0.1
 """A directory that is itself written may hold so many executables among its files and is still one of data: a sample
@@ -31,6 +32,7 @@ class Ground:
     def __init__(self, image: ImageFacts, settings: PlanSettings) -> None:
         self._image = image
         self._rejected = settings.rejected
+        self._decision = settings.decision
         self._links = {str(p): e.target for p, e in image.entries.items() if e.type is EntryType.SYMLINK and e.target}
         self._above_code = {
             str(above): str(root) for root in sorted(image.code_roots) for above in (root, *root.parents)
@@ -67,6 +69,11 @@ class Ground:
         entry = self.entry(path)
         if entry is not None and entry.type is not EntryType.DIRECTORY:
             return f"the image has a {entry.type.value} there, which no mount can turn into a directory"
+        return None if self._decision(path) is StateDecision.VOLUME else self.executables(path, written=written)
+
+    def executables(self, path: PurePosixPath, *, written: bool) -> str | None:
+        """Say in half a sentence that `path` looks like a directory of programs; the user may know it for data."""
+        entry = self.entry(path)
         if entry is None or not entry.executables:
             return None
         if entry.mode & _OTHERS_WRITE or (written and entry.executables <= EXECUTABLE_SHARE * entry.files):

@@ -1,7 +1,8 @@
 """Says what no mount should solve, and what to do about it instead."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from lithify.model.mount import PathClass, Refusal
@@ -26,8 +27,9 @@ _OPTIONS = (
 _MOST_NAMES = 3
 
 
-def refuse(needs: Iterable[Need], write_set: WriteSet, ground: Ground) -> list[Refusal]:
-    """Return a refusal for each directory whose writes nothing could serve."""
+def refuse(needs: Iterable[Need], barred: Iterable[Seen], write_set: WriteSet, ground: Ground) -> list[Refusal]:
+    """Return a refusal for each directory whose writes nothing could serve; `barred` are not among them."""
+    changed = {seen.write.directory for seen in barred}
     groups: dict[PurePosixPath, list[Need]] = {}
     for need in needs:
         groups.setdefault(directory_of(need), []).append(need)
@@ -41,7 +43,11 @@ def refuse(needs: Iterable[Need], write_set: WriteSet, ground: Ground) -> list[R
         else:
             whole = len({s.write.path for s in seen}) > 1 or seen[0].write.path == directory
             what = objection if whole else f"its directory must stay read-only: {objection}"
-        refusals.append(_refusal(directory, seen, what, write_set, blocking=not optional))
+        refusal = _refusal(directory, seen, what, write_set, blocking=not optional)
+        if not optional and directory not in changed and objection == ground.executables(directory, written=True):
+            known = f"where it is data all the same, `--state {printable(directory)}=volume`: nothing runs from there"
+            refusal = replace(refusal, remedy=f"{known}; or {refusal.remedy}")
+        refusals.append(refusal)
     return refusals
 
 
@@ -85,13 +91,25 @@ def _remedy(directory: PurePosixPath, seen: list[Seen], path_class: PathClass, w
     names = sorted({printable(s.write.path.name) for s in seen if s.write.change is not Change.CAME_AND_WENT})
     known = [text for pattern, text in _OPTIONS if any(re.fullmatch(pattern, name) for name in names)]
     remedies = [*known, *_general(directory, seen, path_class, names)]
-    working = {process.working_directory for process in write_set.processes} | {write_set.image.working_directory}
-    if directory in working and path_class not in (PathClass.CODE, PathClass.IDENTITY):
-        remedies.append(
-            f"it is the working directory, so the name may be a relative one: where the program finds its code by "
-            f"absolute path, start it in a mount (`--workdir`, `workingDir`) instead of {printable(directory)}"
-        )
+    if path_class not in (PathClass.CODE, PathClass.IDENTITY):
+        remedies += _elsewhere(directory, write_set)
     return "; or ".join(remedies) + "."
+
+
+def _elsewhere(directory: PurePosixPath, write_set: WriteSet) -> Iterator[str]:
+    """Say how a relative name is made elsewhere."""
+    went = {process.working_directory for process in write_set.processes}
+    started = write_set.image.working_directory
+    if directory not in (*went, started):
+        return
+    if directory == started:
+        how = "start it in a mount (`--workdir`, `workingDir`)"
+    else:
+        how = f"have it change to a mount, by the option or line that makes it leave {printable(started)},"
+    yield (
+        f"it is the working directory, so the name may be a relative one: where the program finds its code by "
+        f"absolute path, {how} instead of {printable(directory)}"
+    )
 
 
 def _general(directory: PurePosixPath, seen: list[Seen], path_class: PathClass, names: list[str]) -> list[str]:

@@ -181,6 +181,27 @@ def test_code_roots(root: Path, words: tuple[str, ...], directory: str, roots: l
         assert [str(path) for path in by_process] == roots
 
 
+@pytest.mark.parametrize(
+    ("script", "volumes", "roots"),
+    [
+        ("dist/main.js", (), ["/srv/app/dist"]),
+        ("/srv/app/dist/main.js", (), ["/srv/app/dist"]),
+        ("dist/main.js", ("/srv/app",), []),  # the image itself says that this is data
+        ("dist/data.db", (), []),
+        ("/tmp/job.py", (), []),  # a job of somebody's, below no directory of the program's own
+        ("/srv/other/main.js", (), []),
+    ],
+)
+def test_a_script_that_runs_and_that_the_image_lacks_was_made(
+    root: Path, script: str, volumes: tuple[str, ...], roots: list[str]
+) -> None:
+    """A bundle compiled at each start is the program itself, wherever its sources lie."""
+    _file(root / "srv/app/src/main.ts")
+    facts = ImageFacts(reference="x", working_directory=P("/srv/app"), volumes=tuple(map(P, volumes)))
+    running = Process(program="/usr/bin/node", arguments=("node", script), working_directory=P("/srv/app"))
+    assert [str(path) for path in find_code_roots([root], facts, [running])] == roots
+
+
 def test_no_layers_are_no_facts() -> None:
     """Where the engine shows no layers there is nothing to say, which is no error; a layer that is gone is one."""
     assert read_image_entries([], [P("/srv")]) == {}

@@ -4,7 +4,7 @@ import pytest
 from tests.unit.plan.facts import DIRECTORY, P, came_and_went, directory, file, image, made, write, write_set
 
 from lithify.model.mount import PathClass, StorageKind
-from lithify.model.writes import Change, Observation, Source
+from lithify.model.writes import Change, Observation, Process, Source
 from lithify.plan import PlanSettings, StateDecision, alternatives_of, make_plan
 
 APP = image({"/app": directory(files=5, dirs=1)}, code=("/app",))
@@ -75,6 +75,21 @@ def test_a_dropped_place_is_tolerated_and_nothing_else_goes_with_it() -> None:
     plan = make_plan(writes, PlanSettings(dropped=frozenset({P("/srv/x")})))
     assert paths(plan) == ["/srv/x/data"]
     assert [(str(t.path), t.proved) for t in plan.tolerated] == [("/srv/x", True)]
+
+
+@pytest.mark.parametrize(
+    ("change", "size", "lost"), [("created", 100, True), ("created", 0, False), ("opened", 9, False)]
+)
+def test_a_log_that_nobody_misses_is_said_to_be_lost(change: str, size: int, lost: bool) -> None:
+    """A program that swallows that it can't log passes every check; an empty log is no loss."""
+    facts = image({"/var/log/app": directory(), "/var/log/app/app.log": file(size=size)})
+    writes = write_set(
+        came_and_went("/var/log/app", "x"), write("/var/log/app/app.log", Change(change), size=size), facts=facts
+    )
+    plan = make_plan(writes, PlanSettings(dropped=frozenset({P("/var/log/app")})))
+    assert [str(t.path) for t in plan.tolerated if "did without" in t.reason] == ["/var/log/app"]
+    told = [t.reason for t in plan.tolerated if "--state /var/log/app=volume" in t.reason]
+    assert bool(told) is lost
 
 
 def test_state_is_not_dropped_into_an_outer_place() -> None:
@@ -233,6 +248,60 @@ def test_the_working_directory_is_named_in_the_remedy() -> None:
     facts = image({"/app": directory(files=5)}, code=("/app",), working_directory=P("/app"))
     plan = make_plan(write_set(write("/app/notes", content="data"), facts=facts))
     assert "workingDir" in plan.refusals[0].remedy
+
+
+def test_who_changes_directory_by_himself_is_not_helped_by_another_start() -> None:
+    """An option of the program's leads there, whatever directory it is started in."""
+    facts = image({"/app": directory(files=5)}, code=("/app",), working_directory=P("/"))
+    there = Process(program="/usr/bin/uwsgi", working_directory=P("/app"))
+    plan = make_plan(write_set(write("/app/notes", content="data"), facts=facts, processes=(there,)))
+    assert "workingDir" not in plan.refusals[0].remedy
+    assert "makes it leave /," in plan.refusals[0].remedy
+
+
+def test_the_user_may_know_executables_for_data() -> None:
+    """A repository with sample hooks: refused with that way out, and kept where nothing runs once it is taken."""
+    facts = image({"/srv/git/demo.git": directory(files=17, dirs=9, exe=13, uid=33)})
+    writes = write_set(came_and_went("/srv/git/demo.git", "HEAD.lock"), facts=facts)
+    refused = make_plan(writes)
+    assert not refused.mounts
+    assert "--state /srv/git/demo.git=volume" in refused.refusals[0].remedy
+    told = make_plan(writes, PlanSettings(state_decisions={P("/srv/git"): StateDecision.VOLUME}))
+    assert not told.refusals
+    assert [(str(m.path), m.storage, m.executable) for m in told.mounts] == [
+        ("/srv/git/demo.git", StorageKind.VOLUME, False)
+    ]
+    let_go = make_plan(writes, PlanSettings(state_decisions={P("/srv/git"): StateDecision.EPHEMERAL}))
+    assert let_go.refusals
+
+
+def test_what_changes_its_programs_is_not_called_data() -> None:
+    """Hooks that the program itself rewrites are to be run, and a volume on which nothing runs is no way out."""
+    facts = image({"/srv/hooks": directory(files=1, exe=1), "/srv/hooks/update": file(mode=0o755, exe=1)})
+    seen = (came_and_went("/srv/hooks", "update.1"), write("/srv/hooks/update", Change.REPLACED, content="script"))
+    plan = make_plan(write_set(*seen, facts=facts))
+    assert plan.refusals[0].path_class is PathClass.CODE
+    assert not any("--state" in refusal.remedy for refusal in plan.refusals)
+
+
+def test_no_word_of_the_users_makes_the_program_writable() -> None:
+    """Data is one thing, the directory that the program is started from another."""
+    facts = image({"/app": directory(files=5, exe=5)}, code=("/app",))
+    decisions = {P("/app"): StateDecision.VOLUME}
+    plan = make_plan(write_set(write("/app/notes"), facts=facts), PlanSettings(state_decisions=decisions))
+    assert not plan.mounts
+    assert "--state" not in plan.refusals[0].remedy
+
+
+def test_code_that_a_start_makes_belongs_into_the_image() -> None:
+    """Neither a place for it nor one around it, though it lies where data does."""
+    facts = image(
+        {"/srv/app": directory(files=3, dirs=2, uid=9)}, code=("/srv/app/dist",), working_directory=P("/srv/app")
+    )
+    plan = make_plan(write_set(made("/srv/app/dist", names=("main.js",)), write("/srv/app/data/x"), facts=facts))
+    assert paths(plan) == ["/srv/app/data"]
+    assert [(str(r.path), r.path_class, r.blocking) for r in plan.refusals] == [("/srv/app/dist", PathClass.CODE, True)]
+    assert "when the image is built" in plan.refusals[0].remedy
 
 
 # What it does not know
