@@ -342,7 +342,7 @@ def _insist_that_it_works(trial: Trial, target: Target) -> None:
         raise TargetBroken(
             f"{target.reference} ends with exit code {behaviour.exit_code} even with a writable root: "
             f"{_last_line(trial)}",
-            hint=f"make it run as it is, then try again; --keep leaves the container for a look{besides}",
+            hint=f"make it run as it is, then try again; lithify learn --keep leaves it for a look{besides}",
         )
     failed = [answer for answer in behaviour.answers if not answer.passed]
     passed = {answer.name for answer in behaviour.answers if answer.passed}

@@ -21,6 +21,8 @@ from lithify.prove.exercise import ask
 
 Users = Mapping[PurePosixPath, Sequence[tuple[int, int]]]
 """For each planned place, the (uid, gid) of those who write there."""
+_STAMP = "#[]():.,/+-TZ \t"
+"""What is left before the words of a line whose time was taken out."""
 
 
 class Prober(Watcher):
@@ -139,9 +141,11 @@ def expected(original: Behaviour, recreate: bool) -> Behaviour:
     """Return what a planned run has to match: with `recreate` also what a replacement must still answer."""
     if not recreate:
         return original
-    restarted = [answer for answer in original.answers if answer.phase is Phase.RESTARTED]
+    checks = {answer.name for answer in original.answers if answer.phase is Phase.STARTED}
+    # Not the restarted one: what a stale pid file stops as it is was learnt without.
+    last = {answer.name: answer for answer in original.answers if answer.name in checks}
     return replace(
-        original, answers=original.answers + tuple(replace(answer, phase=Phase.RECREATED) for answer in restarted)
+        original, answers=original.answers + tuple(replace(answer, phase=Phase.RECREATED) for answer in last.values())
     )
 
 
@@ -187,7 +191,11 @@ def _trouble(original: Behaviour, proof: Proof, mounts: Iterable[Mount], without
     if failed:
         return f"{failed[0].name}: {failed[0].summary}"
     fresh = sorted(without.warnings - original.warnings - proof.trial.behaviour.warnings)
-    return f"the log is lost: {fresh[0]}" if fresh and any(PathClass.LOG in one.classes for one in mounts) else ""
+    return (
+        f"the log is lost: {fresh[0].lstrip(_STAMP)}"
+        if fresh and any(PathClass.LOG in one.classes for one in mounts)
+        else ""
+    )
 
 
 def droppable(plan: MountPlan, write_set: WriteSet | None, *, decided: bool) -> tuple[Mount, ...]:
@@ -210,10 +218,12 @@ def droppable(plan: MountPlan, write_set: WriteSet | None, *, decided: bool) -> 
 def _outlives(mount: Mount, plan: MountPlan) -> bool:
     """Tell whether a place is there for what the container must not take along, and not only to be written to.
 
-    It holds state; or it stays, as the user wished, within a place that would take its writes as well, and lose them.
+    It holds state; or it stays, as the user wished of what is none, such as a log. A volume of somebody else's plan,
+    which says nothing of what it is for, is taken away unless a place around it would take its writes, and lose them.
     """
     within = any(other is not mount and other.covers(mount.path) for other in plan.mounts)
-    return PathClass.STATE in mount.classes or (within and mount.storage is StorageKind.VOLUME)
+    wished = mount.storage is StorageKind.VOLUME and (within or mount.classes)
+    return PathClass.STATE in mount.classes or bool(wished)
 
 
 def verdict(

@@ -1,13 +1,14 @@
-"""Who a place is tried as."""
+"""Who a place is tried as, which may be taken away, and what a replacement has to answer."""
 
 from pathlib import PurePosixPath
 
 import pytest
 from tests.unit.plan.facts import directory, image, made, write, write_set
 
-from lithify.model.mount import Mount, MountPlan, StorageKind
+from lithify.model.behaviour import Answer, Behaviour, Phase
+from lithify.model.mount import Mount, MountPlan, PathClass, StorageKind
 from lithify.model.writes import Writer
-from lithify.pipeline.prove import users_of
+from lithify.pipeline.prove import droppable, expected, users_of
 
 
 def test_a_place_is_tried_as_who_made_its_files() -> None:
@@ -47,3 +48,41 @@ def test_a_group_tells_of_root_only_where_the_directory_gave_none(
     )
     place = Mount(path=PurePosixPath("/var/cache/app"), storage=StorageKind.MEMORY)
     assert users_of(MountPlan(key=seen.key, container="c", mounts=(place,)), seen) == {place.path: users}
+
+
+@pytest.mark.parametrize(
+    ("storage", "classes", "spare"),
+    [
+        (StorageKind.VOLUME, (PathClass.LOG,), False),  # only the user's word keeps a log
+        (StorageKind.VOLUME, (PathClass.STATE,), False),
+        (StorageKind.SCRATCH, (PathClass.LOG,), True),
+        (StorageKind.VOLUME, (), True),  # of somebody else's plan, for `prove` to judge
+    ],
+)
+def test_what_the_user_wants_kept_is_not_taken_away(
+    storage: StorageKind, classes: tuple[PathClass, ...], spare: bool
+) -> None:
+    """A program that swallows that it can't log is no reason to overrule `--state /var/log/app=volume`."""
+    mount = Mount(path=PurePosixPath("/var/log/app"), storage=storage, classes=classes)
+    seen = write_set(write("/var/log/app/app.log"))
+    plan = MountPlan(key=seen.key, container="c", mounts=(mount,))
+    assert bool(droppable(plan, seen, decided=True)) is spare
+
+
+def _answers(*phases: Phase) -> tuple[Answer, ...]:
+    return tuple(Answer(name="check", phase=phase, passed=True) for phase in phases)
+
+
+@pytest.mark.parametrize("restarted", [(Phase.RESTARTED,), ()])
+def test_a_replacement_answers_what_was_answered_last(restarted: tuple[Phase, ...]) -> None:
+    """Also for a program that a stale pid file stops as it is: its data must be there in the next container."""
+    asked = (
+        *_answers(Phase.STARTED),
+        Answer(name="exercise", phase=Phase.EXERCISED, passed=True),
+        *_answers(Phase.EXERCISED),
+        Answer(name="answer tcp/80", phase=Phase.EXERCISED, passed=True),
+        *_answers(*restarted),
+    )
+    original = Behaviour(started=True, running=True, answers=asked)
+    assert expected(original, recreate=False) == original
+    assert expected(original, recreate=True).answers == asked + _answers(Phase.RECREATED)
