@@ -70,6 +70,7 @@ def open_cluster(path: str, data: bytes, options: GroupOptions) -> "ClusterGroup
             f"{printable(path)}: no pod is described in it", hint="name the file that has the Deployment, Job, ..."
         )
     _check_members(path, manifest, options)
+    given = [found for file in _files(options.beside) for found in read_objects(str(file), _read(file)).objects]
     wanted = options.cluster or ClusterOptions()
     first: Json = next((one["metadata"] for one in manifest.objects if isinstance(one.get("metadata"), dict)), {})
     named = str(first.get("namespace") or "")
@@ -86,7 +87,6 @@ def open_cluster(path: str, data: bytes, options: GroupOptions) -> "ClusterGroup
     except BaseException:
         premises.close()
         raise
-    given = [found for file in _files(options.beside) for found in read_objects(str(file), _read(file)).objects]
     return ClusterGroup(path=path, text=data, manifest=manifest, premises=premises, options=options, given=tuple(given))
 
 

@@ -1,9 +1,12 @@
 """What a manifest holds that is to run on a cluster."""
 
+from pathlib import Path
+
 import pytest
 
-from lithify.errors import InvalidInput
-from lithify.pipeline.clusters import read_objects
+from lithify.errors import InvalidInput, LithifyError
+from lithify.pipeline.clusters import open_cluster, read_objects
+from lithify.pipeline.group_options import ClusterOptions, GroupOptions
 
 REFERENCE = "roleRef: {kind: Role, name: r}"
 SUBJECTS = "subjects: [{kind: ServiceAccount, name: web}]"
@@ -38,3 +41,17 @@ def test_what_is_no_role_or_binding_is_named(text: str, told: str) -> None:
 ])  # fmt: skip
 def test_roles_and_bindings_are_objects_like_others(text: str) -> None:
     assert len(read_objects("rbac.yaml", text.encode()).objects) == 1
+
+
+POD = b"{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: app, image: x}]}}"
+
+
+def test_a_file_beside_is_read_before_a_cluster_is_asked(tmp_path: Path) -> None:
+    """What a connection would hold open is not there yet when such a file turns out broken."""
+    beside = tmp_path / "broken.yaml"
+    beside.write_text("kind: [\n")
+    cluster = ClusterOptions(kubeconfig=str(tmp_path / "none"))
+    with pytest.raises(InvalidInput, match=r"broken\.yaml:"):
+        open_cluster("pod.yaml", POD, GroupOptions(beside=(beside,), cluster=cluster))
+    with pytest.raises(LithifyError, match="none"):
+        open_cluster("pod.yaml", POD, GroupOptions(cluster=cluster))
