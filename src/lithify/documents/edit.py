@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any
 
-from lithify.documents.emit import render_block
-from lithify.documents.splice import Edit, Obstacle, Piece, Uneditable, Writer
+from lithify.documents.emit import render_block, render_json
+from lithify.documents.splice import USUAL, Edit, Obstacle, Piece, Uneditable, Writer
 from lithify.documents.yaml import (
     Broken,
     Document,
@@ -340,7 +340,7 @@ class Editor:
         return [*splices, *self._additions()]
 
     def add_document(self, value: dict[str, Any]) -> None:
-        """Add a document at the end of the file; to one of JSON a further object, as kubectl reads them."""
+        """Add a document at the end of the file, indented as its others; to JSON a further object, as kubectl reads."""
         self._added.append(_copied(value))
 
     def forget_documents(self) -> None:
@@ -352,10 +352,18 @@ class Editor:
             return []
         newline = "\r\n" if 2 * self.data.count(b"\r\n") > self.data.count(b"\n") else "\n"
         if is_json(self.data):
-            step = min((len(found) for found in re.findall(rb"(?m)^ +", self.data)), default=None)
-            lines = [line for value in self._added for line in json.dumps(value, indent=step).splitlines()]
+            indent = min(re.findall(r"(?m)^[ \t]+(?=\S)", self.data.decode()), key=len, default=None)
+            compact = indent is None and b'": ' not in self.data
+            texts = (render_json(value, indent=indent, compact=compact) for value in self._added)
+            lines = [line for text in texts for line in text.splitlines()]
         else:
-            lines = [line for value in self._added for line in ("---", *render_block(value, step=2, listed=0))]
+            like = [one for one in self.documents() if not one.root.flow_style][-1:]
+            style = USUAL
+            if like:
+                style = Writer(like[0], self.data[like[0].start : like[0].end].decode(), ()).style()
+            lines = [line for value in self._added for line in ("---", *render_block(value, **style))]
+            if re.search(rb"(?:\A|\n)---[ \t]*\s*\Z", self.data):
+                lines = lines[1:]  # the file ends with one
         text = ("" if self.data.endswith(b"\n") else newline) + newline.join(lines) + newline
         found = list(read_documents(text.encode()))
         if [to_python(each.root) for each in found if isinstance(each, Document)] != self._added:

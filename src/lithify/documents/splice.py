@@ -133,7 +133,7 @@ class Writer:
             yield from self._flow_addition(node, list(fresh.items()))
             return
         column = self._column(node.value[0][0])
-        style = self._style(node)
+        style = self.style(node)
         lines = [line for key, value in fresh.items() for line in render_entry(key, value, **style)]
         yield self._lines(self._end_with_comments(node, column), lines, column, _ENTRY)
 
@@ -152,7 +152,7 @@ class Writer:
                 yield from self._flow_addition(node, [(None, item) for item in edit.appended])
             return
         column = self._dash_column(node)
-        style = self._style(node)
+        style = self.style(node)
         if edit.prepended:
             lines = [line for item in edit.prepended for line in render_item(item, **style)]
             yield self._front(node, lines, column)
@@ -180,7 +180,7 @@ class Writer:
                 raise Uneditable(Obstacle.TYPE, f"the value of {name.value} has comments in it")
             yield Piece(begin, end, space + (render_json(new, compact=self.compact) if self.json else render_flow(new)))
             return
-        style = self._style(self.root)
+        style = self.style()
         column = self._column(name)
         head, *rest = render_entry(name.value, new, **style)
         head = head[len(render_entry(name.value, None, **style)[0]) - len("null") :]
@@ -433,17 +433,17 @@ class Writer:
         lead = outer[0] if outer else ""
         return own[len(lead) :] if own.startswith(lead) and len(own) > len(lead) else "  "
 
-    def _style(self, node: Node) -> dict[str, int]:
-        """Return how far this document indents mappings below a key and lists, and items from their dash."""
-        found = self._indents(node)
+    def style(self, node: Node | None = None) -> dict[str, int]:
+        """Return how far `node`, else the document, indents mappings below a key and lists, and items from a dash."""
+        found = self._indents(node or self.root)
         if None in found.values():
             if self._found is None:
                 self._found = self._indents(self.root)
             found = {key: self._found[key] if value is None else value for key, value in found.items()}
-        return {key: _USUAL[key] if value is None else value for key, value in found.items()}
+        return {key: USUAL[key] if value is None else value for key, value in found.items()}
 
     def _indents(self, root: Node) -> "_Found":
-        found: _Found = dict.fromkeys(_USUAL)
+        found: _Found = dict.fromkeys(USUAL)
         stack: list[Node] = [root]
         for node in stack:  # which grows
             if None not in found.values() or len(stack) > _LOOKED_AT:
@@ -468,7 +468,7 @@ class Writer:
 
 _LOOKED_AT = 2000
 """Nodes that are looked at to see how far a document indents."""
-_USUAL = {"step": 2, "listed": 0, "gap": 2}
+USUAL = {"step": 2, "listed": 0, "gap": 2}
 _Found = dict[str, int | None]
 
 

@@ -1,11 +1,13 @@
 """Every place that must outlive its pod has a claim of its own, whatever it is called."""
 
+import json
 from typing import Any
 
 import pytest
 import yaml
 from tests.unit.patch.plans import VOLUME, place, planned
 
+from lithify.documents.emit import render_block
 from lithify.model.patch import Planned
 from lithify.patch.kubernetes import patch
 
@@ -93,3 +95,30 @@ def test_files_of_their_own_share_a_namespace() -> None:
         (claim,) = (o for o in yaml.safe_load_all(patched.text) if "Claim" in o["kind"])
         names.add(claim["metadata"]["name"])
     assert names == {"web-srv-data", "web-job-srv-data", "web-rollout-srv-data"}
+
+
+@pytest.mark.parametrize(("step", "listed", "gap", "ends"), [
+    (2, 0, 2, ""), (2, 2, 2, ""), (4, 0, 2, ""), (4, 4, 4, ""), (3, 1, 3, ""), (2, 2, 2, "---\n"), (2, 0, 2, "# end"),
+])  # fmt: skip
+def test_a_claim_is_indented_as_the_file_is(step: int, listed: int, gap: int, ends: str) -> None:
+    (deployment,) = yaml.safe_load_all(workload("web", "app"))
+    text = "\n".join([*render_block(deployment, step=step, listed=listed, gap=gap), ends])
+    patched = patch(text.encode(), [kept("/d")]).text.decode()
+    assert "---\n---" not in patched
+    claim = patched.split("---\n")[-1]
+    assert claim == "\n".join([*render_block(yaml.safe_load(claim), step=step, listed=listed, gap=gap), ""])
+    assert yaml.safe_load(claim)["spec"]["accessModes"] == ["ReadWriteOnce"]
+
+
+@pytest.mark.parametrize("style", [{"indent": 4}, {"indent": "\t"}, {"indent": 2}, {"separators": (",", ":")}, {}])
+def test_a_claim_in_json_is_written_as_the_file_is(style: dict[str, Any]) -> None:
+    (deployment,) = yaml.safe_load_all(workload("web", "app"))
+    text = json.dumps(deployment, **style) + "\n"
+    patched = patch(text.encode(), [kept("/d")]).text.decode()
+    objects, position = [], 0
+    while position < len(patched):
+        found, end = json.JSONDecoder().raw_decode(patched, position)
+        objects.append(json.dumps(found, **style))
+        assert patched[position:end] == objects[-1]
+        position = end + 1
+    assert len(objects) == 2
