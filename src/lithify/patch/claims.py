@@ -1,6 +1,7 @@
 """What the claims are called that a patch adds to a manifest: one name for each place, however long its parts are."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import count
@@ -12,6 +13,24 @@ from lithify.patch.pods import CLAIM, id_of, pods_of
 
 _NAME_LIMIT = 63
 """Claims may have longer names, and what makes folders and labels of them often may not."""
+JOINT = "--"
+"""Between the parts of a name, which don't hold it: claims of all files of a namespace are beside each other, and `a-b`
+with `c` must not be called as `a` with `b-c`."""
+
+
+def joined(kind: str, workload: str, part: str) -> str:
+    """Return what the claim for a part of a workload is called, as no claim for another workload is."""
+    owner = slug(workload)
+    if owner != workload:
+        owner = f"{owner}-{_digest(workload)}"
+    return JOINT.join(
+        (owner, *(() if kind == "Deployment" else (slug(kind),)), part.removeprefix(f"{slug(workload)}-"))
+    )
+
+
+def slug(text: str) -> str:
+    """Return text as a part of a name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 class ClaimNames:
@@ -24,8 +43,12 @@ class ClaimNames:
     def name_for(self, place: object, wish: str, namespace: str) -> str:
         """Return what the claim of `place` is called: like `wish`, and like no claim that another place has.
 
-        A claim that stands in the file and that nothing there mounts is taken to be meant for it.
+        A claim that stands in the file and that nothing there mounts is taken to be meant for it, also one by the name
+        that earlier versions gave, whose parts were joined by one dash.
         """
+        earlier = (namespace, _shortened(wish.replace(JOINT, "-")))
+        if earlier in self.standing - self.mounted and self.given.setdefault(earlier, place) == place:
+            return earlier[1]
         for number in count():
             name = _shortened(wish if not number else f"{wish}-{_digest(f'{wish} {number}')}")
             key = (namespace, name)

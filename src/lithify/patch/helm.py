@@ -21,7 +21,7 @@ from lithify.engines.kustomize import build_with
 from lithify.errors import EngineRefused, EngineUnreachable, LithifyError
 from lithify.model.location import Route
 from lithify.model.patch import Change, Patched, PatchedFile, PatchedFiles, Refused
-from lithify.patch.claims import ClaimNames
+from lithify.patch.claims import JOINT, ClaimNames, slug
 from lithify.patch.difference import normal, patch_of
 from lithify.patch.pods import (
     Need,
@@ -149,13 +149,17 @@ class _ChartPatch:
         """Return the names that claims get, by those of the plan; none is that of another, or of one of the chart's."""
         names = ClaimNames(before)
         names.given = {("", name): self.chart for _, name in names.standing | names.mounted}
+        ours = read_objects(_read(os.path.join(self.folder, _ADDED)) or b"")
+        names.standing.update(("", id_of(claim)[2]) for claim in ours)
         return {name: names.name_for(name, self._without_release(name), "") for name in claims}
 
     def _without_release(self, name: str) -> str:
         """Return a name that does for every release: the release's own stands in those of its workloads."""
-        rest = name.removeprefix(f"{self.chart.release}-")
-        own = self.chart.name.lower()
-        return rest if f"{rest}-".startswith(f"{own}-") else f"{own}-{rest}"
+        rest = name.removeprefix(self.chart.release).lstrip("-")
+        own = slug(self.chart.name)
+        if rest.startswith(f"{own}{JOINT}"):
+            return rest
+        return f"{own}{JOINT}{rest.removeprefix(f'{own}-')}"
 
     # values
 

@@ -16,7 +16,7 @@ from lithify.model.patch import Change, Planned
 from lithify.model.path import printable
 from lithify.model.quantity import parse_quantity, render_human, render_quantity
 from lithify.model.workload import FLAG, resembles_flag
-from lithify.patch.claims import ClaimNames
+from lithify.patch.claims import ClaimNames, joined, slug
 from lithify.patch.seeding import (
     CONTENT,
     Filled,
@@ -320,8 +320,8 @@ class _One:
     def _volume_name(self, mount: Mount, volume: dict[str, Any]) -> str:
         """Return the name of a volume of this pod that is like `volume` and mounted nowhere, added if there is none."""
         taken = {str(each.get("name")): each for each in self._volumes()}
-        slug = _slug(str(mount.path)) or "root"
-        for name in _candidates(slug, _slug(self.planned.container)):
+        wish = slug(str(mount.path)) or "root"
+        for name in _candidates(wish, slug(self.planned.container)):
             if name not in taken:
                 self.draft.append((*self.pod_route, "volumes"), {"name": name, **volume})
                 self.tell((*self.pod_route, "volumes"), f"adds the volume {name}")
@@ -345,8 +345,8 @@ class _One:
         if kind == "StatefulSet":
             route = (*self.object_route, "spec", "volumeClaimTemplates")
             names = {str(v.get("name")) for v in self._volumes()}
-            slug = _slug(mount.name) or _slug(str(mount.path))
-            name = next(found for found in _candidates(slug, self.planned.container) if found not in names)
+            wish = slug(mount.name) or slug(str(mount.path))
+            name = next(found for found in _candidates(wish, self.planned.container) if found not in names)
             self.draft.append(route, {"metadata": {"name": name}, "spec": spec})
             self.tell(route, f"adds the claim template {name}")
             self.note(
@@ -358,12 +358,9 @@ class _One:
                 f"{printable(mount.path)} must outlive the pod, and a claim would be one for all nodes",
                 f"say --state {mount.path}=ephemeral, or mount a hostPath there",
             )
-        claim = _slug(mount.name) or f"{_slug(self.planned.container)}-{_slug(str(mount.path))}"
+        claim = slug(mount.name) or f"{slug(self.planned.container)}-{slug(str(mount.path))}"
         workload = self._workload()
-        # Claims of all workloads are beside each other, those of other files and kinds too.
-        owner = workload if kind == "Deployment" or not workload else f"{workload}-{_slug(str(kind))}"
-        if workload and not f"{claim}-".startswith(f"{owner}-"):
-            claim = f"{owner}-{claim.removeprefix(f'{workload}-')}"
+        claim = joined(str(kind), workload, claim) if workload else claim
         namespace = self._namespace()
         wanted = (self.planned.document, self.pod_route, self.planned.container, mount.path)
         claim = self.pod.names.name_for(wanted, claim, namespace)
@@ -377,7 +374,7 @@ class _One:
 
     def _workload(self) -> str:
         metadata = self._object().get("metadata")
-        return _slug(str(metadata.get("name") or "")) if isinstance(metadata, dict) else ""
+        return str(metadata.get("name") or "") if isinstance(metadata, dict) else ""
 
     def _namespace(self) -> str:
         metadata = self._object().get("metadata")
@@ -428,7 +425,7 @@ class _One:
     def _fill(self, filled: list[Filled]) -> None:
         """Add the init container that fills places."""
         taken = {str(c.get("name")) for c in self._containers()}
-        wish = f"lithify-seed-{_slug(self.planned.container)}"
+        wish = f"lithify-seed-{slug(self.planned.container)}"
         name = next(name for name in _candidates(wish, "") if name not in taken)
         copier = self.options.copier if self.planned.image is not None and not self.planned.image.has_shell else ""
         needs_image = any(f.mount.seed is not Seed.NONE for f in filled)
@@ -640,10 +637,6 @@ def _bytes(value: object) -> int | None:
         return parse_quantity(str(value)) if value is not None else None
     except ValueError:
         return None
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _candidates(name: str, owner: str) -> Iterator[str]:

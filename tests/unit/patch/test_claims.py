@@ -69,14 +69,20 @@ def test_no_two_places_have_one_claim(text: str, wanted: list[Planned]) -> None:
 
 def test_a_name_may_stand_in_two_namespaces() -> None:
     text = f"{workload('web', 'app', namespace='a')}---\n{workload('web', 'app', namespace='b')}"
-    assert claims(text, kept("/d"), kept("/d", document=1)) == [("/d", "web-app-d"), ("/d", "web-app-d")]
+    assert claims(text, kept("/d"), kept("/d", document=1)) == [("/d", "web--app-d"), ("/d", "web--app-d")]
 
 
 CLAIM = "---\nkind: PersistentVolumeClaim\nmetadata: {name: web-app-d}\n"
 
 
+@pytest.mark.parametrize("name", ["web--app-d", "web-app-d"])
+def test_a_claim_that_stands_is_used(name: str) -> None:
+    """By either name: earlier versions joined with one dash."""
+    standing = CLAIM.replace("web-app-d", name)
+    assert claims(workload("web", "app") + standing, kept("/d")) == [("/d", name)]
+
+
 def test_a_claim_of_the_files_own_is_used_where_nothing_else_does() -> None:
-    assert claims(workload("web", "app") + CLAIM, kept("/d")) == [("/d", "web-app-d")]
     volume = "      volumes:\n      - {name: own, persistentVolumeClaim: {claimName: web-app-d}}\n"
     assert claims(workload("web", "app", more=volume) + CLAIM, kept("/d")) == [("/d", "web-app-d")]
     mounted = "      - {name: db, image: x, volumeMounts: [{name: own, mountPath: /db}]}\n" + volume
@@ -94,7 +100,23 @@ def test_files_of_their_own_share_a_namespace() -> None:
         assert not patched.refused
         (claim,) = (o for o in yaml.safe_load_all(patched.text) if "Claim" in o["kind"])
         names.add(claim["metadata"]["name"])
-    assert names == {"web-srv-data", "web-job-srv-data", "web-rollout-srv-data"}
+    assert names == {"web--srv-data", "web--job--srv-data", "web--rollout--srv-data"}
+
+
+@pytest.mark.parametrize(("one", "other"), [
+    (("web", "web", "/api/data"), ("web-api", "web-api", "/data")),
+    (("web", "a", "/b/c"), ("web-a", "b", "/c")),
+    (("a.b", "app", "/d"), ("a-b", "app", "/d")),
+    (("a--b", "app", "/d"), ("a-b", "app", "/d")),
+    ((f"{LONG}-one", "app", "/d"), (f"{LONG}", "one", "/app/d")),
+])  # fmt: skip
+def test_names_that_join_alike_are_two_claims(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
+    """A patch of one file doesn't see the other, and both are in one namespace."""
+    found = []
+    for name, container, path in (one, other):
+        found += claims(workload(name, container), kept(path, container=container))
+        assert claims(workload(name, container), kept(path, container=container)) == found[-1:]
+    assert len({name for _, name in found}) == 2
 
 
 @pytest.mark.parametrize(("step", "listed", "gap", "ends"), [

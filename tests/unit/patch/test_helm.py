@@ -155,30 +155,48 @@ def test_a_claim_is_added_after_rendering_and_outlives_the_release(tmp_path: Pat
     """A chart has no value for an object that it has not. Its name does for every release."""
     ours = chart("everything", tmp_path)
     before = ours.render()
-    after = claimed(hardened(before), "release-web-kept", "default")
+    after = claimed(hardened(before), "release-web--kept", "default")
     patched = helm.patch(ours, before, after)
     write(patched)
     assert [Path(file.path).name for file in patched.files] == [
         "values.yaml", "claims.yaml", "kustomization.yaml", "plugin.yaml", "post-render",
     ]  # fmt: skip
-    assert "adds the claim everything-web-kept" in [change.text for change in patched.changes]
+    assert "adds the claim everything--web--kept" in [change.text for change in patched.changes]
     for found in (rendered(patched, "release", program("helm")), read_objects(patched.manifests)):
-        wanted = after.text.replace(b"release-web-kept", b"everything-web-kept")
+        wanted = after.text.replace(b"release-web--kept", b"everything--web--kept")
         assert planned_pods(found) == planned_pods(read_objects(wanted))
         assert [item["metadata"] for item in found if item["kind"] == "PersistentVolumeClaim"] == [
-            {"annotations": {"helm.sh/resource-policy": "keep"}, "name": "everything-web-kept"}
+            {"annotations": {"helm.sh/resource-policy": "keep"}, "name": "everything--web--kept"}
         ]
     assert not helm.patch(ours, before, after).files
+
+
+def test_a_claim_of_an_earlier_version_keeps_its_name(tmp_path: Path) -> None:
+    """It holds data. Parts of names were joined by one dash."""
+    ours = chart("everything", tmp_path)
+    before = ours.render()
+    after = claimed(hardened(before), "release-web--kept")
+    write(helm.patch(ours, before, after))
+    held = Path(ours.folder) / "lithify-everything" / "claims.yaml"
+    held.write_text(held.read_text().replace("everything--web--kept", "everything-web-kept"))
+    patched = helm.patch(ours, before, after)
+    assert b"claimName: everything-web-kept" in patched.manifests
+    assert all(not file.changed for file in patched.files if file.path == str(held))
 
 
 def test_claims_stay_apart_without_the_name_of_the_release(tmp_path: Path) -> None:
     """What differs by that alone would be one claim, in which two places mix; nor is one of the chart's own ours."""
     ours = chart("everything", tmp_path)
-    own = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "everything-web-own"}, "spec": {}}
+    own = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "everything--web--own"},
+        "spec": {},
+    }
     (Path(ours.folder) / "templates" / "own.yaml").write_text(render_json(own))
     before = ours.render()
     after = hardened(before)
-    for number, name in enumerate(("release-web-kept", "web-kept", "everything-web-kept", "web-own")):
+    for number, name in enumerate(("release-web--kept", "web--kept", "everything-web--kept", "web--own")):
         after = claimed(after, name, volume=f"kept{number}")
     patched = helm.patch(ours, before, after)
     found = read_objects(patched.manifests)
@@ -186,7 +204,7 @@ def test_claims_stay_apart_without_the_name_of_the_release(tmp_path: Path) -> No
     names = [v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"] if v["name"].startswith("kept")]
     assert len(set(names)) == 4
     claims = [item["metadata"]["name"] for item in found if item["kind"] == "PersistentVolumeClaim"]
-    assert sorted(claims) == sorted(["everything-web-own", *names])
+    assert sorted(claims) == sorted(["everything--web--own", *names])
     assert any(note.startswith("a namespace takes one release: ") for note in patched.notes)
 
 
