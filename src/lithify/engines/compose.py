@@ -16,7 +16,7 @@ from typing import Any
 
 from lithify.engines.base import Container, Published, Root, RunCommand
 from lithify.engines.cli import CliContainer, CliEngine
-from lithify.engines.compose_flags import is_pulled, plan_service
+from lithify.engines.compose_flags import giver_image, plan_service
 from lithify.engines.compose_project import Project, Scratch, mounted_sources
 from lithify.engines.ownership import KEPT, RUN, labels, new_run
 from lithify.engines.process import TIMED_OUT, Result, run, uninterrupted
@@ -143,6 +143,8 @@ class ComposeEngine:
     """Services that run as planned beside the member."""
     as_it_stands: bool = False
     """The member too runs as the file has it, whatever root is asked for."""
+    copier: str = ""
+    """The image that gives volumes to users where a service's own can't (`giver_image`)."""
     patience: float = 120.0
     """Seconds that what the member needs may take to be ready."""
 
@@ -185,8 +187,9 @@ class ComposeEngine:
     def render(self, target: Target, plan: MountPlan) -> RunCommand:
         """Return what starts the service once the plan is in its file."""
         member = target.reference
-        pulled = is_pulled(self.project.service(member))
-        planned = plan_service(self.project.line(member), self._facts(member, plan.mounts), plan, pulled=pulled)
+        facts = self._facts(member, plan.mounts)
+        giver = giver_image(self.project.service(member), facts, self.copier)
+        planned = plan_service(self.project.line(member), facts, plan, giver=giver)
         files = [word for file in (self.file.path, *self.file.overrides) for word in ("--file", str(file))]
         return RunCommand(
             command=(*self.program.words, *files, "up", "--detach", member),
@@ -329,7 +332,8 @@ class Running:
         engine = self.engine
         line = engine.project.line(name)
         facts = engine.base.facts(line, line.image, plan.mounts)
-        planned = plan_service(line, facts, plan, pulled=is_pulled(engine.project.service(name)))
+        giver = giver_image(engine.project.service(name), facts, engine.copier)
+        planned = plan_service(line, facts, plan, giver=giver)
         if planned.arguments:
             command = list(line.command or facts.command)
             for index, word in planned.arguments.items():

@@ -19,7 +19,7 @@ from typing import Any
 from lithify.engines.docker_flags import DockerFlags
 from lithify.engines.flags import EngineHost, PlanFlags, permissions
 from lithify.engines.podman_flags import PodmanFlags
-from lithify.engines.runline import RunLine
+from lithify.engines.runline import MountKind, RunLine
 from lithify.errors import EngineRefused
 from lithify.model.image import ImageFacts
 from lithify.model.mount import Mount, MountPlan, Seed
@@ -59,30 +59,34 @@ class ServicePlan:
     """Single files to make writable, which a Compose file alone can't."""
     given_away: tuple[Mount, ...] = ()
     """Places on named volumes that the engine makes root's, and that are another user's (`giving_service`)."""
+    standing: Mapping[PurePosixPath, str] = field(default_factory=dict)
+    """The volumes of those places that the service mounts already."""
+    giver: str = ""
+    """The image of the service that gives them away."""
     notes: tuple[str, ...] = ()
 
 
 ONCE_DONE = {"condition": "service_completed_successfully"}
 """How a service depends on the one that gives its volumes away."""
-WHERE = ("platform", "userns_mode")
-"""What decides which of an image's builds runs, and what its users are on the host."""
 _NO_HOST = EngineHost(volumes=PurePosixPath("/nowhere"), overlay_volumes=False)
 """A file can't count on the directories of the host that it is used on."""
 
 
 def plan_service(
-    line: RunLine, image: ImageFacts, plan: MountPlan, *, stack: bool = False, pulled: bool = False
+    line: RunLine, image: ImageFacts, plan: MountPlan, *, stack: bool = False, giver: str = ""
 ) -> ServicePlan:
     """Return what makes a service read-only as planned, in a stack's words where Swarm is to run it.
 
     `line` is the run line that the service comes to, named as the service is: where it mounts something already,
-    nothing is added, so that a second time changes nothing. An image that is `pulled`, and not built from the user's
-    own Dockerfile, may be run by a service beside it.
+    nothing is added, so that a second time changes nothing. `giver` is the image that may be run by a service beside
+    it (`giver_image`).
     """
     kind = StackFlags if stack else PodmanComposeFlags if line.engine == "podman" else ComposeFlags
     flags: _Collected = kind(line=line, image=image, host=_NO_HOST)
-    flags.gives_away = pulled and kind is ComposeFlags and image.has_shell
+    flags.gives_away = bool(giver) and kind is ComposeFlags
     notes = flags.add(plan).command.notes
+    named = {mount.path: mount.source for mount in line.mounts() if mount.kind is MountKind.VOLUME and mount.source}
+    standing = [mount for mount in plan.mounts if mount.path in named and flags.gives_away and flags.needs_owner(mount)]
     return ServicePlan(
         tmpfs=tuple(flags.tmpfs),
         volumes=tuple(flags.places),
@@ -91,14 +95,21 @@ def plan_service(
         arguments=flags.arguments,
         working_directory=flags.working_directory,
         files=tuple(flags.files),
-        given_away=tuple(flags.given_away),
+        given_away=(*flags.given_away, *standing),
+        standing={mount.path: named[mount.path] for mount in standing},
+        giver=giver,
         notes=notes,
     )
 
 
-def is_pulled(service: Mapping[str, Any]) -> bool:
-    """Tell whether a service names an image that its project does not build."""
-    return bool(service.get("image")) and not service.get("build")
+def giver_image(service: Mapping[str, Any], image: ImageFacts, copier: str = "") -> str:
+    """Return the image that may give volumes to the user of a service: its own, else `copier`.
+
+    Its own is one that has a shell and that its project does not build: from the user's own Dockerfile the directory
+    comes better.
+    """
+    own = str(service.get("image") or "")
+    return own if own and not service.get("build") and image.has_shell else copier
 
 
 def giving_service(plan: ServicePlan, sources: Mapping[str, str]) -> dict[str, object]:
@@ -107,25 +118,32 @@ def giving_service(plan: ServicePlan, sources: Mapping[str, str]) -> dict[str, o
     It comes to the same however often it runs, and looks at nothing below a place. `sources` has the volumes by the
     names that the plan has for them.
     """
-    calls = [
-        ["install", "-d", "-o", str(uid), "-g", str(gid), "-m", f"{mode:o}", *(str(mount.path) for mount in mounts)]
-        for (uid, gid, mode), mounts in groupby(plan.given_away, key=lambda mount: (mount.uid, mount.gid, mount.mode))
-    ]
-    script = "".join(f"{shlex.join(call)}\n" for call in calls)
-    names = {volume.path: volume.name for volume in plan.volumes}
+    calls = []
+    for (uid, gid, mode), mounts in groupby(plan.given_away, key=lambda mount: (mount.uid, mount.gid, mount.mode)):
+        paths = [str(mount.path) for mount in mounts]
+        calls += [["chown", f"{uid}:{gid}", *paths], ["chmod", f"{mode:o}", *paths]]
+    script = " && ".join(map(shlex.join, calls))
+    names = {**{volume.path: sources[volume.name] for volume in plan.volumes if volume.name}, **plan.standing}
     return {
         "user": "0:0",
-        "entrypoint": calls[0] if len(calls) == 1 else ["sh", "-ec", script],
+        "entrypoint": ["sh", "-c", script],
         "read_only": True,
         "network_mode": "none",
         "cap_drop": ["ALL"],
         "cap_add": ["CHOWN", "DAC_OVERRIDE", "FOWNER"],
         "security_opt": ["no-new-privileges:true"],
         "volumes": [
-            {"type": "volume", "source": sources[names[mount.path]], "target": str(mount.path)}
-            for mount in plan.given_away
+            {"type": "volume", "source": names[mount.path], "target": str(mount.path)} for mount in plan.given_away
         ],
     }
+
+
+def where_given(plan: ServicePlan, service: Mapping[str, Any]) -> dict[str, object]:
+    """Return what the service that gives volumes away takes from the one that has them, beside when it runs."""
+    keys = ["userns_mode"]  # what its users are on the host
+    if plan.giver == service.get("image"):
+        keys.append("platform")  # which of the image's builds it is
+    return {key: service[key] for key in keys if key in service}
 
 
 @dataclass
@@ -195,7 +213,7 @@ class _Collected(PlanFlags):
             made = shlex.join(("install", "-d", "-o", str(mount.uid), "-g", str(mount.gid), str(mount.path)))
             self.note(
                 "root's at first: the image lacks the directory, so that the engine makes it; a program that is not "
-                f"root needs it there (RUN {made})",
+                f"root needs it there (RUN {made}), or an image with a shell is named with --copier",
                 mount.path,
             )
         plain = entry is not None and (entry.uid, entry.gid, entry.mode) == (0, 0, 0o755)

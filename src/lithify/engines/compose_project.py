@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from lithify.engines.compose_flags import ONCE_DONE, WHERE, ServicePlan, giving_service
+from lithify.engines.compose_flags import ONCE_DONE, ServicePlan, giving_service, where_given
 from lithify.engines.runline import RunLine, mount_value, parse_run_line
 from lithify.errors import EngineRefused, NothingToExamine
 from lithify.model.path import printable
@@ -200,8 +200,8 @@ class Scratch:
             known["depends_on"] = {**known.get("depends_on", {}), giver: ONCE_DONE}
             self.services[giver] = {
                 **giving_service(plan, names),
-                **self._ours(giver, known["image"]),
-                **{key: known[key] for key in WHERE if key in known},
+                **self._ours(giver, plan.giver),
+                **where_given(plan, known),
             }
 
     def add_volume(self, key: str, options: Mapping[str, str]) -> None:

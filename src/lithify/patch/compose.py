@@ -20,12 +20,12 @@ from lithify.documents.splice import Obstacle, Uneditable
 from lithify.documents.yaml import MappingNode, ScalarNode, child
 from lithify.engines.compose_flags import (
     ONCE_DONE,
-    WHERE,
     ServicePlan,
     ServiceVolume,
+    giver_image,
     giving_service,
-    is_pulled,
     plan_service,
+    where_given,
 )
 from lithify.engines.runline import RunLine, mount_value, parse_run_line
 from lithify.errors import UsageError
@@ -37,6 +37,8 @@ from lithify.model.path import ROOT, printable
 
 _VARIABLE = re.compile(r"\$\$|(\$(?:\{[^}]*\}|[A-Za-z_]\w*))")
 """A variable, as its one group; `$$` stands for a dollar and is none."""
+_NAME = re.compile(r"[a-zA-Z0-9][\w.-]*")
+"""What a volume may be called; anything else is a path."""
 _RUN_OPTIONS = {"user": "user", "working_dir": "workdir"}
 OVERRIDE = (
     "Put this in compose.override.yaml beside the file, where Compose finds it by itself (or name it with a second -f)"
@@ -45,6 +47,18 @@ OVERRIDE = (
 _EXTENDED = "service {} extends it, and would change with it"
 
 Mapped = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """Who reads the file, and what may be relied on."""
+
+    engine: str = "docker"
+    """With `podman` it says what that takes through its API."""
+    stack: bool = False
+    """Swarm runs it, which reads the same file otherwise (`patch.stack`)."""
+    copier: str = ""
+    """The image that gives volumes to their user where the service's own can't."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,31 +86,29 @@ class _Refusal(Exception):
 def patch(
     data: bytes,
     planned: Sequence[Planned],
+    manner: Manner | None = None,
     *,
-    stack: bool = False,
-    engine: str = "docker",
     around: Mapping[str, Around] | None = None,
 ) -> Patched:
     """Return the Compose file `data` with each plan of `planned` in it; what can't be done safely is refused.
 
-    The route of a container leads to its service. A second time changes nothing. A `stack` is what Swarm runs, which
-    reads the same file otherwise (`patch.stack`). With `podman` as `engine` it says what that takes through its API.
+    The route of a container leads to its service. A second time changes nothing.
     """
     result = Patched(text=data)
     for one in planned:
         known = around.get(str(one.route[-1])) if around else None
-        result = _patch_one(result, one, stack=stack, engine=engine, around=known)
+        result = _patch_one(result, one, manner or Manner(), known)
     return result
 
 
-def is_missing(planned: Planned, service: Mapped, engine: str) -> bool:
+def is_missing(planned: Planned, service: Mapped, manner: Manner) -> bool:
     """Tell whether a service, as all files have it, lacks something of its plan; UsageError where none can tell."""
-    wanted = plan_service(_line(str(planned.route[-1]), service, engine), _image(planned), planned.plan)
+    wanted = _wanted(str(planned.route[-1]), service, _image(planned), planned.plan, manner)
     more = (wanted.tmpfs, wanted.volumes, wanted.environment, wanted.arguments, wanted.working_directory)
     return service.get("read_only") is not True or any(more)
 
 
-def _patch_one(result: Patched, planned: Planned, *, stack: bool, engine: str, around: Around | None) -> Patched:
+def _patch_one(result: Patched, planned: Planned, manner: Manner, around: Around | None) -> Patched:
     name = str(planned.route[-1])
     service: Mapped = dict(around.service) if around else {}
     image = _image(planned)
@@ -110,17 +122,16 @@ def _patch_one(result: Patched, planned: Planned, *, stack: bool, engine: str, a
         _insist_on_last_line(draft)
         if around and around.extended_by:
             raise _Refusal(_EXTENDED.format(printable(around.extended_by)))
-        if not stack:
+        if not manner.stack:
             _insist_on_files(around.tables if around else draft.data, service)
-        line = _line(name, service, engine, stack=stack)
-        wanted = plan_service(line, image, planned.plan, stack=stack, pulled=is_pulled(service))
+        wanted = _wanted(name, service, image, planned.plan, manner)
         _insist_on_no_single_file(name, wanted)
         writer = _Writer(draft, planned, service, image, around)
         writer.write(wanted)
         text = editor.apply()
     except (Uneditable, _Refusal, UsageError) as error:
         taken = around.services if around else ()
-        by_hand = _override(name, service, image, planned.plan, engine, stack=stack, taken=taken)
+        by_hand = _override(name, service, image, planned.plan, manner, taken)
         reason, remedy = _why(error)
         refused = Refused(container=planned.container, reason=reason, by_hand=by_hand, remedy=remedy)
         return replace(result, refused=(*result.refused, refused))
@@ -165,8 +176,9 @@ class _Writer:
         if wanted.working_directory is not None:
             self._insist_on_literal("working_dir", self.own.get("working_dir"))
             self._set("working_dir", _escaped(wanted.working_directory), "sets working_dir")
-        if wanted.given_away:
-            self._add_giver(wanted, names)
+        given = tuple(mount for mount in wanted.given_away if not self._is_given(wanted.standing.get(mount.path)))
+        if given:
+            self._add_giver(replace(wanted, given_away=given), names)
 
     def _add_tmpfs(self, entries: Sequence[str]) -> None:
         present = self.own.get("tmpfs")
@@ -195,6 +207,22 @@ class _Writer:
         if wanted.named and _scaled(self.service):
             self.notes.append("its replicas share the volumes that are added")
         return names
+
+    def _is_given(self, volume: str | None) -> bool:
+        """Tell whether the service waits for another that has ended with a volume, or it is not the project's own."""
+        if volume is None:
+            return False
+        tables = self.around.tables if self.around else self.draft.data
+        volumes = tables.get("volumes") or {}
+        if volume not in volumes or (volumes[volume] or {}).get("external"):
+            return True
+        depends = self.service.get("depends_on")
+        others = self.draft.get(self.route[:-1])
+        for other, how in depends.items() if isinstance(depends, dict) else ():
+            ends_first = isinstance(how, dict) and how.get("condition") == ONCE_DONE["condition"]
+            if ends_first and (other not in others or volume in _sources(others[other])):
+                return True
+        return False
 
     def _add_giver(self, wanted: ServicePlan, names: Mapping[str, str]) -> None:
         """Add the service that gives volumes to their user, and have this one wait until that was done."""
@@ -299,9 +327,12 @@ def _giver_name(service: str, taken: Collection[str]) -> str:
 
 def _giver(wanted: ServicePlan, names: Mapping[str, str], service: Mapped) -> Mapped:
     """Return the service that gives volumes of `service` to their user, run with its image where and when that is."""
-    kept = {key: service[key] for key in ("image", "pull_policy", "profiles", *WHERE) if key in service}
+    keys = ("pull_policy", "profiles") if wanted.giver == service.get("image") else ("profiles",)
+    kept = {"image": wanted.giver, **{key: service[key] for key in keys if key in service}}
+    kept |= where_given(wanted, service)
     made = giving_service(wanted, names)
-    volumes = [render_volume(v, names[v.name]) for v in wanted.volumes if v.path in {m.path for m in wanted.given_away}]
+    sources = {**{volume.path: names[volume.name] for volume in wanted.volumes if volume.name}, **wanted.standing}
+    volumes = [render_volume(ServiceVolume(path=m.path), sources[m.path]) for m in wanted.given_away]
     words = made["entrypoint"]
     assert isinstance(words, list)
     return {**kept, **made, "entrypoint": list(map(_escaped, words)), "volumes": volumes}
@@ -332,10 +363,10 @@ def render_override(name: str, wanted: ServicePlan, around: Mapped, taken: Colle
     return "\n".join(render_block(model, step=2, listed=2)) + "\n"
 
 
-def by_hand(planned: Planned, service: Mapped, engine: str, taken: Collection[str] = ()) -> str:
+def by_hand(planned: Planned, service: Mapped, manner: Manner, taken: Collection[str] = ()) -> str:
     """Return what a person may put into an override file, for a service as all files have it, beside those `taken`."""
     name = str(planned.route[-1])
-    return _override(name, service, _image(planned), planned.plan, engine, stack=False, taken=taken)
+    return _override(name, service, _image(planned), planned.plan, manner, taken)
 
 
 def _override(
@@ -343,16 +374,13 @@ def _override(
     service: object,
     image: ImageFacts,
     plan: MountPlan,
-    engine: str,
-    *,
-    stack: bool,
+    manner: Manner,
     taken: Collection[str],
 ) -> str:
     """Return the override for a service; nothing where it can't even be told what that would be."""
     try:
         known = service if isinstance(service, dict) else {}
-        line = _line(name, known, engine, stack=stack)
-        wanted = plan_service(line, image, plan, stack=stack, pulled=is_pulled(known))
+        wanted = _wanted(name, known, image, plan, manner)
     except UsageError:
         return ""
     return render_override(name, wanted, known, taken)
@@ -437,7 +465,12 @@ def _image(planned: Planned) -> ImageFacts:
     return ImageFacts(reference=planned.plan.key.image, entries=entries)
 
 
-def _line(name: str, service: Mapped, engine: str, *, stack: bool = False) -> RunLine:
+def _wanted(name: str, service: Mapped, image: ImageFacts, plan: MountPlan, manner: Manner) -> ServicePlan:
+    line = _line(name, service, manner.engine, stack=manner.stack)
+    return plan_service(line, image, plan, stack=manner.stack, giver=giver_image(service, image, manner.copier))
+
+
+def _line(name: str, service: Mapped, engine: str, *, stack: bool) -> RunLine:
     """Return the run line that a service comes to, as far as a plan depends on it; Swarm mounts no `tmpfs:`."""
     words = [engine, "run", f"--name={name}"]
     for key, flag in _RUN_OPTIONS.items():
@@ -462,12 +495,23 @@ def _mounts(value: object) -> Iterator[str]:
     for entry in value if isinstance(value, list) else ():
         if isinstance(entry, dict):
             kind, target, read_only = str(entry.get("type", "volume")), str(entry.get("target")), entry.get("read_only")
+            source = str(entry.get("source") or "")
         else:
             parts = _VARIABLE.sub(lambda found: "variable" if found[1] else "$$", str(entry)).split(":")
             target = parts[1] if len(parts) > 1 else parts[0]
             kind, read_only = "volume", len(parts) > 2 and "ro" in parts[2].split(",")
+            source = parts[0] if len(parts) > 1 else ""
         if PurePosixPath(target).is_relative_to(ROOT):
-            yield mount_value(f"type={kind}", f"dst={_unescaped(target)}", *(["readonly"] if read_only is True else []))
+            words = [f"src={source}"] if kind == "volume" and _NAME.fullmatch(source) else []
+            words += ["readonly"] if read_only is True else []
+            yield mount_value(f"type={kind}", f"dst={_unescaped(target)}", *words)
+
+
+def _sources(service: object) -> set[str]:
+    """Return the named volumes that a service mounts."""
+    volumes = service.get("volumes") if isinstance(service, dict) else None
+    lines = parse_run_line(["docker", "run", *(f"--mount={mount}" for mount in _mounts(volumes)), "--", "x"])
+    return {mount.source for mount in lines.mounts() if mount.source}
 
 
 def _command(service: Mapped) -> list[str]:

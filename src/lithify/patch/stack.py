@@ -27,7 +27,7 @@ def patch(data: bytes, planned: Sequence[Planned]) -> Patched:
         reason = f"the file says version {printable(version)}, which does not know the size of a tmpfs"
         refused = (Refused(container=p.container, reason=reason, remedy='say version: "3.8"') for p in planned)
         return Patched(text=data, refused=tuple(refused))
-    patched = compose.patch(data, planned, stack=True)
+    patched = compose.patch(data, planned, compose.Manner(stack=True))
     return replace(patched, notes=(*patched.notes, *_dropped(data, planned)) if patched.changes else patched.notes)
 
 

@@ -104,6 +104,7 @@ class ComposeGroup:
             project=self.project,
             others=plans,
             as_it_stands=self.as_it_stands,
+            copier=self.options.manifest.copier,
             patience=max(self.options.exercise.timeout, 60.0) * 2,
         )
         target = Target(kind=TargetKind.SERVICE, engine=self.program.engine, reference=member)
@@ -120,7 +121,7 @@ class ComposeGroup:
             planned.append(Planned(document=document, route=route, container=name, plan=member.plan, image=image))
         if self.stack:
             return stack.patch(self.file.text, planned)
-        patched = patch_project(self.name, self.file.text, planned, engine=self.program.engine)
+        patched = self._patch(planned)
         try:
             otherwise = self._read_otherwise(patched, planned)
         except Uneditable as error:
@@ -129,8 +130,12 @@ class ComposeGroup:
         if not otherwise:
             return patched
         left = [one for one in planned if one.container not in {refused.container for refused in otherwise}]
-        patched = patch_project(self.name, self.file.text, left, engine=self.program.engine)
+        patched = self._patch(left)
         return replace(patched, refused=(*patched.refused, *otherwise))
+
+    def _patch(self, planned: Sequence[Planned]) -> Patched:
+        manner = compose.Manner(engine=self.program.engine, copier=self.options.manifest.copier)
+        return patch_project(self.name, self.file.text, planned, manner)
 
     def as_patched(self, patched: Patched) -> Group:
         """Return the project that the patched files describe, to be run as it stands."""
@@ -153,7 +158,7 @@ class ComposeGroup:
         return found
 
     def _left_to_a_person(self, one: Planned, reason: str) -> Refused:
-        by_hand = compose.by_hand(one, {}, self.program.engine)
+        by_hand = compose.by_hand(one, {}, compose.Manner(engine=self.program.engine))
         return Refused(container=one.container, reason=reason, by_hand=by_hand, remedy=compose.OVERRIDE)
 
     @property

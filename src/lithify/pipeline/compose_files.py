@@ -33,24 +33,24 @@ _NO_PROJECTS = frozenset((".git", "node_modules", "vendor", "__pycache__"))
 _LOOKED_AT = 20_000
 
 
-def patch_project(path: str, data: bytes, planned: Sequence[Planned], *, engine: str = "docker") -> Patched:
+def patch_project(path: str, data: bytes, planned: Sequence[Planned], manner: compose.Manner | None = None) -> Patched:
     """Return the Compose file `data`, which stands at `path`, and the files that belong to it, with each plan in them.
 
     As `patch.compose.patch`; where other files change, `files` has every one that does.
     """
     try:
-        return _Project(path, data, planned, engine).patch()
+        return _Project(path, data, planned, manner or compose.Manner()).patch()
     except ValueError:  # what stands there is no plain data
-        return compose.patch(data, planned, engine=engine)
+        return compose.patch(data, planned, manner)
 
 
 class _Project:
     """A project that is being patched."""
 
-    def __init__(self, path: str, data: bytes, planned: Sequence[Planned], engine: str) -> None:
+    def __init__(self, path: str, data: bytes, planned: Sequence[Planned], manner: compose.Manner) -> None:
         self.path = path
         self.planned = {one.container: one for one in planned}
-        self.engine = engine
+        self.manner = manner
         self.read = {os.path.abspath(path): data}
         """What the files say that are part of it, by absolute path."""
         self.layers = self._layers({})
@@ -91,7 +91,7 @@ class _Project:
         )
         key = os.path.abspath(place.path)
         before = files.get(key, Patched(text=self.read[key]))
-        after = compose.patch(before.text, [one], engine=self.engine, around={name: around})
+        after = compose.patch(before.text, [one], self.manner, around={name: around})
         if after.refused:
             self.refused.setdefault(name, self._where(after.refused[0], place))
             return False
@@ -110,7 +110,7 @@ class _Project:
 
     def _is_missing(self, name: str, service: dict[str, Any]) -> bool:
         try:
-            return compose.is_missing(self.planned[name], service, self.engine)
+            return compose.is_missing(self.planned[name], service, self.manner)
         except UsageError:
             return False
 
@@ -154,12 +154,12 @@ class _Project:
 
     def _nowhere(self, one: Planned) -> Refused:
         """Return why a service that no file here describes is left alone."""
-        (refused,) = compose.patch(self.read[os.path.abspath(self.path)], [one], engine=self.engine).refused
+        (refused,) = compose.patch(self.read[os.path.abspath(self.path)], [one], self.manner).refused
         away = [reason for reason in self.layers.not_followed if "is not followed" in reason]
         return replace(refused, reason=f"the service is in no file of this project: {away[0]}") if away else refused
 
     def _refuse(self, name: str, reason: str) -> None:
-        by_hand = compose.by_hand(self.planned[name], self.services[name], self.engine, self.layers.services)
+        by_hand = compose.by_hand(self.planned[name], self.services[name], self.manner, self.layers.services)
         refused = Refused(container=name, reason=reason, by_hand=by_hand, remedy=compose.OVERRIDE)
         self.refused.setdefault(name, refused)
 

@@ -264,9 +264,10 @@ def _compose(path: str, data: bytes, planned: Sequence[Planned], options: PatchO
         from lithify.patch import stack
 
         return stack.patch(data, planned)
+    from lithify.patch.compose import Manner
     from lithify.pipeline.compose_files import patch_project
 
-    return patch_project(path, data, planned)
+    return patch_project(path, data, planned, Manner(copier=options.kubernetes.copier))
 
 
 def _ecs(path: str, data: bytes, planned: Sequence[Planned], options: PatchOptions) -> Patched:

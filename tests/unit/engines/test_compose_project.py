@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 
-from lithify.engines.compose_flags import plan_service
+from lithify.engines.compose_flags import giver_image, plan_service
 from lithify.engines.compose_project import Project, Scratch
 from lithify.errors import EngineRefused, NothingToExamine
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
 from lithify.model.mount import Mount, MountPlan, Seed, StorageKind
 from lithify.model.path import container_path
 from lithify.model.writes import RunKey
+
+NO_SHELL = ImageFacts(reference="x")
 
 
 def project(services: dict[str, Any], *active: str, **tables: Any) -> Project:
@@ -203,8 +205,10 @@ def test_a_volume_that_is_not_its_users_is_told_with_its_remedy() -> None:
     moved = Mount(path=container_path("/mnt/state"), storage=StorageKind.VOLUME, uid=1000, gid=1000)
     line = project({"web": {}}).line("web")
     plan = MountPlan(key=RunKey(image="x"), container="", mounts=(moved,))
-    for image, pulled in ((ImageFacts(reference="x", has_shell=True), False), (ImageFacts(reference="x"), True)):
-        made = plan_service(line, image, plan, pulled=pulled)
+    shell = ImageFacts(reference="x", has_shell=True)
+    for image, service in ((shell, {"image": "x", "build": "."}), (shell, {"build": "."}), (NO_SHELL, {"image": "x"})):
+        assert giver_image(service, image, "tools") == "tools"
+        made = plan_service(line, image, plan, giver=giver_image(service, image))
         assert not made.given_away
         (told,) = (note for note in made.notes if "root's at first" in note)
         assert "RUN install -d -o 1000 -g 1000 /mnt/state" in told
@@ -218,7 +222,7 @@ def test_a_service_beside_it_gives_volumes_to_their_user_before_it_starts() -> N
     )
     plan = MountPlan(key=RunKey(image="x"), container="web", mounts=mounts)
     made = Scratch.of(found, "s", {"mine": "yes"}, ["web", "db"])
-    made.plan("web", plan_service(found.line("web"), ImageFacts(reference="x", has_shell=True), plan, pulled=True))
+    made.plan("web", plan_service(found.line("web"), ImageFacts(reference="x", has_shell=True), plan, giver="x"))
     services = json.loads(made.render())["services"]
     giver = services["planned-web-init"]
     assert services["web"]["depends_on"]["db"] == {"condition": "service_healthy"}
@@ -226,8 +230,8 @@ def test_a_service_beside_it_gives_volumes_to_their_user_before_it_starts() -> N
     assert giver["labels"] == {"mine": "yes"}
     assert giver["image"] == "x"
     assert giver["user"] == "0:0"
-    assert giver["entrypoint"][:2] == ["sh", "-ec"]
-    assert giver["entrypoint"][2].splitlines() == [
-        "install -d -o 1000 -g 5 -m 700 /mnt/cache", "install -d -o 1000 -g 1000 -m 755 /mnt/state",
+    assert giver["entrypoint"][:2] == ["sh", "-c"]
+    assert giver["entrypoint"][2].split(" && ") == [
+        "chown 1000:5 /mnt/cache", "chmod 700 /mnt/cache", "chown 1000:1000 /mnt/state", "chmod 755 /mnt/state",
     ]  # fmt: skip
     assert {volume["source"] for volume in giver["volumes"]} == {"planned-web-c", "planned-web-state"}

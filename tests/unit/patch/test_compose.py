@@ -39,9 +39,9 @@ def on(service: str, *mounts: Mount, **more: Any) -> Planned:
     return planned(*mounts, container=service, route=("services", service), **more)
 
 
-def patch(text: str, *mounts: Mount, service: str = "web", **more: Any) -> Patched:
+def patch(text: str, *mounts: Mount, service: str = "web", copier: str = "", **more: Any) -> Patched:
     """Patch one service; the file, and what is for a person to write, keep to the schema of Compose."""
-    patched = compose.patch(text.encode(), [on(service, *mounts, **more)])
+    patched = compose.patch(text.encode(), [on(service, *mounts, **more)], compose.Manner(copier=copier))
     assert not compose_errors(patched.text) - compose_errors(text.encode())
     assert not [refused for refused in patched.refused if compose_errors(refused.by_hand.encode() or b"{}")]
     return patched
@@ -76,7 +76,7 @@ def test_only_lines_are_added() -> None:
     ]
 
 
-def test_a_volume_at_a_path_that_the_image_lacks_is_given_to_its_user_first() -> None:
+def test_a_volume_at_a_path_that_the_image_lacks_is_given_to_its_user_first(tmp_path: Path) -> None:
     text = SHOP.replace("    ports:", "    depends_on: [cache]\n    profiles: [front]\n    ports:")
     moved = place("/mnt/state", VOLUME, name="web-state", uid=101, gid=5, mode=0o700)
     patched = patch(text, moved, image=ImageFacts(reference="x", has_shell=True))
@@ -89,7 +89,7 @@ def test_a_volume_at_a_path_that_the_image_lacks_is_given_to_its_user_first() ->
         "image": "nginx:1.27",
         "profiles": ["front"],
         "user": "0:0",
-        "entrypoint": ["install", "-d", "-o", "101", "-g", "5", "-m", "700", "/mnt/state"],
+        "entrypoint": ["sh", "-c", "chown 101:5 /mnt/state && chmod 700 /mnt/state"],
         "read_only": True,
         "network_mode": "none",
         "cap_drop": ["ALL"],
@@ -98,6 +98,55 @@ def test_a_volume_at_a_path_that_the_image_lacks_is_given_to_its_user_first() ->
         "volumes": ["web-state:/mnt/state"],
     }
     assert patch(patched.text.decode(), moved, image=ImageFacts(reference="x", has_shell=True)).text == patched.text
+    file = tmp_path / "compose.yaml"
+    file.write_text(text)
+    replace_file(read_original(file), patched.text, tmp_path / "state")
+    assert file.read_bytes() == patched.text
+    revert_file(file, tmp_path / "state")
+    assert file.read_text() == text
+
+
+MOVED = place("/mnt/state", VOLUME, name="web-state", uid=101, gid=5)
+
+
+@pytest.mark.parametrize(("more", "given"), [
+    ("", True),
+    (("    depends_on:\n      own: {condition: service_completed_successfully, required: true}\n"
+     "  own: {image: x, volumes: ['web-state:/x']}\n"), False),
+    ("    depends_on: {own: {condition: service_started}}\n  own: {image: x, volumes: ['web-state:/x']}\n", True),
+    ("    depends_on: {own: {condition: service_completed_successfully}}\n  own: {image: x}\n", True),
+])  # fmt: skip
+@pytest.mark.parametrize("volume", [
+    "web-state:/mnt/state", "{type: volume, source: web-state, target: /mnt/state}"
+])  # fmt: skip
+def test_a_volume_that_stands_is_given_to_its_user_unless_a_service_does_so(
+    volume: str, more: str, given: bool
+) -> None:
+    """A file that was patched before there were such services gets one."""
+    head = f"services:\n  web:\n    image: x\n    read_only: true\n    volumes:\n      - {volume}\n"
+    text = f"{head}{more}volumes:\n  web-state:\n"
+    image = ImageFacts(reference="x", has_shell=True)
+    patched = patch(text, MOVED, image=image)
+    services = yaml.safe_load(patched.text)["services"]
+    assert ("web-init" in services) == given
+    if given:
+        assert services["web-init"]["volumes"] == ["web-state:/mnt/state"]
+        assert services["web"]["depends_on"]["web-init"] == {"condition": "service_completed_successfully"}
+    assert services["web"]["volumes"] == yaml.safe_load(text)["services"]["web"]["volumes"]
+    assert patch(patched.text.decode(), MOVED, image=image).text == patched.text
+    external = text.replace("web-state:\n", "web-state: {external: true}\n")
+    assert patch(external, MOVED, image=image).text.decode() == external
+
+
+@pytest.mark.parametrize("service", ["image: web\n    build: .", "build: .", 'image: "nginx:1.27"\n    platform: x/y'])
+def test_a_copier_gives_volumes_where_an_image_can_not(service: str) -> None:
+    """Images without a shell, and those that the project builds."""
+    text = SHOP.replace('image: "nginx:1.27"', f"{service}\n    userns_mode: host")
+    patched = patch(text, MOVED, image=ImageFacts(reference="x"), copier="tools:1")
+    services = yaml.safe_load(patched.text)["services"]
+    assert services["web-init"].items() >= {"image": "tools:1", "userns_mode": "host", "user": "0:0"}.items()
+    assert not {"build", "platform", "pull_policy"} & services["web-init"].keys()
+    assert "root's at first" not in str(patched.notes)
 
 
 @pytest.mark.parametrize("gone", ["image: web\n    build: .", "build: ."])
