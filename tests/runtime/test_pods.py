@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.runtime.conftest import needs
 from tests.runtime.hardening import until
 from tests.runtime.test_cli_engines import ARGUMENTS, RUN_ARGUMENTS
 
 from lithify.engines.base import Container, Root
 from lithify.engines.pod import PodEngine
+from lithify.engines.pod_cli import CliHost
 from lithify.errors import EngineRefused, InvalidInput, NothingToExamine
 from lithify.model.run import Target
 from lithify.pipeline.group_options import GroupOptions
 from lithify.pipeline.groups import open_group
+from lithify.pipeline.target import make_cli_engine
 from lithify.settings import Settings
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="a pod's volumes are filled as root")
@@ -394,3 +397,24 @@ def test_what_is_not_there_is_named(tmp_path: Path, bundles: GroupOptions) -> No
         engine_of(tmp_path, manifest.replace("app:1", "other:2"), bundles)
     with pytest.raises(InvalidInput, match="the config map gone, which is not in the file"):
         engine_of(tmp_path, manifest.replace("emptyDir: {}", "configMap: {name: gone}"), bundles)
+
+
+@pytest.mark.parametrize("name", ["docker", "podman"])
+def test_a_volume_that_somebody_else_removes_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a prune beside lithify does: it is the engine's, as nothing uses it yet."""
+    needs(name)
+    monkeypatch.setenv(f"LITHIFY_{name.upper()}_ARGS", ARGUMENTS[name])
+    premises = CliHost(make_cli_engine(name)).premises("run", None)
+    try:
+        made = [premises.directory("one"), premises.directory("two", stays=True)]
+        assert all(path.is_dir() for path in made)
+        mine = ours(name)
+        assert len(mine) == 2
+        subprocess.run([name, "volume", "rm", *mine], check=True, capture_output=True)
+        for stays in (False, True):
+            with pytest.raises(EngineRefused, match=r"volume lithify-[0-9a-f]+-(pod|claim-two), .* is gone") as caught:
+                premises.directory("two", stays=stays)
+            assert f"{name} volume prune" in str(caught.value.hint)
+    finally:
+        premises.remove()
+    assert ours(name) == []

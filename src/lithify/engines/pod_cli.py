@@ -10,7 +10,7 @@ from lithify.engines.base import Container
 from lithify.engines.cli import CliEngine
 from lithify.engines.client import Client
 from lithify.engines.container_line import line_of_image
-from lithify.engines.ownership import labels, new_run
+from lithify.engines.ownership import RUN, labels, new_run
 from lithify.engines.pause import pause_program
 from lithify.engines.pod import Launch, Premises, Sandboxed
 from lithify.engines.runline import RunLine, mount_value
@@ -75,7 +75,7 @@ class CliPremises(Sandboxed):
         self._purpose = purpose
         self._held: list[str] = []
         """Volumes that go with these premises, or with the last that have them."""
-        self._common: Path | None = None
+        self._common: tuple[str, Path] | None = None
         self._memory: dict[str, Path] = {}
         for volume in self.claims.values():
             self._hold(volume)
@@ -212,12 +212,27 @@ class CliPremises(Sandboxed):
 
     def _shared(self) -> Path:
         if self._common is None:
-            self._common = self._place(self._make_volume("pod"))
-        return self._common
+            made = self._make_volume("pod")
+            self._common = made, self._place(made)
+        volume, path = self._common
+        self._insist_on(volume, path)
+        return path
 
     def _place(self, volume: str) -> Path:
+        """Return where a volume lies on the host; EngineRefused where it does not."""
         known = self._client.inspect("volume", volume) or {}
-        return Path(str(known.get("Mountpoint") or ""))
+        path = Path(str(known.get("Mountpoint") or ""))
+        self._insist_on(volume, path)
+        return path
+
+    def _insist_on(self, volume: str, path: Path) -> None:
+        """Raise EngineRefused where a volume of ours is gone, which only somebody else can have done."""
+        if not path.is_absolute() or not path.is_dir():
+            raise EngineRefused(
+                f"the {self._engine.name} volume {volume}, made for this run, is gone: something else has removed it",
+                hint=f"try again with nobody removing unused volumes ({self._engine.name} volume prune) meanwhile; "
+                f"`--filter label!={RUN}` leaves those of lithify alone",
+            )
 
     def _make_volume(self, name: str, *options: str) -> str:
         volume = f"lithify-{self._run}-{name}"
