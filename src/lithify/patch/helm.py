@@ -9,7 +9,7 @@ was planned, or are not written.
 import copy
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ from lithify.patch.pods import (
     twins,
     with_claims,
 )
+from lithify.patch.post_render import render_post_render
 from lithify.patch.values import Value, Values, get
 
 _HOOK = "helm.sh/hook"
@@ -44,18 +45,6 @@ _ADDED = "claims.yaml"
 _TRIED = 12
 """Values of one object that are tried without each other before none of them is used."""
 _Chosen = dict[Value, list[Need]]
-_POST_RENDER = """\
-#!/bin/sh
-# Changes what Helm rendered as kustomization.yaml says. Helm 3: --post-renderer THIS-FILE; Helm 4: install its folder
-# as a plugin (helm plugin install FOLDER) and name that: --post-renderer lithify-NAME
-set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cp "$here"/*.yaml "$work"
-cat >"$work/rendered.yaml"
-if command -v kustomize >/dev/null; then kustomize build "$work"; else kubectl kustomize "$work"; fi
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,7 +244,7 @@ class _ChartPatch:
             *((name, data, False) for name, data in self._added_files().items()),
             ("kustomization.yaml", kustomization, False),
             ("plugin.yaml", plugin.encode(), False),
-            ("post-render", _POST_RENDER.encode(), True),
+            ("post-render", render_post_render(self._patched_pods(objects, which)), True),
         )
         return (
             [
@@ -284,6 +273,14 @@ class _ChartPatch:
         }
         head = "# Applied to what Helm renders, by post-render beside this file."
         return "\n".join([head, *render_block(fields, step=2, listed=2), ""]).encode()
+
+    def _patched_pods(
+        self, objects: list[dict[str, Any]], which: set[ObjectId]
+    ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+        for before, after in zip(objects, self._desired(objects), strict=True):
+            if id_of(before) in which:
+                for (_, old), (_, new) in zip(pods_of(before), pods_of(after), strict=True):
+                    yield id_of(before)[0], old, new
 
     def _added_files(self) -> dict[str, bytes]:
         """Return the file of what no object of the chart stands for: claims."""

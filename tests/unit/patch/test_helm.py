@@ -56,6 +56,7 @@ def hardened(data: bytes, *leave: str) -> Patched:
                     container["env"] = [*(container.get("env") or []), {"name": "HOME", "value": "/tmp"}]
                 if container["name"] == "web":
                     seed = {"name": "seed", "image": container["image"], "command": ["cp", "-a", "/etc/x", "/tmp"]}
+                    seed["volumeMounts"] = [{"name": name, "mountPath": "/tmp"}]
                     pod["initContainers"] = [seed, *(pod.get("initContainers") or [])]
     return Patched(text="\n---\n".join(map(render_json, objects)).encode())
 
@@ -125,6 +126,7 @@ def test_a_chart_with_values_for_everything_gets_a_values_file_alone(tmp_path: P
             "  - name: lithify-metrics-tmp\n    emptyDir:\n      sizeLimit: 64Mi\n"
             "initContainers:\n  - name: seed\n    image: example.org/web:1\n"
             "    command:\n      - cp\n      - -a\n      - /etc/x\n      - /tmp\n"
+            "    volumeMounts:\n      - name: lithify-web-tmp\n        mountPath: /tmp\n"
             "containerSecurityContext:\n  readOnlyRootFilesystem: true\n"
             "metrics:\n  containerSecurityContext:\n    readOnlyRootFilesystem: true\n"
             "  extraVolumeMounts:\n    - name: lithify-metrics-tmp\n      mountPath: /tmp\n"
@@ -344,3 +346,97 @@ def test_what_helm_renders_is_not_changed_by_looking(tmp_path: Path) -> None:
     helm.patch(ours, before, hardened(before))
     assert files == {path: path.read_bytes() for path in Path(ours.folder).rglob("*") if path.is_file()}
     assert copied == read_objects(ours.render())
+
+
+SWITCHED = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: "{{ .Release.Name }}-web"}
+spec:
+  template:
+    spec:
+      initContainers:
+        {{- if .Values.proxy }}
+        - {name: proxy, image: proxy:1, restartPolicy: Always}
+        {{- end }}
+      containers:
+        - {name: web, image: "web:{{ .Values.tag }}", args: [sh, -c, "cat <<E\\n- name: exporter\\nE\\n"]}
+        {{- if .Values.exporter }}
+        - name: exporter
+          image: exporter:1
+          command:
+            - |-
+              containers:
+              - name: exporter
+              image: none
+        {{- end }}
+        {{- if .Values.debug }}
+        - {name: debug, image: debug:1}
+        {{- end }}
+---
+{{- if .Values.nightly }}
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: "{{ .Release.Name }}-nightly"}
+spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: web, image: "web:{{ .Values.tag }}"}]}}}}}
+---
+{{- end }}
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: text}
+data:
+  a.yaml: |
+    kind: Deployment
+    containers:
+    - name: exporter
+      args: [x]
+"""
+SWITCHES = {"exporter": True, "proxy": True, "nightly": True, "debug": False, "tag": 1}
+
+
+def switched(folder: Path, text: str = SWITCHED) -> Chart:
+    (folder / "templates").mkdir(parents=True)
+    (folder / "Chart.yaml").write_text("{apiVersion: v2, name: switched, version: 1.0.0}")
+    (folder / "values.yaml").write_text(render_json(SWITCHES))
+    (folder / "templates" / "web.yaml").write_text(text)
+    return Chart(str(folder))
+
+
+@pytest.mark.parametrize("values", [
+    {"exporter": False, "debug": True},
+    {"proxy": False, "tag": 2},
+    {"nightly": False, "tag": "!x y"},
+    {"exporter": False, "proxy": False, "nightly": False, "debug": True, "tag": 3},
+])  # fmt: skip
+def test_a_patch_after_rendering_bears_with_other_values(values: dict[str, Any], tmp_path: Path) -> None:
+    """A container that they don't render stays away; a new one is as the chart has it; seeds run its image of today."""
+    ours = switched(tmp_path / "switched")
+    before = ours.render()
+    patched = helm.patch(ours, before, hardened(before))
+    assert not patched.refused
+    write(patched)
+    (tmp_path / "other.yaml").write_text(render_json(values))
+    patched = replace(patched, command=(*patched.command, "--values", str(tmp_path / "other.yaml")))
+    plain = ours.render(values, release="x")
+    for tool in (program("helm"), *present("helm3")):
+        objects = rendered(patched, "x", tool)
+        found = planned_pods(objects)
+        for name, pod in planned_pods(read_objects(hardened(plain, "debug").text)).items():
+            pod["volumes"] = found[name]["volumes"]  # that of a container that is not there is one too many
+            assert found.pop(name) == pod
+        assert not found
+        texts = [[item for item in each if item["kind"] == "ConfigMap"] for each in (objects, read_objects(plain))]
+        assert texts[0] == texts[1] != []
+
+
+def test_a_patch_of_a_kind_that_is_told_by_index_says_that_it_does_not_fit(tmp_path: Path) -> None:
+    ours = switched(tmp_path / "switched", SWITCHED.replace("apps/v1", "x.io/v1").replace("Deploy", "Roll"))
+    before = ours.render()
+    write(helm.patch(ours, before, hardened(before)))
+    program = tmp_path / "switched" / "lithify-switched" / "post-render"
+    for values, code in (({"exporter": False}, 1), ({"tag": 2}, 0)):
+        given = ours.render(values)
+        done = subprocess.run([program], input=given, capture_output=True, timeout=60, check=False)
+        assert done.returncode == code, done.stderr
+        assert (b"harden it with them" in done.stderr) == bool(code)
+        assert bool(done.stdout) != bool(code)
