@@ -44,6 +44,13 @@ class Location:
         """Return the place one key deeper; where nothing stands there, it is found at the nearest place above."""
         return self.below((key,))
 
+    def on(self, anchor: object, keys: Route) -> "Location":
+        """Return the place that `keys` lead to from here, found by what its document has there."""
+        place = self.below(keys)
+        place._anchor = anchor
+        place._tail = ()
+        return place
+
     def below(self, keys: Route) -> "Location":
         """Return the place that `keys` lead to from here."""
         if not keys:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _TEMPLATE: Route = ("spec", "template", "spec")
-_PODS: dict[str, Route] = {
+_PODS: dict[str, tuple[str, ...]] = {
     "Pod": ("spec",),
     "PodTemplate": ("template", "spec"),
     "CronJob": ("spec", "jobTemplate", "spec", "template", "spec"),
@@ -337,10 +337,13 @@ class _Manifest:
             return {}
         found = entries(node)
         if len(found) != len(node.value):
-            for key in duplicates(node):
-                message = f"key {key!r} stands here more than once: the last one counts, the others are lost"
-                self.oddities.append(Oddity("duplicate-key", message, location / key))
+            self._notice_duplicates(node, location)
         return found
+
+    def _notice_duplicates(self, node: Node, location: Location) -> None:
+        for key in duplicates(node):
+            message = f"key {key!r} stands here more than once: the last one counts, the others are lost"
+            self.oddities.append(Oddity("duplicate-key", message, location / key))
 
     def read(self, node: Node, route: Route, api_version: str = "", kind: str = "") -> None:
         """Read an object, or each of those in a list; what an item of a list need not say is `api_version`, `kind`."""
@@ -404,7 +407,7 @@ class _Manifest:
         name.name = text_of(metadata.get("name")) or text_of(metadata.get("generateName"))
         name.namespace = text_of(metadata.get("namespace"))
         exemptions = self._annotations(metadata) if self.annotated else ()
-        pods = list(self._pods(node, kind, api_version))
+        pods = list(self._pods(node, fields, name, place))
         if not pods and kind == "Rollout" and type(_at(node, "spec", "workloadRef")) is MappingNode:
             self.reading.skipped.append(Skipped(place / "spec" / "workloadRef", _ELSEWHERE))
         head, self.oddities = self.oddities, []
@@ -417,7 +420,7 @@ class _Manifest:
             workload.pod = route
             own = self._annotations(entries(template)) if self.annotated and template is not None else ()
             workload.exemptions = exemptions + own
-            self._read_pod(workload, pod, self.location(pod, place.route + route), node)
+            self._read_pod(workload, pod, place.on(pod, route), node)
             workload.oddities = (*head, *self.oddities)
             head = []
             self.left -= len(workload.containers)
@@ -437,30 +440,27 @@ class _Manifest:
                     found.append(parse_exemption(rule, text_of(value), origin=origin.rstrip("s")))
         return tuple(found)
 
-    def _pods(self, root: Node, kind: str, api_version: str) -> Iterator[tuple[Node, Route, Node | None]]:
+    def _pods(
+        self, root: Node, fields: dict[str, Node], name: ObjectName, place: Location
+    ) -> Iterator[tuple[Node, Route, Node | None]]:
         """Yield each pod spec of an object, its route, and the metadata of its template."""
-        route = _PODS.get(kind)
+        route, api_version = _PODS.get(name.kind), name.api_version
         if route is not None:
-            node, template = root, None
-            for key in route:
+            node, template = fields.get(route[0]), None
+            for depth, key in enumerate(route[1:], 1):
                 found = entries(node) if type(node) is MappingNode else {}
-                if key == "spec":
-                    template = found.get("metadata") if node is not root else None
-                node = found.get(str(key))
-                if node is not root and type(node) is MappingNode and key != route[-1]:
-                    self._notice_duplicates(node, route[: route.index(key) + 1])
+                if found and len(found) != len(node.value):
+                    self._notice_duplicates(node, place.below(route[:depth]))
+                template = found.get("metadata")
+                node = found.get(key)
             if type(node) is MappingNode:
                 yield node, route, template if type(template) is MappingNode else None
                 return
-        if kind == "StepAction" and api_version.startswith("tekton.dev/"):
+        if name.kind == "StepAction" and api_version.startswith("tekton.dev/"):
             yield root, (), None  # one step, told by its `spec`
             return
         steps = next((found for prefix, found in _STEPS.items() if api_version.startswith(prefix)), _OTHERS)
         yield from _search(root, steps)
-
-    def _notice_duplicates(self, node: Node, route: Route) -> None:
-        if len({key.value for key, _ in node.value if type(key) is ScalarNode}) != len(node.value):
-            self.fields(node, self.location(self.document.root, route))
 
     def _read_pod(self, workload: Workload, pod: Node, place: Location, root: Node) -> None:
         fields = self.fields(pod, place)
@@ -528,9 +528,8 @@ class _Manifest:
             return
         for index, item in enumerate(listed.value):
             if type(item) is MappingNode:
-                route = (*here.route, index)
                 yield self._read_container(
-                    workload, list_name, index, item, self.location(item, route), inherited, volumes
+                    workload, list_name, index, item, here.on(item, (index,)), inherited, volumes
                 )
             else:
                 message = f"{list_name}[{index}] is {noun(item)}, not a container"
@@ -584,7 +583,7 @@ class _Manifest:
             container.role = "ephemeral"
         container.command = words(fields.get("command"))
         container.arguments = words(fields.get("args")) or words(fields.get("script"))
-        for key in fields.keys() - _CONTAINER_KEYS:
+        for key in () if _CONTAINER_KEYS.issuperset(fields) else fields.keys() - _CONTAINER_KEYS:
             if key == FLAG or resembles_flag(key):
                 message = f"{key} stands on the container itself, where it has no effect: it belongs in securityContext"
                 self.oddities.append(Oddity("misspelt-flag", message, place / key))
@@ -627,7 +626,7 @@ class _Manifest:
         flag = declared.get(FLAG)
         if flag is not None:
             context.read_only_root = self._read_flag(flag, here / FLAG)
-        for key in declared.keys() - _SECURITY_KEYS:
+        for key in () if _SECURITY_KEYS.issuperset(declared) else declared.keys() - _SECURITY_KEYS:
             if resembles_flag(key):
                 message = f"{key} is not a field and has no effect; {FLAG} is"
                 self.oddities.append(Oddity("misspelt-flag", message, here / key))
@@ -675,7 +674,7 @@ class _Manifest:
             found = entries(item)
             kind = next((key for key in found if key != "name"), "emptyDir")
             name = text_of(found.get("name"))
-            volume = Volume(name, kind, self.location(item, (*place.route, "volumes", index)))
+            volume = Volume(name, kind, place.on(item, ("volumes", index)))
             node = found.get(kind)
             if kind == "emptyDir":
                 volume.memory = text_of(_at(node, "medium")) == "Memory"
@@ -698,7 +697,7 @@ class _Manifest:
         for index, item in enumerate(listed.value):
             if type(item) is not MappingNode:
                 continue
-            place = self.location(item, (*here.route, index))
+            place = here.on(item, (index,))
             found = self.fields(item, place)
             path = text_of(found.get("mountPath"))
             if not path:
