@@ -290,7 +290,7 @@ Numbers = tuple[int, int, int, int, int, tuple[int, ...]]
 class Report:
     """A whole run: what came of each input, in order, as often as it is iterated."""
 
-    __slots__ = ("_results", "_summary", "examined", "rules", "today", "tool_version")
+    __slots__ = ("_results", "_summary", "examined", "rules", "silent", "today", "tool_version")
 
     def __init__(
         self,
@@ -300,11 +300,14 @@ class Report:
         rules: Iterable[tuple[Rule, Any]],
         tool_version: str,
         today: str,
+        silent: int = 0,
     ) -> None:
         self._results = results
         self._summary: Summary | None = None
         self.examined = examined
         """Inputs that were looked at, findings or none."""
+        self.silent = silent
+        """How many of them are not among the results: all that is known is that nothing was said of them."""
         self.rules = tuple(rules)
         """Every rule that was asked, with the module whose docstring is its page."""
         self.tool_version = tool_version
@@ -313,6 +316,7 @@ class Report:
     def results(self) -> Iterator[FileResult]:
         """Yield what came of each input."""
         summary = Summary()
+        summary.files = self.silent
         for result in self._results():
             summary.add(result)
             yield result
@@ -350,7 +354,12 @@ class Report:
             yield result
 
         return Report(
-            results, examined=self.examined, rules=self.rules, tool_version=self.tool_version, today=self.today
+            results,
+            examined=self.examined,
+            rules=self.rules,
+            tool_version=self.tool_version,
+            today=self.today,
+            silent=self.silent,
         )
 
     def worst(self) -> Severity | None:

@@ -36,6 +36,7 @@ def merge_reports(files: Iterable[IO[str]]) -> Report:
     return Report(
         lambda: (result for shard in shards for result in shard.results()),
         examined=sum(shard.inputs for shard in shards),
+        silent=sum(shard.silent for shard in shards),
         rules=[(rule, pages.get(rule.name)) for rule in rules.values()],
         tool_version=version,
         today=today,
@@ -53,12 +54,15 @@ class _Shard:
         if self.head["schema"] != SCHEMA:
             raise ValueError(f"schema {self.head['schema']!r} is not {SCHEMA!r}")
         self.inputs: int = self.head["summary"]["inputs"]
+        if type(self.inputs) is not int or self.inputs < len(self._paths):
+            raise ValueError(f"its summary counts {self.inputs!r} inputs, and it tells of {len(self._paths)}")
+        self.silent = self.inputs - len(self._paths)
         self._order = array("I", sorted(range(len(self._spool)), key=self._spool.number))
         for _ in self.results():  # what can't be understood is told before anything is written
             pass
 
     def results(self) -> Iterator[FileResult]:
-        """Yield what is said of each input; of those of which nothing is, that they were there."""
+        """Yield what is said of each input of which anything is."""
         paths = iter(self._paths)
         for _, stretches in groupby(self._order, self._spool.number):
             items: dict[str, list[Any]] = {name: [] for name in _LISTS}
@@ -68,8 +72,6 @@ class _Shard:
                     name, item = marshal.loads(part)  # noqa: S302 - ours
                     items[name].append(item)
             yield parse_result(next(paths), **items)
-        for _ in range(self.inputs - len(self._paths)):
-            yield FileResult("")
 
     def _read(self, file: IO[str]) -> None:
         """Keep the items of each list, those of one input that follow each other together."""

@@ -48,7 +48,7 @@ TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that
 if TYPE_CHECKING:
     from typing import Any
 
-_TEMPLATE: Route = ("spec", "template", "spec")
+_TEMPLATE = ("spec", "template", "spec")
 _PODS: dict[str, tuple[str, ...]] = {
     "Pod": ("spec",),
     "PodTemplate": ("template", "spec"),
@@ -446,7 +446,8 @@ class _Manifest:
         """Yield each pod spec of an object, its route, and the metadata of its template."""
         route, api_version = _PODS.get(name.kind), name.api_version
         if route is not None:
-            node, template = fields.get(route[0]), None
+            template: Node = None
+            node: Node = fields.get(route[0])
             for depth, key in enumerate(route[1:], 1):
                 found = entries(node) if type(node) is MappingNode else {}
                 if found and len(found) != len(node.value):

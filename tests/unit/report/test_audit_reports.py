@@ -336,6 +336,19 @@ def test_what_is_no_report_is_refused(text: str) -> None:
         merge_reports([io.StringIO(text)])
 
 
+def test_a_merge_takes_no_longer_for_a_count_that_somebody_made_up(report: Report) -> None:
+    """Inputs of which nothing is said are a number in the summary, and nothing in what comes of each."""
+    text = json.loads(render("json", report))
+    text["summary"]["inputs"] = 10**15
+    merged = merge_reports([io.StringIO(json.dumps(text))])
+    assert merged.summary.files == merged.examined == 10**15
+    assert 'file=""' not in render("junit", merged)
+    for wrong in (0, -1, "3", True, None, 1e3):
+        text["summary"]["inputs"] = wrong
+        with pytest.raises(ValueError, match="inputs, and it tells of"):
+            merge_reports([io.StringIO(json.dumps(text))])
+
+
 FIXABLE = {
     "pod.yaml": (
         """\
