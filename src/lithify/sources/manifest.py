@@ -79,6 +79,8 @@ _STEP_KEYS = (("container", False), ("script", False), ("steps", True), ("sideca
 _ARGO_TEMPLATES = ("templates", "templateDefaults", "inline")
 _OF_CHARTS = frozenset(("values", "valuesObject"))
 """Where custom resources keep values for charts: what looks like a container there is what a template makes of it."""
+MOST = 20_000
+"""Containers of one list that are judged: no API server takes an object with more, and each takes 9 KB meanwhile."""
 MULTIPLIED = "its aliases multiply: more containers than the text has room for; the rest is not judged"
 _POLICY = "a policy: what looks like containers there are patterns, not what runs"
 _WITHOUT_CONTAINERS = {
@@ -527,7 +529,12 @@ class _Manifest:
         if type(listed) is not SequenceNode:
             self.oddities.append(Oddity("malformed-field", f"{list_name} is {noun(listed)}, not a list", here))
             return
-        for index, item in enumerate(listed.value):
+        if len(listed.value) > MOST:
+            message = (
+                f"{list_name} has {len(listed.value)} entries, more than any API server takes: the rest is not judged"
+            )
+            self.oddities.append(Oddity("unreadable-input", message, here / MOST))
+        for index, item in enumerate(listed.value[:MOST]):
             if type(item) is MappingNode:
                 yield self._read_container(
                     workload, list_name, index, item, here.on(item, (index,)), inherited, volumes

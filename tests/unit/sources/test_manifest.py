@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from lithify.model.workload import Container
 from lithify.pipeline.judge import Judge
+from lithify.sources import manifest
 from lithify.sources.base import Reading
 from lithify.sources.manifest import read_manifest
 
@@ -263,3 +264,14 @@ def test_templates_of_a_workflow_are_told_apart() -> None:
     )
     findings = Judge("2026-11-22", ["writable-root-filesystem"]).judge(reading).findings
     assert [finding.fingerprint.rpartition("|")[2] for finding in findings] == ["container/a", "container/b"]
+
+
+def test_more_containers_than_an_object_can_have_are_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million of them may not fill the memory; that there are more is said."""
+    monkeypatch.setattr(manifest, "MOST", 3)
+    text = "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n" + "".join(f"  - {{name: c{n}}}\n" for n in range(5))
+    result = Judge("2026-01-01", ["unreadable-input"]).judge(read_manifest("pod.yaml", text.encode()))
+    assert [container.name for container in result.containers] == ["c0", "c1", "c2"]
+    assert [(one.location.line, one.message) for one in result.findings] == [
+        (8, "containers has 5 entries, more than any API server takes: the rest is not judged")
+    ]
