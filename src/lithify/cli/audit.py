@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
+from lithify.cli.places import insist_on_place, pairs
+
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:
     from typing import IO, Any
@@ -64,8 +66,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     gc.disable()  # a short process that makes no cycles worth the search
     if arguments.list_rules or arguments.explain:
-        return _about_rules(arguments.explain)
+        from lithify.cli.stdout import write_text
+
+        write_text(_about_rules(arguments.explain) + "\n")
+        return 0
     outputs = pairs(arguments)
+    insist_on_formats(outputs)
+    if arguments.write_baseline:
+        insist_on_place(arguments.write_baseline)
     rules = _rules(arguments)
     _refuse_options_of_others(arguments)
     baseline, about_baseline = None, None
@@ -77,11 +85,19 @@ def run(arguments: argparse.Namespace) -> int:
     if about_baseline is not None:
         report = report.with_result(about_baseline)
     if arguments.write_baseline:
-        from lithify.pipeline.baseline import write_baseline
-
-        write_baseline(report, arguments.write_baseline, arguments.reason, owner=arguments.owner, until=arguments.until)
+        _write_baseline(report, arguments)
     write_reports(report, outputs, arguments)
     return exit_code(report, arguments.fail_on, part=arguments.shard is not None)
+
+
+def _write_baseline(report: Any, arguments: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from lithify.cli.output import write_file
+    from lithify.pipeline.baseline import render_baseline
+
+    written = render_baseline(report, arguments.reason, owner=arguments.owner, until=arguments.until)
+    write_file(Path(arguments.write_baseline), written)
 
 
 def _audit(arguments: argparse.Namespace, rules: list[str] | None, baseline: Any) -> Any:
@@ -157,20 +173,11 @@ def write_reports(report: Any, outputs: list[tuple[str, str]], arguments: argpar
         _render(report, name, path, arguments)
 
 
-def pairs(arguments: argparse.Namespace) -> list[tuple[str, str]]:
-    """Return each format with its place; UsageError where they don't pair up."""
-    formats = arguments.format or ["text"]
-    outputs = arguments.output or ["-"] * min(len(formats), 1)
-    if len(formats) != len(outputs):
-        from lithify.errors import UsageError
-
-        raise UsageError(
-            f"{len(formats)} times --format, {len(outputs)} times --output", hint="give each format its own --output"
-        )
-    for name in formats:
+def insist_on_formats(outputs: list[tuple[str, str]]) -> None:
+    """Raise UsageError where there is no format of that name."""
+    for name, _ in outputs:
         if name not in FORMATS:
             _foreign_report(name)
-    return list(zip(formats, outputs, strict=True))
 
 
 def _rules(arguments: argparse.Namespace) -> list[str] | None:
@@ -202,7 +209,8 @@ def _cache_folder() -> str:
     return os.path.join(base, "lithify")
 
 
-def _about_rules(name: str | None) -> int:
+def _about_rules(name: str | None) -> str:
+    """Return the page of the rule of this name, or a line for each rule; UsageError where a name is no rule's."""
     import shutil
 
     from lithify.errors import UsageError
@@ -210,9 +218,8 @@ def _about_rules(name: str | None) -> int:
     from lithify.report.base import page_text
 
     if name is None:
-        for module in ALL:
-            print(f"{module.RULE.name:32}{module.RULE.severity.label:10}{module.RULE.title}")
-        return 0
+        about = [module.RULE for module in ALL]
+        return "\n".join(f"{rule.name:32}{rule.severity.label:10}{rule.title}" for rule in about)
     if name not in RULES:
         raise UsageError(f"no rule {name!r}", hint="see lithify audit --list-rules")
     module = next(module for module in ALL if module.RULE.name == name)
@@ -220,8 +227,7 @@ def _about_rules(name: str | None) -> int:
     if module.RULE.ids:
         parts.append("Elsewhere: " + "; ".join(f"{where} {', '.join(ids)}" for where, ids in module.RULE.ids.items()))
     width = min(shutil.get_terminal_size().columns, 120)
-    print("\n\n".join(part if part.startswith("  ") else _filled(part, width) for part in parts))
-    return 0
+    return "\n\n".join(part if part.startswith("  ") else _filled(part, width) for part in parts)
 
 
 def _filled(text: str, width: int) -> str:

@@ -125,7 +125,7 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Harden the target, print the page, return 0 where the proof holds and 1 where it does not."""
-    from lithify.cli.output import pairs
+    from lithify.cli.places import pairs
     from lithify.pipeline.harden import Wishes
 
     pairs(arguments)

@@ -47,7 +47,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Learn the target's writes and print them."""
     from lithify.cli.console import Progress, painter, width
-    from lithify.cli.output import pairs, write_results
+    from lithify.cli.output import write_results
+    from lithify.cli.places import pairs
     from lithify.pipeline.learn import learn_attached, learn_target
     from lithify.pipeline.target import choose
     from lithify.report.page import render_write_set

@@ -10,34 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from lithify.errors import OutputFailed, UsageError
-from lithify.model.path import printable
-
-
-def pairs(arguments: argparse.Namespace) -> tuple[tuple[str, str], ...]:
-    """Return (format, file) for each pair of --format and --output; UsageError where they don't pair up.
-
-    OutputFailed where no file could be made at a place, so that it is told before the work and not after it.
-    """
-    formats = arguments.format or ["text"]
-    outputs = arguments.output or ["-"] * min(len(formats), 1)
-    if len(formats) != len(outputs):
-        raise UsageError(
-            f"{len(formats)} times --format, {len(outputs)} times --output", hint="give each format its own --output"
-        )
-    for output in outputs:
-        if output != "-":
-            _insist_on_place(Path(output))
-    return tuple(zip(formats, outputs, strict=True))
-
-
-def _insist_on_place(path: Path) -> None:
-    if path.is_dir():
-        raise _failed(path, errno.EISDIR)
-    if not path.parent.is_dir():
-        raise _failed(path, errno.ENOENT)
-    if not os.access(path.parent, os.W_OK):
-        raise _failed(path, errno.EACCES)
+from lithify.cli.places import failed, pairs
+from lithify.errors import OutputFailed
 
 
 def write_results(arguments: argparse.Namespace, renderers: Mapping[str, Callable[[bool], str]]) -> None:
@@ -113,9 +87,4 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
                 os.unlink(temporary)
             raise
     except OSError as error:
-        raise _failed(path, error.errno or errno.EIO) from error
-
-
-def _failed(path: Path, number: int) -> OutputFailed:
-    hint = "is there room, and may you write there? The old file is unchanged"
-    return OutputFailed(f"{printable(path)}: {os.strerror(number)}", hint=hint)
+        raise failed(str(path), error.errno or errno.EIO) from error

@@ -19,7 +19,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Plan for a write set and print the plan; 1 where it refuses what the program needs."""
     from lithify.cli.console import painter, width
-    from lithify.cli.output import pairs, write_results
+    from lithify.cli.output import write_results
+    from lithify.cli.places import pairs
     from lithify.model.writes import WriteSet
     from lithify.plan import make_plan
     from lithify.report.page import render_plan

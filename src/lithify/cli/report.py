@@ -6,7 +6,8 @@ from io import TextIOWrapper
 from json import detect_encoding
 from typing import IO
 
-from lithify.cli.audit import FORMATS, SEVERITIES, exit_code, pairs, write_reports
+from lithify.cli.audit import FORMATS, SEVERITIES, exit_code, insist_on_formats, write_reports
+from lithify.cli.places import pairs
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lithify.pipeline.merge import merge_reports
 
     outputs = pairs(arguments)
+    insist_on_formats(outputs)
     path = ""
 
     def files() -> Iterator[IO[str]]:

@@ -28,3 +28,9 @@ def standard_output() -> Iterator[IO[bytes]]:
             raise  # of a file that was read meanwhile
         sys.stdout = None  # or the interpreter would try again when it ends
         raise OutputFailed(f"standard output: {error.strerror}", hint="name a file with --output") from error
+
+
+def write_text(text: str) -> None:
+    """Write text to standard output; OutputFailed where that can't be done."""
+    with standard_output() as stream:
+        stream.write(text.encode("utf-8", "surrogateescape"))

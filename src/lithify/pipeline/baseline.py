@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lithify.errors import InvalidInput, OutputFailed
+from lithify.errors import InvalidInput
 from lithify.model.finding import FileResult, Finding, Report, Severity
 from lithify.model.location import Location
 from lithify.model.workload import Exemption
@@ -49,8 +49,8 @@ def _exemption(entry: dict[str, Any]) -> tuple[str, Exemption]:
     return fingerprint, exemption
 
 
-def write_baseline(report: Report, path: str, reason: str = "", *, owner: str = "", until: str = "") -> None:
-    """Replace `path` by a baseline of every finding that nothing exempts yet; OutputFailed where that can't be done.
+def render_baseline(report: Report, reason: str = "", *, owner: str = "", until: str = "") -> bytes:
+    """Return a baseline of every finding that nothing exempts yet, as JSON.
 
     What an earlier baseline exempted stays in it, with its reason.
     """
@@ -70,10 +70,4 @@ def write_baseline(report: Report, path: str, reason: str = "", *, owner: str = 
         "schema": SCHEMA,
         "findings": [{"fingerprint": fingerprint, **entries[fingerprint]} for fingerprint in sorted(entries)],
     }
-    temporary = Path(f"{path}.{time.time_ns()}.tmp")
-    try:
-        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=True) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputFailed(f"{path}: {error.strerror}", hint="is there room, and may you write there?") from error
+    return f"{json.dumps(document, indent=1, ensure_ascii=True)}\n".encode()

@@ -45,9 +45,12 @@ def test_a_finding_is_a_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]
         (["--rule", "no-such-rule", "bad.yaml"], 2),
         (["--shard", "3/2", "bad.yaml"], 2),
         (["--write-baseline", "b.json", "--until", "next year", "bad.yaml"], 2),
+        (["--write-baseline", "missing/b.json", "bad.yaml"], 2),
         (["--engine", "docker", "--shard", "1/2"], 2),
         (["--engine", "docker", "--stack"], 2),
         (["--format", "json", "--format", "text", "bad.yaml"], 2),
+        (["--output", "missing/x", "bad.yaml"], 2),
+        (["--output", "empty", "bad.yaml"], 2),
         ([], 2),
         (["missing.yaml"], 3),
         (["empty"], 3),
@@ -125,6 +128,19 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(POD.encode())))
     assert main(["audit", "-"]) == 1
     assert capsys.readouterr().out.startswith("-:5:5: high: ")
+
+
+def test_a_baseline_takes_no_pipe_or_links_place(place: Path) -> None:
+    """What a user names may be a device, which root could replace by a file; it is written to."""
+    os.mkfifo("pipe")
+    with open(os.open("pipe", os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
+        assert main(["audit", "bad.yaml", "--write-baseline", "pipe"]) == 1
+        assert b"lithify.dev/audit-baseline/v1" in reader.read()
+    assert place.joinpath("pipe").is_fifo()
+    place.joinpath("link").symlink_to("b.json")
+    assert main(["audit", "bad.yaml", "--write-baseline", "link"]) == 1
+    assert place.joinpath("link").is_symlink()
+    assert main(["audit", "bad.yaml", "--baseline", "b.json"]) == 0
 
 
 def test_a_baseline_round(capsys: pytest.CaptureFixture[str]) -> None:

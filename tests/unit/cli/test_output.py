@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from lithify.cli.output import pairs, write_file, write_results
+from lithify.cli.output import write_file, write_results
+from lithify.cli.places import pairs
 from lithify.errors import OutputFailed
 
 
 def test_formats_pair_with_outputs(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     file = tmp_path / "out.json"
     arguments = argparse.Namespace(format=["text", "json"], output=["-", str(file)], color="never")
-    assert pairs(arguments) == (("text", "-"), ("json", str(file)))
+    assert pairs(arguments) == [("text", "-"), ("json", str(file))]
     write_results(arguments, {"text": lambda color: f"color {color}\n", "json": lambda _: "{}\n"})
     assert capsysbinary.readouterr().out == b"color False\n"
     assert file.read_text() == "{}\n"

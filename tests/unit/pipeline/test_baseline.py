@@ -7,17 +7,17 @@ import pytest
 
 from lithify.errors import InvalidInput
 from lithify.pipeline.audit import audit
-from lithify.pipeline.baseline import read_baseline, write_baseline
+from lithify.pipeline.baseline import read_baseline, render_baseline
 
 POD = "kind: Pod\nmetadata: {{name: p}}\nspec:\n  containers:\n  - {{name: {}, image: x}}\n"
 
 
 def test_a_baseline_exempts_what_was_there(tmp_path: Path) -> None:
     """Moved lines change nothing; a new container is a new finding."""
-    manifest, baseline = tmp_path / "m.yaml", str(tmp_path / "baseline.json")
+    manifest, baseline = tmp_path / "m.yaml", tmp_path / "baseline.json"
     manifest.write_text(POD.format("a"))
-    write_baseline(audit([str(manifest)]), baseline, "old")
-    exemptions, about = read_baseline(baseline)
+    baseline.write_bytes(render_baseline(audit([str(manifest)]), "old"))
+    exemptions, about = read_baseline(str(baseline))
     assert not about.findings
     manifest.write_text("# a line\n" + POD.format("a") + "  - {name: b, image: x}\n")
     found = list(audit([str(manifest)], baseline=exemptions).findings())
@@ -30,7 +30,7 @@ def test_a_baseline_expires(tmp_path: Path) -> None:
     """Past its day an entry exempts no more, and says so."""
     manifest, baseline = tmp_path / "m.yaml", tmp_path / "baseline.json"
     manifest.write_text(POD.format("a"))
-    write_baseline(audit([str(manifest)], rules=["writable-root-filesystem"]), str(baseline))
+    baseline.write_bytes(render_baseline(audit([str(manifest)], rules=["writable-root-filesystem"])))
     document = json.loads(baseline.read_text())
     document["findings"][0]["until"] = "2026-01-31"
     baseline.write_text(json.dumps(document))
@@ -42,12 +42,13 @@ def test_a_baseline_expires(tmp_path: Path) -> None:
 
 def test_an_entry_stays_while_its_finding_does(tmp_path: Path) -> None:
     """Written anew, a baseline keeps the reasons of what is still there, and forgets what is not."""
-    manifest, baseline = tmp_path / "m.yaml", str(tmp_path / "baseline.json")
+    manifest, baseline = tmp_path / "m.yaml", tmp_path / "baseline.json"
     manifest.write_text(POD.format("a") + "  - {name: b, image: x}\n")
-    write_baseline(audit([str(manifest)]), baseline, "old")
+    baseline.write_bytes(render_baseline(audit([str(manifest)]), "old"))
     manifest.write_text(POD.format("a") + "  - {name: c, image: x}\n")
-    write_baseline(audit([str(manifest)], baseline=read_baseline(baseline)[0]), baseline, "new")
-    exemptions, _ = read_baseline(baseline)
+    exemptions, _ = read_baseline(str(baseline))
+    baseline.write_bytes(render_baseline(audit([str(manifest)], baseline=exemptions), "new"))
+    exemptions, _ = read_baseline(str(baseline))
     reasons = {key.rpartition("/")[2][0]: exemption.reason for key, exemption in exemptions.items()}
     assert reasons == {"a": "old", "c": "new"}
 
