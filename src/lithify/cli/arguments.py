@@ -21,6 +21,11 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, hint=self._near(message) or f"see {self.prog} --help")
 
+    def print_help(self, _file: object = None) -> None:
+        from lithify.cli.stdout import write_text  # argparse would pass over that nothing could be written
+
+        write_text(self.format_help())
+
     def _near(self, message: str) -> str:
         """Return a question where an unknown option is almost one that there is."""
         what, _, words = message.partition(": --")

@@ -41,15 +41,16 @@ lithify help NAME prints the help of a command, or the page that an error names.
 def main(argv: list[str] | None = None) -> int:
     """Run the command that `argv` names and return its exit code; errors are shown on stderr, once."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words[:1] in (["--version"], ["-V"]):
-        print(f"lithify {__version__}")
-        return 0
-    if words[:1] == ["help"] and len(words) > 1:
-        words = [words[1], "--help"] if words[1] in COMMANDS else ["help", *words[1:]]
-    elif not words or words[0] in ("-h", "--help", "help"):
-        print(_help(), end="")
-        return 0 if words else 2
+    if words[:1] == ["help"] and words[1:2] and words[1] in {**COMMANDS, **_HIDDEN}:
+        words = [words[1], "--help"]
     return _run(words)
+
+
+def _about(words: list[str]) -> str:
+    """Return what lithify says of itself; nothing where a command is named."""
+    if words[:1] in (["--version"], ["-V"]):
+        return f"lithify {__version__}\n"
+    return _help() if not words or words[0] in ("-h", "--help") or words == ["help"] else ""
 
 
 def _help() -> str:
@@ -65,12 +66,20 @@ def _help() -> str:
 
 
 def _run(words: list[str]) -> int:
-    from lithify.cli.arguments import parse
     from lithify.errors import LithifyError, was_interrupted
 
     debug, color = "--debug" in words, "auto"
-    _treat_as_interrupts()
+    if sys.stderr is None:  # closed: `print` would take standard output, which holds the result
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as we run
     try:
+        if about := _about(words):
+            from lithify.cli.stdout import write_text
+
+            write_text(about)
+            return 0 if words else 2
+        from lithify.cli.arguments import parse
+
+        _treat_as_interrupts()
         arguments = parse(words, {**COMMANDS, **_HIDDEN})
         debug, color = bool(arguments.debug), arguments.color or "auto"
         return int(arguments.run(arguments))
@@ -109,7 +118,10 @@ def _not_permitted(error: Exception) -> Exception:
 def _show_error(error: BaseException | None, *, debug: bool, color: str) -> None:
     from lithify.cli.console import show_error  # what it takes to show an error is imported when there is one
 
-    show_error(error, debug=debug, color=color)
+    try:
+        show_error(error, debug=debug, color=color)
+    except OSError:  # the exit code says it by itself
+        sys.stderr = None  # or the interpreter would try again when it ends, and exit with 120
 
 
 def _treat_as_interrupts() -> None:

@@ -17,7 +17,7 @@ SOURCE = str(Path(lithify.__file__).parent.parent)
 def call(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run lithify as a program of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "lithify.cli.main", *words],
+        [sys.executable, "-m", "lithify", *words],
         capture_output=True,
         text=True,
         timeout=60,
@@ -267,11 +267,19 @@ def test_help_prints_the_page_that_an_error_names(
 def test_help_of_a_command_is_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["help", "plan"]) == 0
     assert capsys.readouterr().out.startswith("usage: lithify plan ")
+    assert cli.main(["help", "help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: lithify help ")
     assert cli.main(["help", "nothing"]) == 2
     assert "no command and no page 'nothing'\nhint: pages: conflict, " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["audit", "--no-cache", "."], ["audit", "--format", "json", "."], ["help", "usage"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["audit", "--no-cache", "."], ["audit", "--format", "json", "."], ["audit", "--list-rules"], ["--help"],
+        ["audit", "--explain", "runs-as-root"], ["help", "usage"], ["help", "audit"], ["--version"],
+    ],
+)  # fmt: skip
 def test_a_full_disk_behind_standard_output_is_no_bug(words: list[str], tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text("services: {web: {image: nginx}}\n")
     with open("/dev/full", "w") as full:
@@ -287,6 +295,15 @@ def test_a_full_disk_behind_standard_output_is_no_bug(words: list[str], tmp_path
         )
     told = "error: standard output: No space left on device\nhint: name a file with --output\n"
     assert (done.returncode, done.stderr) == (2, f"{told}page: lithify help output-failed\n")
+
+
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-"])
+def test_an_error_that_can_not_be_shown_keeps_its_exit_code(where: str) -> None:
+    """And it never comes among the results."""
+    command = f"exec {sys.executable} -m lithify plan nothing {where}"
+    environment = {**os.environ, "PYTHONPATH": SOURCE}
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 @pytest.mark.parametrize(
