@@ -42,6 +42,9 @@ class Settings:
         return self.jobs or os.cpu_count() or 1
 
 
+_WANTED = "write the settings below a line [lithify], as: jobs = 2"
+
+
 def read_settings(
     flags: Mapping[str, object], environment: Mapping[str, str] = os.environ, file: Path | None = None
 ) -> Settings:
@@ -69,15 +72,19 @@ def _read_file(path: Path, *, optional: bool = False) -> dict[str, object]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        if optional:
+        if optional and isinstance(error, FileNotFoundError):
             return {}
         raise UsageError(f"{path}: {error.strerror}", hint="name another with --config") from error
     import tomllib
 
     try:
-        table = tomllib.loads(data.decode()).get("lithify", {})
+        document = tomllib.loads(data.decode())
     except (ValueError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not TOML: {error}", hint="see docs/configuration.md") from error
+        raise UsageError(f"{path}: not TOML: {error}", hint=_WANTED) from error
+    table = document.get("lithify", {})
+    others = [key for key in document if key != "lithify"]
+    if others or not isinstance(table, dict):
+        raise UsageError(f"{path}: {others[0] if others else 'lithify'!r} is not the table of settings", hint=_WANTED)
     known = {setting.name for setting in fields(Settings)}
     for key in table:
         if key not in known:

@@ -35,9 +35,25 @@ def test_what_cannot_be_names_its_source(flags: dict[str, object], environment: 
     assert caught.value.hint
 
 
-@pytest.mark.parametrize("text", ["[lithify]\nengin = 'docker'\n", "[lithify\n", "[lithify]\njobs = -1\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[lithify]\nengin = 'docker'\n", "[lithify\n", "[lithify]\njobs = -1\n",
+        "[lithfy]\njobs = 1\n", "jobs = 1\n", "lithify = 3\n",
+    ],
+)  # fmt: skip
 def test_a_bad_file_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "lithify.toml"
     file.write_text(text)
     with pytest.raises(UsageError, match=r"lithify\.toml"):
         read_settings({}, {}, file)
+
+
+def test_a_file_in_the_working_directory_that_can_not_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings that somebody made are not passed over."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lithify.toml").mkdir()
+    with pytest.raises(UsageError, match=r"lithify\.toml: Is a directory"):
+        read_settings({}, {})

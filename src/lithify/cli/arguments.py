@@ -74,7 +74,8 @@ def parse(words: list[str], commands: Mapping[str, str]) -> argparse.Namespace:
     shared.add_argument("--debug", action="store_true", default=None, help="show a traceback with an error")
     arguments = parser.parse_args([*after, *before])
     arguments.settings = None
-    if arguments.config or os.path.lexists("lithify.toml") or any(map(_is_ours, os.environ)):
+    told = arguments.config or getattr(arguments, "jobs", None) is not None
+    if told or os.path.lexists("lithify.toml") or any(map(_is_ours, os.environ)):
         _configure(arguments)
     arguments.rest = rest
     arguments.run = module.run
