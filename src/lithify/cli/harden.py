@@ -1,6 +1,7 @@
 """`lithify harden`: from a program that dies on a read-only root to one that runs, proved."""
 
 import argparse
+import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePosixPath
@@ -277,6 +278,8 @@ def _group_options(
         name, separator, path = word.rpartition("=")
         if not separator or not name or not path:
             raise UsageError(f"--image: {word!r} is not NAME=PATH", hint="write it as --image nginx:1.27=./rootfs")
+        if not os.path.exists(path):
+            raise UsageError(f"--image: no file or folder {printable(path)}", hint="is the path right?")
         images[name] = Path(path)
     return GroupOptions(
         settings=settings,

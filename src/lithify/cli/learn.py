@@ -57,11 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
     pairs(arguments)
     _refuse_options_of_others(arguments)
     if arguments.merge:
+        from lithify.errors import NothingToExamine
         from lithify.model.writes import WriteSet
         from lithify.observe.merge import merge_write_sets
         from lithify.report.wire import read_json
 
-        write_set = merge_write_sets(*(read_json(path, WriteSet) for path in arguments.merge))
+        write_set = merge_write_sets(*(read_json(path, WriteSet, missing=NothingToExamine) for path in arguments.merge))
     elif names_cluster(arguments):
         write_set = _learn_workload(arguments)
     else:

@@ -10,7 +10,10 @@ from lithify.cli.options import add_output
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "writes", type=Path, metavar="WRITES.json", help="a write set: the JSON output of lithify learn"
+        "writes",
+        type=Path,
+        metavar="WRITES.json",
+        help="a write set: the JSON output of lithify learn; - for standard input",
     )
     add_plan_options(parser)
     add_output(parser)
@@ -21,13 +24,14 @@ def run(arguments: argparse.Namespace) -> int:
     from lithify.cli.console import painter, width
     from lithify.cli.output import write_results
     from lithify.cli.places import pairs
+    from lithify.errors import NothingToExamine
     from lithify.model.writes import WriteSet
     from lithify.plan import make_plan
     from lithify.report.page import render_plan
     from lithify.report.wire import read_json, render_json
 
     pairs(arguments)
-    plan = make_plan(read_json(arguments.writes, WriteSet), plan_settings_of(arguments))
+    plan = make_plan(read_json(arguments.writes, WriteSet, missing=NothingToExamine), plan_settings_of(arguments))
     write_results(
         arguments,
         {

@@ -58,15 +58,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _plan_of(arguments: argparse.Namespace, target: "Target") -> "MountPlan":
     """Return the plan to judge: a file's, the options', or nothing but what the run line itself mounts."""
-    from lithify.model.hardening import SCHEMA, Hardening
+    from lithify.model.hardening import Hardening
     from lithify.model.mount import MountPlan
     from lithify.model.writes import RunKey
-    from lithify.report.wire import read_json, read_schema
+    from lithify.report.wire import read_json
 
     if arguments.plan:
-        if read_schema(arguments.plan) == SCHEMA:
-            return read_json(arguments.plan, Hardening).plan
-        return read_json(arguments.plan, MountPlan)
+        types: tuple[type[Hardening | MountPlan], ...] = (Hardening, MountPlan)
+        given = read_json(arguments.plan, *types)
+        return given.plan if isinstance(given, Hardening) else given
     mounts = [_tmpfs(word) for word in arguments.tmpfs] + [_volume(word) for word in arguments.volume]
     return MountPlan(key=RunKey(image=target.reference), container="judged", mounts=tuple(mounts))
 

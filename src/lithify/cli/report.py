@@ -1,13 +1,15 @@
 """`lithify report merge`: audit reports joined, and written in any format."""
 
 import argparse
+import sys
 from collections.abc import Iterator
-from io import TextIOWrapper
+from io import BufferedReader, TextIOWrapper
 from json import detect_encoding
 from typing import IO
 
 from lithify.cli.audit import FORMATS, SEVERITIES, exit_code, insist_on_formats, write_reports
 from lithify.cli.places import pairs
+from lithify.errors import UsageError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +24,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--merge-into", metavar="FILE", help="answer the rules of this checklist (format cklb)")
 
 
+def _opened(path: str) -> BufferedReader:
+    if path != "-":
+        return open(path, "rb")
+    if sys.stdin is None:
+        raise UsageError("standard input is closed", hint="name files that audit wrote")
+    return open(sys.stdin.fileno(), "rb", closefd=False)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Join the reports, write them, and return 1 where a finding is as severe as --fail-on."""
-    from lithify.errors import InvalidInput
+    from lithify.errors import InvalidInput, NothingToExamine
+    from lithify.model.text import printable
     from lithify.pipeline.merge import merge_reports
 
     outputs = pairs(arguments)
@@ -35,10 +46,14 @@ def run(arguments: argparse.Namespace) -> int:
         nonlocal path
         for path in arguments.reports:
             try:
-                with open(path, "rb") as file:  # once: a pipe gives what it has to its first reader
+                with _opened(path) as file:  # once: a pipe gives what it has to its first reader
                     yield TextIOWrapper(file, encoding=detect_encoding(file.peek(4)))
+            except FileNotFoundError as error:
+                raise NothingToExamine(f"no file {printable(path)}", hint="name files that audit wrote") from error
             except OSError as error:
-                raise InvalidInput(f"{path}: {error.strerror}", hint="name files that audit wrote") from error
+                raise InvalidInput(
+                    f"{printable(path)}: {error.strerror}", hint="name files that audit wrote"
+                ) from error
 
     try:
         report = merge_reports(files())

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lithify.errors import InvalidInput, NothingToExamine, UsageError
-from lithify.model.group import SCHEMA as GROUP_SCHEMA
 from lithify.model.group import GroupHardening
-from lithify.model.hardening import SCHEMA as HARDENING_SCHEMA
 from lithify.model.hardening import Hardening
 from lithify.model.image import ImageFacts
 from lithify.model.location import Route
@@ -18,7 +16,7 @@ from lithify.model.patch import Patched, PatchedFiles, Planned
 from lithify.model.path import printable
 from lithify.model.text import UTF_16
 from lithify.patch.kubernetes import Options
-from lithify.report.wire import read_json, read_schema
+from lithify.report.wire import read_json
 from lithify.sources.files import insist_on_yaml, kind_of, read_source
 from lithify.sources.manifest import read_manifest
 
@@ -62,14 +60,17 @@ class _Place:
     """As the file has it."""
 
 
+_PLANS: tuple[type[GroupHardening | Hardening | MountPlan], ...] = (GroupHardening, Hardening, MountPlan)
+
+
 def read_plans(path: Path, containers: Sequence[str]) -> list[GivenPlan]:
     """Return the plans in a JSON file: a plan, or what harden gave; `containers` says whom they are for, in order.
 
     InvalidInput where it is neither, UsageError where fewer plans than containers are there.
     """
-    schema = read_schema(path)
+    given = read_json(path, *_PLANS)
     source = str(path)
-    if schema == GROUP_SCHEMA:
+    if isinstance(given, GroupHardening):
         found = [
             GivenPlan(
                 source=source,
@@ -77,7 +78,7 @@ def read_plans(path: Path, containers: Sequence[str]) -> list[GivenPlan]:
                 image=member.hardening.write_set.image,
                 container=member.name,
             )
-            for member in read_json(path, GroupHardening).members
+            for member in given.members
             if member.hardening is not None and member.planned
         ]
         chosen = [one for one in found if not containers or one.container in containers]
@@ -85,11 +86,7 @@ def read_plans(path: Path, containers: Sequence[str]) -> list[GivenPlan]:
             names = ", ".join(printable(one.container) for one in found) or "none that is proved"
             raise UsageError(f"{printable(path)} has no plan for {', '.join(containers)}", hint=f"it has {names}")
         return chosen
-    if schema == HARDENING_SCHEMA:
-        hardening = read_json(path, Hardening)
-        plan, image = hardening.plan, hardening.write_set.image
-    else:
-        plan, image = read_json(path, MountPlan), None
+    plan, image = (given.plan, given.write_set.image) if isinstance(given, Hardening) else (given, None)
     return [GivenPlan(source=source, plan=plan, image=image, container=container) for container in containers or ("",)]
 
 

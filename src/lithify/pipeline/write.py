@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lithify.errors import FileChanged, InvalidInput, NothingToRevert, OutputFailed
+from lithify.errors import FileChanged, InvalidInput, NothingToExamine, NothingToRevert, OutputFailed
 from lithify.model.path import printable
 
 MAX_BYTES = 1 << 30
@@ -51,6 +51,8 @@ def read_original(path: Path) -> Original:
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise NothingToExamine(f"no file {printable(path)}", hint="name a file, or - for standard input") from error
     except OSError as error:
         raise InvalidInput(f"{printable(path)}: {error.strerror}", hint="name a file that you may read") from error
     if len(data) > MAX_BYTES:

@@ -95,6 +95,8 @@ def _insist_on_same(file: PatchedFile) -> Original | None:
         if os.path.lexists(path):
             raise FileChanged(f"{printable(path)} was made meanwhile", hint="start again with what stands there now")
         return None
+    if not os.path.lexists(path):
+        raise FileChanged(f"{printable(path)} was removed meanwhile", hint="start again with what stands there now")
     original = read_original(path)
     if original.data != file.before:
         raise FileChanged(f"{printable(path)} was changed meanwhile", hint="start again with what stands there now")

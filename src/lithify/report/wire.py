@@ -6,16 +6,18 @@ encoder refuses.
 """
 
 import json
+import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import msgspec
 
-from lithify.errors import InvalidInput
+from lithify.errors import InvalidInput, LithifyError
 from lithify.model.group import GroupHardening, Member
 from lithify.model.hardening import Hardening
-from lithify.model.path import container_path
+from lithify.model.path import container_path, printable
 from lithify.model.verdict import Verdict
 
 T = TypeVar("T")
@@ -57,49 +59,49 @@ def typed(found: object, type_: Any, *, source: str) -> Any:
         raise InvalidInput(f"{source}: {error}", hint="is that the same version of lithify?") from error
 
 
-def parse(data: bytes, type_: type[T], *, source: str) -> T:
-    """Return `data` as `type_`; InvalidInput, with `source` and the place in it, where it is none."""
+def parse(data: bytes, *types: type[T], source: str) -> T:
+    """Return `data` as that of `types` whose schema it names; InvalidInput, with `source` and the place in it, else."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(
             f"{source}: not JSON: {error}", hint="give the output of lithify with --format json"
         ) from error
-    wanted = _schema_of(type_)
     found = document.get("schema") if isinstance(document, dict) else None
-    if found != wanted:
-        raise InvalidInput(
-            f"{source}: schema {found!r} instead of {wanted!r}", hint=f"give a document of schema {wanted}"
-        )
+    wanted = {_schema_of(type_): type_ for type_ in types}
+    if found not in wanted:
+        what = "it names no schema" if found is None else f"its schema is {found!r}"
+        raise InvalidInput(f"{source}: {what}", hint=f"give a document of schema {' or '.join(map(str, wanted))}")
     try:
-        return msgspec.convert(document, type_, dec_hook=_decode, strict=False)
+        return msgspec.convert(document, wanted[found], dec_hook=_decode, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
         raise InvalidInput(f"{source}: {error}", hint="was it changed by hand?") from error
 
 
-def read_json(path: Path, type_: type[T]) -> T:
-    """Return the value that a JSON file holds; InvalidInput where it can't be read or is something else."""
-    return parse(_bytes(path), type_, source=str(path))
+def read_json(path: Path, *types: type[T], missing: type[LithifyError] = InvalidInput) -> T:
+    """Return the value that a JSON file holds, or standard input where `path` is `-`: one of `types`.
 
-
-def read_schema(path: Path) -> str:
-    """Return the schema that a JSON file names, nothing where it names none; InvalidInput where it can't be read."""
+    `missing` is raised where there is no file, InvalidInput where it can't be read or holds something else.
+    """
+    source = "standard input" if str(path) == "-" else printable(path)
     try:
-        document = json.loads(_bytes(path))
-    except ValueError as error:
-        raise InvalidInput(f"{path}: not JSON: {error}", hint="give what lithify wrote as JSON") from error
-    return str(document.get("schema", "")) if isinstance(document, dict) else ""
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             data = file.read(LIMIT + 1)
+    except FileNotFoundError as error:
+        raise missing(f"no file {source}", hint="name a file that lithify wrote, or - for standard input") from error
     except OSError as error:
-        raise InvalidInput(f"{path}: {error.strerror}", hint="name a file that lithify wrote") from error
+        raise InvalidInput(f"{source}: {error.strerror}", hint="name a file that lithify wrote") from error
     if len(data) > LIMIT:
-        raise InvalidInput(f"{path}: larger than {LIMIT >> 20} MiB", hint="name a file that lithify wrote")
-    return data
+        raise InvalidInput(f"{source}: larger than {LIMIT >> 20} MiB", hint="name a file that lithify wrote")
+    return parse(data, *types, source=source)
+
+
+def _opened(path: Path) -> AbstractContextManager[IO[bytes]]:
+    if str(path) != "-":
+        return path.open("rb")
+    if sys.stdin is None:
+        raise InvalidInput("standard input is closed", hint="name a file that lithify wrote")
+    return nullcontext(sys.stdin.buffer)
 
 
 def schema(type_: type) -> dict[str, Any]:

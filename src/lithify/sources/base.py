@@ -108,6 +108,10 @@ def normal_path(path: str) -> str:
     return path.rstrip("/") or "/"
 
 
+_DESCRIPTORS = ("/dev/fd/", "/proc/self/fd/")
+"""Where a shell's `<(helm template web)` is, a pipe that somebody writes to."""
+
+
 def read_bytes(path: str) -> bytes | str:
     """Return what is in a file, or why it can't be read: a pipe nobody writes to does not hold up a run."""
     try:
@@ -117,7 +121,9 @@ def read_bytes(path: str) -> bytes | str:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            return "not a regular file"
+            if not (stat.S_ISFIFO(status.st_mode) and path.startswith(_DESCRIPTORS)):
+                return "not a regular file"
+            os.set_blocking(descriptor, True)
         if status.st_size > MAX_BYTES:
             return f"larger than {MAX_BYTES >> 20} MiB"
         data = os.read(descriptor, status.st_size + 1)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from lithify.errors import InvalidInput, NothingToExamine
 from lithify.model.finding import Skipped
 from lithify.model.location import Location
+from lithify.model.text import printable
 from lithify.sources.base import KUSTOMIZATIONS, MAX_BYTES, Reading, nowhere, read_bytes
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
@@ -46,15 +47,28 @@ def find_inputs(paths: Sequence[str], *, ignore: bool = True, suffixes: tuple[st
             found["stdin", "-"] = None
         elif os.path.isdir(path):
             found.update(dict.fromkeys(_walk(path, ignore, wanted)))
-        elif os.path.lexists(path):
+        elif _may_be_there(path):
             found["file", path] = None
         else:
             matches = _glob(path)
             if not matches:
-                raise NothingToExamine(f"{path}: no such file or folder", hint="name a file, a folder, a glob or -")
+                raise NothingToExamine(
+                    f"no file or folder {printable(path)}", hint="name a file, a folder, a glob or -"
+                )
             for match in matches:
                 found.update(dict.fromkeys(_walk(match, ignore, wanted) if os.path.isdir(match) else [("file", match)]))
     return list(found)
+
+
+def _may_be_there(path: str) -> bool:
+    """Tell whether a path exists, or can't be looked at: why, its reading says."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _glob(path: str) -> list[str]:
@@ -206,7 +220,6 @@ def insist_on_yaml(path: str, data: bytes) -> None:
     For a file in which nothing was found: what is asked for may stand behind the mistake.
     """
     from lithify.documents.yaml import Broken, is_template, read_documents
-    from lithify.model.path import printable
 
     for document in read_documents(data):
         if isinstance(document, Broken) and not is_template(document.text):

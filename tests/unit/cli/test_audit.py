@@ -44,6 +44,7 @@ def test_a_finding_is_a_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]
         (["--skip-rule", "writable-root-filesystem", "bad.yaml"], 0),
         (["--rule", "no-such-rule", "bad.yaml"], 2),
         (["--shard", "3/2", "bad.yaml"], 2),
+        (["--jobs", "-1", "bad.yaml"], 2),
         (["--write-baseline", "b.json", "--until", "next year", "bad.yaml"], 2),
         (["--write-baseline", "missing/b.json", "bad.yaml"], 2),
         (["--engine", "docker", "--shard", "1/2"], 2),

@@ -10,6 +10,10 @@ import pytest
 import lithify
 from lithify.cli import main as cli
 from lithify.errors import LithifyError
+from lithify.model.image import ImageFacts
+from lithify.model.mount import MountPlan
+from lithify.model.writes import Observation, RunKey, WriteSet
+from lithify.report.wire import render_json
 
 SOURCE = str(Path(lithify.__file__).parent.parent)
 
@@ -133,7 +137,6 @@ def test_every_command_has_its_own_help(command: str) -> None:
         (["learn", "pod/web", "--node-image", "x"], "--node-image speaks of a cluster", "or name a cluster by"),
         (["learn", "--attach", "web", "--container", "x"], "--container speaks of a cluster", "or name a cluster by"),
         (["harden", "x", "--", "docker", "run", "x"], "both a target (x) and a run line", "one or the other"),
-        (["plan", "/nonexistent.json"], "/nonexistent.json: No such file", "name a file"),
     ],
 )
 def test_wrong_usage_is_told_once_on_stderr_with_what_to_do(words: list[str], told: str, hint: str) -> None:
@@ -171,6 +174,65 @@ def test_what_a_user_may_not_read_is_no_bug(words: list[str], code: int, told: s
     assert (done.returncode, done.stdout) == (code, "")
     assert told in done.stderr
     assert "hint: name " in done.stderr
+
+
+@pytest.mark.parametrize("words", ["plan", "learn --merge", "report merge", "audit", "explain", "harden", "prove"])
+def test_what_is_to_be_examined_and_is_not_there_is_the_same_to_every_command(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that only an option names is wrong usage."""
+    assert cli.main([*words.split(), "./not-there.json"]) == 3
+    assert "not-there.json\nhint: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("patch not-there.yaml --plan plan.json", 3),
+        ("patch not-there.yaml --revert", 3),
+        ("patch not-there.yaml --plan not-there.json", 2),
+        ("prove ./rootfs --plan not-there.json -- true", 2),
+        ("harden pod.yaml --image x=./not-there", 2),
+        ("audit pod.yaml --baseline not-there.json", 2),
+        ("explain pod.yaml --mountinfo not-there", 2),
+    ],
+)
+def test_a_file_that_is_not_there(
+    words: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wrong usage where an option names it, else nothing to examine."""
+    monkeypatch.chdir(tmp_path)
+    Path("rootfs").mkdir()
+    Path("pod.yaml").write_text("kind: Pod\nspec: {containers: [{name: app, image: x}]}\n")
+    Path("plan.json").write_text(render_json(MountPlan(key=RunKey(image="x"), container="app")))
+    assert cli.main(words.split()) == code
+    assert "not-there" in capsys.readouterr().err
+
+
+def test_a_stage_reads_what_the_one_before_it_prints(tmp_path: Path) -> None:
+    """By a pipe, as `-` or as a shell's `<(...)`."""
+    image, seen = ImageFacts(reference="x"), Observation(seconds=1)
+    writes = WriteSet(key=RunKey(image="x"), container="app", image=image, writes=(), observation=seen)
+    (tmp_path / "writes.json").write_text(render_json(writes))
+    (tmp_path / "pod.yaml").write_text("kind: Pod\nspec: {containers: [{name: app, image: x}]}\n")
+    script = """
+        lithify() { "$PYTHON" -m lithify "$@"; }
+        lithify plan --format json - < writes.json | lithify patch pod.yaml --plan - > diff
+        lithify plan --format json <(cat writes.json) | lithify learn --merge - && exit 1
+        lithify audit --fail-on never <(cat pod.yaml)
+        lithify audit --format json pod.yaml | lithify report merge --format markdown -
+    """
+    done = subprocess.run(
+        ["bash", "-ec", script],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": SOURCE, "PYTHON": sys.executable},
+    )
+    assert "readOnlyRootFilesystem: true" in (tmp_path / "diff").read_text(), done.stderr
+    assert "standard input: its schema is 'lithify.dev/mount-plan/v1'" in done.stderr
+    assert "# lithify audit" in done.stdout
+    assert ":2:21: high: container 'app' can write to its root filesystem" in done.stdout
 
 
 def test_debug_shows_where_an_error_comes_from() -> None:
@@ -303,7 +365,7 @@ def test_an_error_that_can_not_be_shown_keeps_its_exit_code(where: str) -> None:
     command = f"exec {sys.executable} -m lithify plan nothing {where}"
     environment = {**os.environ, "PYTHONPATH": SOURCE}
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=environment)
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (3, "")
 
 
 @pytest.mark.parametrize(

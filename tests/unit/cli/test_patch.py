@@ -182,7 +182,7 @@ def test_standard_input(plan: Path, capfd: pytest.CaptureFixture[str], monkeypat
         (["-", "--plan", "PLAN", "--write"], 2, "standard input"),
         (["PLAN", "--plan", "PLAN"], 2, "can't be patched"),
         (["LINK", "--plan", "PLAN"], 2, "is a link to"),
-        (["NOTHING", "--plan", "PLAN"], 2, "No such file"),
+        (["NOTHING", "--plan", "PLAN"], 3, "no file "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
