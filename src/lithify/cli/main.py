@@ -43,7 +43,18 @@ def main(argv: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["help"] and words[1:2] and words[1] in {**COMMANDS, **_HIDDEN}:
         words = [words[1], "--help"]
+    if (about := _about(words)) and _is_said(about):
+        return 0 if words else 2
     return _run(words)
+
+
+def _is_said(text: str) -> bool:
+    """Print a text with nothing imported, and tell whether that went."""
+    try:
+        print(text, end="", flush=True)
+    except OSError:
+        return False
+    return sys.stdout is not None
 
 
 def _about(words: list[str]) -> str:
