@@ -18,12 +18,12 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lithify
 from bench.corpus import write_corpus
+from lithify.engines.temporary import temporary_folder
 
 _RUN = [sys.executable, "-m", "lithify.cli.main", "audit", "--fail-on", "never"]
 _FLOOR = """
@@ -182,7 +182,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     compileall.compile_dir(str(Path(lithify.__file__).parent), quiet=1)
-    with tempfile.TemporaryDirectory(prefix="lithify-bench-") as scratch:
+    with temporary_folder() as base:
+        scratch = str(base)
         folder = os.path.join(scratch, "corpus")
         size = write_corpus(folder, options.files, options.seed)
         environment = {**os.environ, "XDG_CACHE_HOME": scratch, "PYTHONPATH": str(Path(lithify.__file__).parents[1])}

@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from tests.fake_apiserver import Reply, serving, write_config
 
 from bench.audit import measure
+from lithify.engines.temporary import temporary_folder
 
 _GOAL = 1.25
 _IN_NAMESPACE, _IN_DEPLOYMENT = 100, 10
@@ -96,8 +96,8 @@ def main() -> int:
     size = len(json.dumps(pod(0)))
     peaks = []
     for count in (options.pods // 10, options.pods):
-        with tempfile.TemporaryDirectory(prefix="lithify-bench-") as folder:
-            seconds, processor, peak, asked = run(count, Path(folder))
+        with temporary_folder() as folder:
+            seconds, processor, peak, asked = run(count, folder)
         peaks.append(peak)
         rate = f"{count / seconds:6.0f} pods/s"
         print(

@@ -8,11 +8,11 @@ import argparse
 import random
 import resource
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from lithify.engines.temporary import temporary_folder
 from lithify.observe.erofs import explain, read_blocks
 
 _SEED = 30
@@ -89,8 +89,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="runs of each, the best counts (3)")
     arguments = parser.parse_args()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with tempfile.TemporaryDirectory(prefix="lithify-bench-") as directory:
-        for row in rows(Path(directory), arguments.size, arguments.rounds):
+    with temporary_folder() as directory:
+        for row in rows(directory, arguments.size, arguments.rounds):
             print(row, flush=True)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"peak memory {after / 1024:.0f} MiB, {(after - before) / 1024:.0f} MiB more than before the first log")

@@ -12,7 +12,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 from tests.runtime.conftest import cached, debootstrap
 
 from lithify.engines.mounts import root_overlay
+from lithify.engines.temporary import temporary_folder
 from lithify.observe import live
 from lithify.observe.live import LiveNames
 from lithify.observe.overlay import read_upper_layer
@@ -143,8 +143,8 @@ def _compare(
 
 def churn(seconds: float, rounds: int, storage: Path) -> bool:
     """Measure the C load."""
-    with tempfile.TemporaryDirectory(prefix="lithify-bench-") as base:
-        root = Path(base) / "churn"
+    with temporary_folder() as base:
+        root = base / "churn"
         (root / "tmp").mkdir(parents=True)
         subprocess.run(["gcc", "-O2", "-static", "-o", root / "churn", _SOURCE], check=True, timeout=120)
         with _image(root) as image, _container(image, "/churn", "/dev/shm", "86400") as (_, pid):

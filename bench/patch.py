@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from bench.corpus import write_corpus
 from lithify.documents.yaml import read_documents
+from lithify.engines.temporary import temporary_folder
 from lithify.model.mount import Mount, MountPlan, StorageKind
 from lithify.model.patch import Planned
 from lithify.model.workload import may_hold_containers
@@ -100,8 +100,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args(words)
-    with tempfile.TemporaryDirectory(prefix="lithify-bench-") as name:
-        work = _corpus(Path(name), arguments.files, arguments.seed)
+    with temporary_folder() as folder:
+        work = _corpus(folder, arguments.files, arguments.seed)
     size = _size(work)
     bare, patched = compare(work, arguments.rounds)
     left_out = patch_all(work)

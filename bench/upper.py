@@ -14,13 +14,13 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lithify.engines.base import UpperLayer
+from lithify.engines.temporary import temporary_folder
 from lithify.observe.overlay import read_upper_layer
 
 _FILES = 20
@@ -113,8 +113,8 @@ def _processor_seconds() -> float:
 def measure(entries: int, rounds: int) -> bool:
     """Print one row a way to read a layer of `entries` entries; tell whether the targets were met."""
     with (
-        tempfile.TemporaryDirectory(prefix="lithify-bench-") as base,
-        layer_with_container(Path(base)) as (layer, name),
+        temporary_folder() as base,
+        layer_with_container(base) as (layer, name),
     ):
         made = make_tree(layer.upper, entries)
         ways: dict[str, Callable[[], object]] = {

@@ -11,7 +11,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from bench.services.places import (
 )
 from bench.services.run import Run, line_runs, live, live_next, runs
 from bench.services.service import Service, read_services
+from lithify.engines.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from lithify.model.mount import MountPlan
@@ -367,8 +367,8 @@ def main() -> int:
     widths |= {"service": max(map(len, names)), "engine": 6, "plan": 7}
     print("  ".join(title.ljust(widths[name]) for name, title in COLUMNS.items()).rstrip(), flush=True)
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as temporary:
-        work = options.work or Path(temporary)
+    with temporary_folder() as temporary:
+        work = options.work or temporary
         work.mkdir(parents=True, exist_ok=True)
         for service in read_services(tuple(options.only)):
             for engine in engines_here(options.engine.split(",")):

@@ -38,6 +38,7 @@ from bench.workloads.deployed import (
     give_image,
     with_flag_alone,
 )
+from lithify.engines.temporary import temporary_folder
 
 HERE = Path(__file__).parent
 SERVICES = HERE.parent / "services"
@@ -367,8 +368,8 @@ def main() -> int:
     widths |= {"service": max(map(len, names)), "way": 7, "kind": 11}
     print("  ".join(title.ljust(widths[name]) for name, title in COLUMNS.items()).rstrip(), flush=True)
     ways, rows = options.on.split(","), list[Row]()
-    with tempfile.TemporaryDirectory(prefix="lithify-bench-") as temporary:
-        work = options.work or Path(temporary)
+    with temporary_folder() as temporary:
+        work = options.work or temporary
         work.mkdir(parents=True, exist_ok=True)
         with a_bench(work, ways, options.kubeconfig) as bench, ThreadPoolExecutor(options.jobs) as pool:
             for found in pool.map(lambda name: measured(bench, name, ways), names):

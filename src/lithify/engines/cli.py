@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +24,7 @@ from lithify.engines.ownership import KEPT, RUN, is_abandoned, labels, new_run
 from lithify.engines.process import TIMED_OUT, uninterrupted
 from lithify.engines.runline import LineMount, RunLine, parse_run_line
 from lithify.engines.stand_in import Views, apart, bare
+from lithify.engines.temporary import temporary_folder
 from lithify.errors import EngineRefused, EngineUnreachable, LithifyError, NothingToExamine, NotPermitted
 from lithify.model.image import ImageEntry, ImageFacts
 from lithify.model.mount import Mount, MountPlan
@@ -214,8 +214,8 @@ class CliEngine(ABC):
         # a name for the time of the build: not every builder takes an image by its id, and none must ask a registry
         source, name = f"localhost/lithify-bake:{run}-base", f"localhost/lithify-bake:{run}"
         marks = [word for label in labels(run) for word in ("--label", label)]
-        with tempfile.TemporaryDirectory(prefix="lithify-") as scratch:
-            lines = Path(scratch, "Dockerfile")
+        with temporary_folder() as scratch:
+            lines = scratch / "Dockerfile"
             lines.write_text("\n".join(dockerfile).replace("{base}", source) + "\n", encoding="utf-8")
             self._client.make("tag", base, source)
             try:

@@ -3,7 +3,6 @@
 import os
 import re
 import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from lithify.engines.ownership import labels, new_run
 from lithify.engines.rootfs import RootFilesystem, User
 from lithify.engines.runline import RunLine
 from lithify.engines.stand_in import DockerViews, Views
+from lithify.engines.temporary import temporary_folder
 from lithify.errors import EngineUnreachable
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
 from lithify.model.mount import Mount, Seed
@@ -168,11 +168,11 @@ class _Peek:
         """Return who `text` is by the image's own user database."""
         if not text:
             return User(uid=0, gid=0)
-        with tempfile.TemporaryDirectory(prefix="lithify-") as directory:
-            (Path(directory) / "etc").mkdir()
+        with temporary_folder() as folder:
+            (folder / "etc").mkdir()
             for name in ("passwd", "group"):
-                (Path(directory) / "etc" / name).write_bytes(self._content(PurePosixPath("/etc") / name))
-            with RootFilesystem(Path(directory)) as root:
+                (folder / "etc" / name).write_bytes(self._content(PurePosixPath("/etc") / name))
+            with RootFilesystem(folder) as root:
                 return root.user(text)
 
     def entry(self, path: PurePosixPath, *, follow: bool = False) -> ImageEntry | None:

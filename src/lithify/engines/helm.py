@@ -79,9 +79,10 @@ class Chart:
         A copy of the chart gets a template that prints them.
         """
         import shutil
-        import tempfile
 
-        with tempfile.TemporaryDirectory(prefix="lithify-helm-") as folder:
+        from lithify.engines.temporary import temporary_folder
+
+        with temporary_folder() as folder:
             copied = os.path.join(folder, "chart")
             try:
                 shutil.copytree(self.folder, copied, symlinks=True)

@@ -11,7 +11,6 @@ import os
 import platform
 import re
 import tarfile
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -24,6 +23,7 @@ from lithify.engines.adopt import adopt
 from lithify.engines.layers import Unpacker
 from lithify.engines.rootfs import RootFilesystem
 from lithify.engines.store import stored
+from lithify.engines.temporary import temporary_folder
 from lithify.engines.tree import copy_tree, remove_entry
 from lithify.errors import EngineRefused, InvalidInput, NothingToExamine, NotPermitted
 from lithify.model.image import ImageFacts
@@ -272,8 +272,8 @@ def _plain(packed: IO[bytes], name: str) -> Iterator[IO[bytes]]:
 def _zstd(packed: IO[bytes], name: str) -> Iterator[IO[bytes]]:
     """Give a stream of zstd as plain bytes in a temporary file: Python 3.11 has no decompressor for it."""
     program = process.find("zstd")
-    with tempfile.TemporaryDirectory(prefix="lithify-") as directory:
-        source, plain = Path(directory, "packed"), Path(directory, "plain")
+    with temporary_folder() as folder:
+        source, plain = folder / "packed", folder / "plain"
         with open(source, "wb") as file:
             while chunk := packed.read(1 << 20):
                 file.write(chunk)

@@ -36,12 +36,12 @@ def build(folder: str) -> bytes:
 
 def build_with(files: dict[str, bytes]) -> bytes:
     """Return what a kustomization made of `files` alone builds; as `build` otherwise."""
-    import tempfile
+    from lithify.engines.temporary import temporary_folder
 
-    with tempfile.TemporaryDirectory(prefix="lithify-kustomize-") as folder:
+    with temporary_folder() as folder:
         for name, data in files.items():
-            Path(folder, name).write_bytes(data)
-        return build(folder)
+            (folder / name).write_bytes(data)
+        return build(str(folder))
 
 
 def file_of(folder: str) -> str | None:
@@ -55,11 +55,12 @@ def build_changed(folder: str, files: dict[str, bytes]) -> bytes:
     It is built in a copy of all that it names, so that nothing of the user's is touched; as `build` otherwise.
     """
     import shutil
-    import tempfile
+
+    from lithify.engines.temporary import temporary_folder
 
     named = _named_files(os.path.abspath(folder))
     top = os.path.commonpath([os.path.abspath(folder), *map(os.path.dirname, named)])
-    with tempfile.TemporaryDirectory(prefix="lithify-kustomize-") as copy:
+    with temporary_folder() as copy:
         for path in named:
             target = os.path.join(copy, os.path.relpath(path, top))
             os.makedirs(os.path.dirname(target), exist_ok=True)

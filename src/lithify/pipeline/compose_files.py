@@ -8,7 +8,6 @@ project uses too) is left alone.
 
 import os
 import re
-import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import Any
 
 from lithify.documents.edit import Editor
 from lithify.engines.compose import default_overrides
+from lithify.engines.temporary import temporary_folder
 from lithify.errors import UsageError
 from lithify.model.patch import Patched, PatchedFile, Planned, Refused
 from lithify.model.path import printable
@@ -254,8 +254,8 @@ def laid_out(path: Path, patched: Patched) -> Iterator[tuple[bytes, tuple[Path, 
     if not texts:
         yield patched.text, overrides
         return
-    with tempfile.TemporaryDirectory(prefix="lithify-") as folder:
-        laid = _Laid(Path(folder), texts)
+    with temporary_folder() as folder:
+        laid = _Laid(folder, texts)
         directory = str(path.absolute().parent)
         others = tuple(Path(laid.place(str(other.absolute()), directory) or other) for other in overrides)
         yield laid.relocated(patched.text, directory), others
