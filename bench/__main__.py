@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHES = ("startup", "plan", "upper", "live", "explain", "audit", "cluster", "harden")
+BENCHES = ("startup", "plan", "upper", "live", "explain", "audit", "patch", "cluster", "harden")
 
 
 def main() -> int:

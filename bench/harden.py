@@ -6,13 +6,17 @@ whole hardening to as many bare lives as it had containers, one after the other.
 is how many starts, why, and whether the whole costs more than they do.
 """
 
+import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from bench.services.service import read_services
 
 ROOT = Path(__file__).parent.parent
 LIVES = 3
@@ -63,7 +67,11 @@ def _use(name: str, script: Path, phase: str) -> None:
 
 def main() -> int:
     """Print the starts and the ratio."""
-    service = sys.argv[1] if len(sys.argv) > 1 else "redis"
+    parser = argparse.ArgumentParser(prog="python -m bench.harden", description=__doc__.splitlines()[0])
+    parser.add_argument("service", nargs="?", default="redis", choices=[one.name for one in read_services()])
+    service = parser.parse_args().service
+    if not shutil.which("docker") or subprocess.run(["docker", "version"], capture_output=True, timeout=60).returncode:
+        raise SystemExit("bench.harden measures on Docker, and none answers: try `docker version`")
     image, folder = f"lithify-bench/{service}", ROOT / "bench" / "services" / service
     subprocess.run([sys.executable, "-m", "bench.services.build", "--engine", "docker", service], check=True)
     lives = [bare_life(image, folder) for _ in range(LIVES)]
