@@ -2,7 +2,9 @@
 
 import os
 import shutil
-import time
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -18,6 +20,9 @@ from lithify.observe.overlay import read_upper_layer
 from lithify.observe.processes import read_program
 
 pytestmark = needs_root
+
+PROGRAM = read_program(os.getpid())
+"""What children are called too: looked up before they are, for in their own root there is no such file."""
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +41,31 @@ def kinds(request: pytest.FixtureRequest) -> tuple[int]:
 
 def _by_path(names: LiveNames) -> dict[str, Write]:
     return {str(write.path): write for write in names.writes()[0]}
+
+
+@contextmanager
+def _noticing(names: LiveNames, overlay: Overlay) -> Iterator[Callable[[], None]]:
+    """Give what a child calls to wait until all that it did is taken in: on a busy machine that may take long."""
+    (done, tell_done), (noticed, tell_noticed) = os.pipe(), os.pipe()
+
+    def notice() -> None:
+        while os.read(done, 1):
+            names.count(overlay.upper)
+            os.write(tell_noticed, b".")
+
+    def wait() -> None:
+        os.write(tell_done, b".")
+        os.read(noticed, 1)
+
+    thread = threading.Thread(target=notice)
+    thread.start()
+    try:
+        yield wait
+    finally:
+        os.close(tell_done)
+        thread.join()
+        for descriptor in (done, noticed, tell_noticed):
+            os.close(descriptor)
 
 
 def _create_and_remove() -> None:
@@ -62,9 +92,9 @@ def test_what_came_and_went_is_named(overlay: Overlay, kinds: tuple[int]) -> Non
     assert (write.change, write.names, write.evidence) == (Change.CAME_AND_WENT, ("x",), (Source.LIVE,))
     (writer,) = write.writers
     if writer.uid is None:  # gone before it was looked at, and with it who its users are in the container
-        assert writer.program in (read_program(os.getpid()), "unknown")
+        assert writer.program in (PROGRAM, "unknown")
     else:
-        assert (writer.program, writer.uid, writer.gid) == (read_program(os.getpid()), 7, 8)
+        assert (writer.program, writer.uid, writer.gid) == (PROGRAM, 7, 8)
 
 
 def test_what_stays_is_created_with_its_writer(overlay: Overlay) -> None:
@@ -76,9 +106,9 @@ def test_what_stays_is_created_with_its_writer(overlay: Overlay) -> None:
         os.setuid(7)
         Path("/srv/file").write_text("x")
         Path("/srv/directory").mkdir()
-        time.sleep(0.3)
+        wait()
 
-    with LiveNames([overlay.base]) as names:
+    with LiveNames([overlay.base]) as names, _noticing(names, overlay) as wait:
         names.watch(overlay.upper)
         run_inside(overlay.root, act)
     writes = _by_path(names)
@@ -87,7 +117,7 @@ def test_what_stays_is_created_with_its_writer(overlay: Overlay) -> None:
         "/srv/directory": (Change.CREATED, EntryType.DIRECTORY),
     }
     (writer,) = writes["/srv/file"].writers
-    assert (writer.program, writer.uid, writer.gid) == (read_program(os.getpid()), 7, 8)
+    assert (writer.program, writer.uid, writer.gid) == (PROGRAM, 7, 8)
     assert writes["/srv/file"].style is WriterStyle.IN_PLACE
 
 
@@ -142,11 +172,11 @@ def test_a_tree_that_is_gone_is_still_named(overlay: Overlay) -> None:
     def act() -> None:
         for name in ("a", "a/b", "a/b/c"):
             Path("/tmp", name).mkdir()
-        time.sleep(0.2)  # so long must a directory last to be known once it is gone
+        wait()  # so long must a directory last to be known once it is gone
         Path("/tmp/a/b/c/file").write_text("x")
         shutil.rmtree("/tmp/a")
 
-    with LiveNames([overlay.base]) as names:
+    with LiveNames([overlay.base]) as names, _noticing(names, overlay) as wait:
         names.watch(overlay.upper)
         run_inside(overlay.root, act)
     went = {str(w.path): w.names for w in names.writes()[0] if w.change is Change.CAME_AND_WENT}
@@ -245,11 +275,11 @@ def test_moved_directories(overlay: Overlay) -> None:
     def act() -> None:
         Path("/srv/one").mkdir()
         Path("/srv/one/a").write_text("x")
-        time.sleep(0.1)
+        wait()
         Path("/srv/one").rename("/srv/two")
         Path("/srv/two/b").write_text("x")
 
-    with LiveNames([overlay.base]) as names:
+    with LiveNames([overlay.base]) as names, _noticing(names, overlay) as wait:
         names.watch(overlay.upper)
         run_inside(overlay.root, act)
     paths = _by_path(names)
