@@ -14,6 +14,11 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else _escaped(c) for c in shown)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 line`, `2,310 lines`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _escaped(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # how Python keeps a byte that is no UTF-8 (PEP 383)
         return f"\\x{ord(character) & 0xFF:02x}"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 from lithify.model.log import Explanation, LogCause, LogError
 from lithify.model.path import printable
+from lithify.model.text import counted
 
 Paint = Callable[[str, str], str]
 
@@ -14,14 +15,14 @@ _QUOTED = 2
 
 def render_explanation(explanation: Explanation, *, paint: Paint, width: int = 80) -> str:
     """Return the page of `lithify explain`."""
-    read = f"{explanation.lines:,} line{'' if explanation.lines == 1 else 's'}"
+    read = counted(explanation.lines, "line")
     source = f" of {printable(explanation.source)}" if explanation.source else ""
     if not explanation.causes:
         said = "none of them reports a failed write" if explanation.lines else "there is nothing to explain"
         return _wrap(f"{read}{source}: {said}", width)
     known = [cause for cause in explanation.causes if cause.first.error is not LogError.DISGUISE]
     hints = [cause for cause in explanation.causes if cause.first.error is LogError.DISGUISE]
-    reports = f"{explanation.events:,} report{'' if explanation.events == 1 else 's'} of a failed write"
+    reports = f"{counted(explanation.events, 'report')} of a failed write"
     parts = [_wrap(f"{reports} in {read}{source}", width)]
     number = 0
     for number, cause in enumerate(known, 1):

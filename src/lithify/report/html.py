@@ -10,7 +10,7 @@ from html import escape
 
 from lithify.model.finding import ContainerVerdict, FileResult, Finding, Report, Severity, State, Summary, WritablePlace
 from lithify.model.quantity import render_human
-from lithify.model.text import printable
+from lithify.model.text import counted, printable
 from lithify.report.base import Write, page_text
 
 _STATES = {
@@ -41,12 +41,13 @@ summary::before{content:"\\25b8";color:var(--dim)}details[open]>summary::before{
 summary .where{color:var(--dim);margin-left:auto;overflow-wrap:anywhere}.inside{padding:.2rem .8rem .8rem}
 .box{border:3px solid var(--c);border-radius:.4rem;padding:.55rem .7rem;margin:.6rem 0;
 background:color-mix(in srgb,var(--c) 7%,transparent)}.box.soft{border-style:dashed}.stone{--c:var(--stone)}
-.soft{--c:var(--soft)}.crack{--c:var(--crack)}.none{--c:var(--none)}.box>p:first-child{display:flex;gap:.6rem;flex-wrap:wrap}
+.soft{--c:var(--soft)}.crack{--c:var(--crack)}.none{--c:var(--none)}.box>p:first-child{display:flex;gap:.6rem;flex-wrap:wrap;
+align-items:baseline}
 .state{color:var(--c);font-weight:600}.places{display:flex;flex-wrap:wrap;gap:.4rem;margin-top:.4rem}
 .place{border:2px dashed var(--c,var(--dim));border-radius:.3rem;padding:.15rem .5rem;background:var(--card)}
 .place.runs{--c:var(--crack)}.place small{color:var(--dim);display:block}
-table{border-collapse:collapse;width:100%;margin-top:.5rem}td,th{text-align:left;vertical-align:top;padding:.3rem .5rem;
-border-top:1px solid var(--line)}th{font-weight:600;color:var(--dim);border:0}td:first-child{white-space:nowrap}
+table{border-collapse:collapse;width:100%;margin-top:.5rem}td,th{text-align:left;vertical-align:baseline;
+padding:.3rem .5rem;border-top:1px solid var(--line)}th{font-weight:600;color:var(--dim);border:0}td:first-child{white-space:nowrap}
 .sev{font-weight:600}.critical,.high{color:var(--high)}.medium{color:var(--medium)}.low{color:var(--low)}.info{color:var(--info)}
 .exempted td{color:var(--dim)}.exempted .message{text-decoration:line-through}
 pre{background:var(--page);border:1px solid var(--line);border-radius:.3rem;padding:.5rem .7rem;overflow-x:auto;
@@ -71,7 +72,7 @@ told.textContent=words.length?shown+" of "+cards.length+" shown":""});
 
 
 def render(report: Report, write: Write) -> None:
-    """Write the page; workloads with the worst findings come first within each input's order of severity."""
+    """Write the page: a card for each workload, those with high findings open, in the order of the inputs."""
     summary = report.summary
     write(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -95,20 +96,21 @@ def render(report: Report, write: Write) -> None:
 
 
 def _head(report: Report, summary: Summary) -> str:
-    numbers = [(str(summary.containers), "containers"), (str(summary.writable), "with a writable root")]
-    numbers += [(str(count), f"{severity.label} findings") for severity, count in summary.by_severity.items() if count]
-    numbers += [(str(summary.not_applicable), "not applicable")] if summary.not_applicable else []
-    numbers += [(str(summary.exempted), "exempted")] if summary.exempted else []
-    boxes = "".join(f'<div class="number"><b>{value}</b>{name}</div>' for value, name in numbers)
+    numbers = [counted(summary.containers, "container"), f"{summary.writable:,} with a writable root"]
+    numbers += [counted(count, f"{level.label} finding") for level, count in summary.by_severity.items() if count]
+    numbers += [f"{summary.not_applicable:,} not applicable"] if summary.not_applicable else []
+    numbers += [f"{summary.exempted:,} exempted"] if summary.exempted else []
+    parts = (number.partition(" ") for number in numbers)
+    boxes = "".join(f'<div class="number"><b>{value}</b>{name}</div>' for value, _, name in parts)
     judged = summary.read_only + summary.writable
     share = 100 * summary.read_only / judged if judged else 0
     bar = f'<i class="stone" style="width:{share:.2f}%"></i><i class="soft" style="flex:1"></i>'
     return (
-        f'<h1>What can still be written</h1><p class="dim">{_text(report.today)}, {summary.files} inputs, '
+        f'<h1>What can still be written</h1><p class="dim">{_text(report.today)}, {counted(summary.files, "input")}, '
         f"lithify {_text(report.tool_version)}</p>\n"
         f'<div class="numbers">{boxes}</div>\n'
         + (
-            f'<p>{share:.0f} % of the root filesystems are read-only.</p><div class="bar">{bar}</div>\n'
+            f'<p>{int(share)} % of the root filesystems are read-only.</p><div class="bar">{bar}</div>\n'
             if judged
             else ""
         )

@@ -12,6 +12,7 @@ from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, Seed, StorageKind
 from lithify.model.path import printable
 from lithify.model.quantity import render_human
+from lithify.model.text import counted
 from lithify.model.verdict import Check, Verdict
 from lithify.model.writes import BLIND_SPOTS, Write, WriteSet
 
@@ -80,7 +81,7 @@ def _after(result: Hardening) -> str:
 
 def places_of(plan: MountPlan) -> str:
     """Count the places of a plan; where it has none, the target's own mounts may be writable all the same."""
-    return _plural(len(plan.mounts), "writable place") if plan.mounts else "0 more writable places"
+    return counted(len(plan.mounts), "writable place") if plan.mounts else "0 more writable places"
 
 
 def render_write_set(write_set: WriteSet, *, paint: Paint = plain, width: int = 80) -> str:
@@ -358,15 +359,11 @@ def _verdict(page: Page, verdict: Verdict, why: str) -> None:
         page.text(f"stays writable: {listed}", "  ")
     if verdict.strength:
         page.text(f"strength: {printable(verdict.strength)}", "  ")
-    page.text(f"{_plural(len(verdict.starts), 'start')} in {_plural(verdict.rounds, 'round')}", "  ")
+    page.text(f"{counted(len(verdict.starts), 'start')} in {counted(verdict.rounds, 'round')}", "  ")
 
 
 def _word(paint: Paint, verdict: Verdict) -> str:
     return paint("green", "PROVED") if verdict.proved else paint("red", "NOT PROVED")
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _check(paint: Paint, title: str, check: Check) -> str:

@@ -2,7 +2,7 @@
 
 from lithify.model.finding import FileResult, Report, Severity, Summary
 from lithify.model.location import Location
-from lithify.model.text import printable
+from lithify.model.text import counted, printable
 from lithify.report.base import Write
 
 
@@ -44,8 +44,8 @@ def _place(location: Location, own: str, shown: str) -> str:
 def render_summary(summary: Summary) -> str:
     """Return the numbers of a run in one line."""
     parts = [f"{count} {severity.label}" for severity, count in summary.by_severity.items() if count]
-    found = f"{_count(summary.findings, 'finding')}" + (f" ({', '.join(parts)})" if parts else "")
-    judged = f"{_count(summary.containers, 'container')} in {_count(summary.files, 'input')}"
+    found = f"{counted(summary.findings, 'finding')}" + (f" ({', '.join(parts)})" if parts else "")
+    judged = f"{counted(summary.containers, 'container')} in {counted(summary.files, 'input')}"
     more = [f"{summary.writable} with a writable root filesystem"] if summary.containers else []
     more += [f"{summary.not_applicable} not applicable"] if summary.not_applicable else []
     more += [f"{summary.exempted} exempted"] if summary.exempted else []
@@ -56,10 +56,6 @@ def render_summary(summary: Summary) -> str:
 def _because(reason: str, owner: str, until: str) -> str:
     parts = [part for part in (reason, owner and f"owner {owner}", until and f"until {until}") if part]
     return f" ({', '.join(parts)})" if parts else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 SEVERITY_COLOURS = {Severity.CRITICAL: 31, Severity.HIGH: 31, Severity.MEDIUM: 33, Severity.LOW: 36, Severity.INFO: 2}

@@ -214,6 +214,19 @@ def test_html_stands_alone(report: Report) -> None:
         assert f'id="{rule.name}"' in text
 
 
+def test_html_rounds_no_writable_root_away(tmp_path: Path) -> None:
+    """One of three hundred is not none, and one is no several."""
+    hard = "securityContext: {readOnlyRootFilesystem: true}"
+    containers = ", ".join(f"{{name: c{number}, image: i, {hard}}}" for number in range(300)).replace(
+        f", {hard}", "", 1
+    )
+    (tmp_path / "pod.yaml").write_text(f"kind: Pod\nspec: {{containers: [{containers}]}}\n")
+    text = render("html", audit([str(tmp_path / "pod.yaml")]))
+    assert "99 % of the root filesystems are read-only" in text
+    assert ", 1 input, " in text
+    assert "<b>1</b>high finding<" in text
+
+
 class _Checker(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
