@@ -109,6 +109,14 @@ def find_process(reference: str) -> int | None:
     return min(started)[1] if started else None
 
 
+def shares_our_root(pid: int) -> bool:
+    """Tell whether a process has the very root directory that we have; False where we may not look, or it is gone."""
+    try:
+        return os.path.samefile(f"/proc/{pid}/root", "/")
+    except OSError:
+        return False
+
+
 def cgroup_directories(reference: str) -> list[str]:
     """Return where a cgroup may be: as given below /sys/fs/cgroup, or by its path in any hierarchy."""
     path = os.path.normpath(reference)

@@ -1,6 +1,7 @@
 """Learns what a program writes: a life of the container with the root writable, and everything that saw it."""
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -8,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
+from lithify.engines.attached import shares_our_root
 from lithify.engines.base import Container, Engine, Root
 from lithify.engines.host import Host, host_of
 from lithify.engines.node import read_start
 from lithify.engines.runline import parse_run_line
-from lithify.errors import EngineRefused, NothingToExamine, TargetBroken
+from lithify.errors import EngineRefused, NothingToExamine, NotPermitted, TargetBroken
 from lithify.model.behaviour import Phase
 from lithify.model.image import ImageFacts
 from lithify.model.run import Exercise, Target, TargetKind
@@ -210,7 +212,7 @@ def learn_process(
 
     Once `cancelled` is set it is watched no longer.
     """
-    image = _image_of_process(container.pid(), target)
+    image = _image_of_process(container, target)
     return _watch(engine, image, container, target, seconds, tell, storage=None, live=live, cancelled=cancelled)
 
 
@@ -274,11 +276,20 @@ def joined(write_set: WriteSet, others: Iterable[WriteSet]) -> WriteSet:
     return write_set
 
 
-def _image_of_process(pid: int | None, target: Target) -> ImageFacts:
+def _image_of_process(container: Container, target: Target) -> ImageFacts:
     """Return as much of the image as one of its processes tells: who it is, where it stands and how it was called."""
+    hint = "name a container, or the pid of a process in it"
+    pid = container.pid()
+    if pid and shares_our_root(pid):
+        raise NothingToExamine(
+            f"process {target.reference} is in no container: its root filesystem is that of lithify itself", hint=hint
+        )
     process = read_process(pid) if pid else None
+    if process is None and container.pid():
+        first = "" if os.geteuid() == 0 else "run lithify as root, and "
+        raise NotPermitted(f"process {target.reference} may not be looked at", hint=f"{first}{hint}")
     if process is None or pid is None:
-        raise NothingToExamine(f"no process {target.reference}", hint="name a container, or the pid of a process in it")
+        raise NothingToExamine(f"no process {target.reference}", hint=hint)
     start = read_start(pid) or process
     return ImageFacts(
         reference=target.reference,
