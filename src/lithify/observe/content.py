@@ -37,10 +37,10 @@ _SQLITE = b"SQLite format 3\0"
 _PYTHON_CODE = re.compile(rb"..\r\n[\0-\3]\0\0\0", re.DOTALL)
 
 TELLING = (
-    "sqlite-wal", "sqlite", "database", "redis", "private-key", "elf", "python-bytecode", "java-class", "script",
-    "socket",
+    "sqlite-wal", "sqlite", "beam", "database", "redis", "private-key", "elf", "python-bytecode", "java-class",
+    "script", "socket",
 )  # fmt: skip
-"""Kinds that decide what a place is for, the most telling first."""
+"""Kinds that decide what a place is for, the most telling first. Compilers of Erlang's keep such a log beside code."""
 
 
 def more_telling(one: str | None, other: str | None) -> str | None:
@@ -106,6 +106,8 @@ def kind_of(head: bytes) -> str:
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
+    if head.startswith(b"FOR1") and head.startswith(b"BEAM", 8):
+        return "beam"
     if any(head.startswith(magic, at) for at, magic in _DATABASES):
         return "database"
     if _PRIVATE_KEY.search(head):

@@ -57,6 +57,8 @@ _CODE_DIRECTORIES = frozenset({"site-packages", "dist-packages", "node_modules",
 _CODE_SUFFIXES = frozenset({
     ".so", ".py", ".rb", ".php", ".js", ".mjs", ".cjs", ".pl", ".pm", ".jar", ".war", ".class", ".dll", ".wasm",
 })  # fmt: skip
+_COMPILED = ("elf", "java-class", "beam")
+_BESIDE = "it is code, beside the program's own"
 _RUNTIME_NAME = re.compile(r"(.*[._-])?(pid|sock|socket|lock|lck)|LCK\.\..*|\.s\.PGSQL\..*", re.IGNORECASE)
 _LARGEST_PID_FILE = 4096
 """Bytes; what is larger and called `.lock` is a package manager's lock file, which is no lock."""
@@ -198,8 +200,12 @@ def _as_identity(write: Write) -> Classified | None:
 
 
 def _as_code(write: Write, where: Surroundings, image: ImageFacts) -> Classified | None:
-    if write.type is EntryType.DIRECTORY and write.change is Change.CREATED and write.path in image.code_roots:
-        return _certain(PathClass.CODE, "it is code that a start makes, and that runs from there")
+    beside = where.fixed is None and (where.in_modules or (where.in_program and where.hint is None))
+    if write.type is EntryType.DIRECTORY and write.change is Change.CREATED:
+        if write.path in image.code_roots:
+            return _certain(PathClass.CODE, "it is code that a start makes, and that runs from there")
+        told = _fixed(write.path.parts[1:]) or _hint_of(write.path.name)
+        return _certain(PathClass.CODE, _BESIDE) if beside and not told and write.content in _COMPILED else None
     if write.type is EntryType.DIRECTORY or write.change in (Change.CAME_AND_WENT, Change.OPENED, Change.METADATA):
         return None
     entry = image.entry(write.path)
@@ -207,9 +213,8 @@ def _as_code(write: Write, where: Surroundings, image: ImageFacts) -> Classified
         return _certain(PathClass.CODE, "it changes a program or library of the image")
     if where.in_system:
         return _certain(PathClass.CODE, "it lies among the system's programs")
-    beside = where.fixed is None and (where.in_modules or (where.in_program and where.hint is None))
-    if beside and (write.content in ("elf", "java-class") or write.path.suffix.lower() in _CODE_SUFFIXES):
-        return _certain(PathClass.CODE, "it is code, beside the program's own")
+    if beside and (write.content in _COMPILED or write.path.suffix.lower() in _CODE_SUFFIXES):
+        return _certain(PathClass.CODE, _BESIDE)
     return None
 
 

@@ -26,6 +26,7 @@ from lithify.observe.content import kind_of, more_telling, read_kind
         (b"x" * 4095 + "ü".encode()[:1], "text"),
         (b"\0" * 16 + b"\xde\xc0\xef\xbe" + b"\1\0\0\0", "database"),
         (b"\1\2\3\4\6\7\x08\x09", "database"),
+        (b"FOR1\0\0\x0b\xd8BEAMAtU8", "beam"),
         (b"\xcd\x9a\x57\x13", "database"),
         (b"\xd1\x9a\x57\x13", "database"),
         (b"\0\1\2\3", "data"),

@@ -304,6 +304,24 @@ def test_code_that_a_start_makes_belongs_into_the_image() -> None:
     assert "when the image is built" in plan.refusals[0].remedy
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("_build", "beam", True),
+        ("lib", "elf", True),
+        ("_build", "data", False),
+        ("cache", "elf", False),
+        (".cache", "elf", False),
+    ],
+)
+def test_a_directory_of_code_is_judged_as_its_files_would_be(name: str, content: str, code: bool) -> None:
+    """What was compiled beside the program, and lies folded into the directory that was made for it."""
+    facts = image({"/srv/app": directory(files=3, uid=9)}, code=("/srv/app",))
+    plan = make_plan(write_set(made(f"/srv/app/{name}", content=content, size=9), facts=facts))
+    assert [r.path_class for r in plan.refusals] == [PathClass.CODE] * code
+    assert paths(plan) == [f"/srv/app/{name}"] * (not code)
+
+
 # What it does not know
 
 
