@@ -308,6 +308,25 @@ def test_what_a_plan_missed_a_rehearsal_finds(compose: Compose) -> None:
     assert {mount["path"] for mount in member["hardening"]["plan"]["mounts"]} == {"/srv/volume"}
 
 
+def test_what_a_service_saves_only_when_asked_to_end_is_kept(compose: Compose) -> None:
+    """A kill loses it as the project is; the patched project is judged by an end as well."""
+    saves = "trap 'cp /run/row /srv/volume/row || echo lost; exit 0' TERM"
+    program = f"cp /srv/volume/row /run/row || rm -f /run/row; trap 'echo row > /run/row' USR1; {saves}"
+    command = f"{program}; touch /run/ready || exit 1; while :; do sleep 0.1; done"
+    compose.write(f"services:\n  app:\n    image: services:1\n    command: [sh, -c, {json.dumps(command)}]\n")
+    row = "/proc/$LITHIFY_PID/root/run/row"
+    exercise = f"kill -USR1 $LITHIFY_PID; until [ -s {row} ]; do sleep 0.05; done"
+    check = f"[ -e {row.replace('row', 'ready')} ] && {{ [ $LITHIFY_PHASE = started ] || [ -s {row} ]; }}"
+    done = compose.harden("--exercise", exercise, "--check", check, "--format", "json")
+    assert done.code == 0, done.err
+    [member] = done.json()["members"]
+    hardened = member["hardening"]
+    assert {mount["path"]: mount["storage"] for mount in hardened["plan"]["mounts"]}["/srv/volume"] == "volume"
+    for verdict in (hardened["verdict"], member["together"]):
+        later = {check["name"]: check["summary"] for check in verdict["works"]}
+        assert [later[f"check ({phase})"] for phase in ("restarted", "recreated")] == ["exit 0", "exit 0"]
+
+
 def test_a_service_that_never_gets_healthy(compose: Compose) -> None:
     compose.write(BROKEN)
     done = compose.harden("--service", "app")

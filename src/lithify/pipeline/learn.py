@@ -26,15 +26,6 @@ from lithify.pipeline.target import choose_in_pod, choose_running
 from lithify.pipeline.trial import Life, Trial, Trials, Watcher
 from lithify.settings import Settings
 
-_ALONE = (
-    TargetKind.ROOTFS,
-    TargetKind.LAYOUT,
-    TargetKind.ARCHIVE,
-    TargetKind.IMAGE,
-    TargetKind.CONTAINER,
-    TargetKind.LINE,
-)
-"""What can be stopped and started again in place with nothing beside it."""
 _SAVES_AT_THE_END = (
     "as it is, your check misses something after a kill, and nothing after it was asked to end: it saves late, and was "
     "asked to end before each second start. A crash loses that with or without a read-only root"
@@ -123,7 +114,8 @@ def learn(trials: Trials, *, keep: bool = False) -> Learnt:
         notes = (f"as it is, it does not start again after it was killed: {_last_line(trial)}",)
         trials.tell("it does not start again as it is: learning without that")
         learner, trial = watched(replace(life, restart=False))
-    elif trials.target.kind in _ALONE and _lost_by_the_kill(trial):
+    elif trials.target.kind is not TargetKind.POD and _lost_by_the_kill(trial):
+        # a pod's container that is started again has a new root layer: what was saved there is gone either way
         trials.tell("the kill lost what the check looks for: asking it to end instead")
         trials.gently = True
         second, asked = watched(life)
@@ -140,6 +132,11 @@ def learn(trials: Trials, *, keep: bool = False) -> Learnt:
         notes=(*write_set.observation.notes, *notes),
     )
     return Learnt(write_set=replace(write_set, observation=observation), trial=trial)
+
+
+def saves_at_the_end(write_set: WriteSet) -> bool:
+    """Tell whether its program was asked to end before each second start, for it saves only then."""
+    return _SAVES_AT_THE_END in write_set.observation.notes
 
 
 def _lost_by_the_kill(trial: Trial) -> bool:
