@@ -47,7 +47,8 @@ align-items:baseline}
 .place{border:2px dashed var(--c,var(--dim));border-radius:.3rem;padding:.15rem .5rem;background:var(--card)}
 .place.runs{--c:var(--crack)}.place small{color:var(--dim);display:block}
 table{border-collapse:collapse;width:100%;margin-top:.5rem}td,th{text-align:left;vertical-align:baseline;
-padding:.3rem .5rem;border-top:1px solid var(--line)}th{font-weight:600;color:var(--dim);border:0}td:first-child{white-space:nowrap}
+padding:.3rem .5rem;border-top:1px solid var(--line)}th{font-weight:600;color:var(--dim);border:0}
+td:first-child{white-space:nowrap}
 .sev{font-weight:600}.critical,.high{color:var(--high)}.medium{color:var(--medium)}.low{color:var(--low)}.info{color:var(--info)}
 .exempted td{color:var(--dim)}.exempted .message{text-decoration:line-through}
 pre{background:var(--page);border:1px solid var(--line);border-radius:.3rem;padding:.5rem .7rem;overflow-x:auto;
