@@ -13,7 +13,7 @@ from lithify.model.mount import Mount, MountPlan, PathClass, StorageKind
 from lithify.model.path import printable
 from lithify.model.run import Exercise
 from lithify.model.verdict import Check, Exposed, Verdict
-from lithify.model.writes import Change, WriteSet
+from lithify.model.writes import Change, Write, WriteSet
 from lithify.pipeline.trial import Life, Trial, Trials, Watcher
 from lithify.prove.attempts import Attempts, Place, attempt
 from lithify.prove.compare import compare, works
@@ -296,13 +296,24 @@ def _place(mount: Mount, users: Users) -> Place:
 
 
 def users_of(plan: MountPlan, write_set: WriteSet) -> Users:
-    """Return who was seen writing to each place, as far as anybody was."""
+    """Return who was seen making names in each place, or writing the file that one is, as far as anybody was."""
     users: dict[PurePosixPath, list[tuple[int, int]]] = {}
     for mount in plan.mounts:
-        seen = write_set.makers(write for write in write_set.writes if write.was_seen and mount.covers(write.path))
+        seen = write_set.makers(write for write in write_set.writes if write.was_seen and _is_tried_by(write, mount))
         if seen:
             users[mount.path] = sorted(seen)
     return users
+
+
+def _is_tried_by(write: Write, mount: Mount) -> bool:
+    """Tell whether who did `write` must be able to make names in a place, or to write the file that is one.
+
+    Who owns a file of the image in it, or a directory deeper in it, may be let make none in the place itself.
+    """
+    if mount.type is EntryType.FILE:
+        return write.path == mount.path
+    in_place = write.change in (Change.CHANGED, Change.OPENED, Change.METADATA, Change.ATTEMPTED)
+    return not in_place and mount.path in (write.path, write.path.parent)
 
 
 def still_works(trials: Trials, trial: Trial) -> bool:

@@ -3,11 +3,11 @@
 from pathlib import PurePosixPath
 
 import pytest
-from tests.unit.plan.facts import directory, image, made, write, write_set
+from tests.unit.plan.facts import came_and_went, directory, image, made, write, write_set
 
 from lithify.model.behaviour import Answer, Behaviour, Phase
 from lithify.model.mount import Mount, MountPlan, PathClass, StorageKind
-from lithify.model.writes import Writer
+from lithify.model.writes import Change, Write, Writer
 from lithify.pipeline.prove import droppable, expected, users_of
 
 
@@ -48,6 +48,24 @@ def test_a_group_tells_of_root_only_where_the_directory_gave_none(
     )
     place = Mount(path=PurePosixPath("/var/cache/app"), storage=StorageKind.MEMORY)
     assert users_of(MountPlan(key=seen.key, container="c", mounts=(place,)), seen) == {place.path: users}
+
+
+@pytest.mark.parametrize(
+    ("seen", "users"),
+    [
+        (write("/var/log/app.log", Change.CHANGED, uid=33, gid=33, by="p:33"), []),
+        (write("/var/log/app.log", Change.OPENED, uid=33, gid=33, by="p:33"), []),
+        (write("/var/log/app/today", uid=33, gid=33, by="p:33"), []),  # in a directory of its own there
+        (write("/var/log/new.log", uid=33, gid=33, by="p:33"), [(33, 33)]),
+        (came_and_went("/var/log", "x", by="p:33"), [(33, 33)]),
+        (made("/var/log", uid=33, gid=33, by="p:33"), [(33, 33)]),
+    ],
+)
+def test_who_makes_no_names_in_a_place_is_not_tried_there(seen: Write, users: list[tuple[int, int]]) -> None:
+    """A user whose log the image made for it in root's directory is let write that log, and nothing beside it."""
+    place = Mount(path=PurePosixPath("/var/log"), storage=StorageKind.SCRATCH)
+    found = users_of(MountPlan(key=write_set().key, container="c", mounts=(place,)), write_set(seen))
+    assert found.get(place.path, []) == users
 
 
 @pytest.mark.parametrize(
