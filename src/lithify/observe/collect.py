@@ -13,7 +13,7 @@ from lithify.model.image import ImageEntry, ImageFacts
 from lithify.model.path import PSEUDO, ROOT
 from lithify.model.writes import Process, Source, Write
 from lithify.observe.diff import writes_of_diff
-from lithify.observe.image import find_code_roots, has_shell, read_image_entries
+from lithify.observe.image import directories_of, find_code_roots, has_shell, read_image_entries
 from lithify.observe.merge import merge_writes
 from lithify.observe.overlay import read_upper_layer
 from lithify.observe.processes import read_open_files, read_processes
@@ -163,6 +163,9 @@ class Collector:
             return self._image
         lowers, user_xattr = self._layer.lowers, self._layer.user_xattr
         paths = [write.path for write in writes] + [*self._image.volumes, self._image.working_directory]
+        users = {self._image.uid, *(process.uid for process in self._processes.values())} - {0}
+        theirs = {self._ids.host_uid(uid) for uid in users}
+        paths += directories_of(lowers, theirs, user_xattr=user_xattr)  # where they may write and perhaps did not yet
         entries = read_image_entries(lowers, paths, user_xattr=user_xattr)
         return replace(
             self._image,

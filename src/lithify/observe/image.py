@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from lithify.errors import NothingToExamine
 from lithify.model.image import ImageEntry, ImageFacts
-from lithify.model.path import ROOT, is_pseudo, is_system, outermost, printable
+from lithify.model.path import ROOT, is_code, is_pseudo, is_system, outermost, printable
 from lithify.model.writes import Process
 from lithify.observe import layers
 from lithify.observe.content import read_kind
@@ -24,6 +24,8 @@ from lithify.observe.layers import MergedDirectory
 MANY = 10_000
 """Where counting below a directory of the system itself stops: such a directory is never a place."""
 _DEEPEST = 200
+_MOST_OWNED = 50
+_DEEPEST_OWNED = 16
 _MAX_WORDS = 200
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SHELLS = ("/bin/sh", "/usr/bin/sh", "/bin/bash", "/bin/ash", "/busybox/sh")
@@ -63,6 +65,37 @@ def read_image_entries(
         for path in sorted(wanted - counter.done.keys(), key=lambda path: -len(path.parts)):
             counter.count_bounded(root, path)
     return dict(sorted(counter.done.items()))
+
+
+def directories_of(
+    lowers: Sequence[Path], uids: Collection[int], *, user_xattr: bool = False
+) -> tuple[PurePosixPath, ...]:
+    """Return the outermost directories of the image that belong to one of `uids`, as the layers have them, sorted.
+
+    Those of the system itself do not count. Only so many directories are looked at as an image has for a person.
+    """
+    if not lowers or not uids:
+        return ()
+    with _open_root(lowers, user_xattr) as root:
+        return tuple(sorted(islice(_owned(root, ROOT, uids, [MANY]), _MOST_OWNED)))
+
+
+def _owned(
+    directory: MergedDirectory, path: PurePosixPath, uids: Collection[int], left: list[int]
+) -> Iterator[PurePosixPath]:
+    if len(path.parts) > _DEEPEST_OWNED:
+        return
+    for name in [name for name, is_directory, _ in directory.entries() if is_directory]:
+        below = path / name
+        child = None if is_pseudo(below) or is_code(below) or not left[0] else directory.child(name)
+        if child is None:
+            continue
+        left[0] -= 1
+        with child:
+            if child.status.st_uid in uids and not is_system(below):
+                yield below
+            else:
+                yield from _owned(child, below, uids, left)
 
 
 def _open_root(lowers: Sequence[Path], user_xattr: bool) -> MergedDirectory:

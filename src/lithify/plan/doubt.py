@@ -127,11 +127,12 @@ def unexercised(write_set: WriteSet, covered: Iterable[PurePosixPath]) -> list[s
     """Return what the image hints at and the observation did not reach, in words."""
     image, observation = write_set.image, write_set.observation
     served = {*covered, *write_set.mounted}
+    users = {image.uid, *(process.uid for process in write_set.processes)} - {0}
     idle = [
         path
         for path, entry in image.entries.items()
         if entry.type is EntryType.DIRECTORY
-        and ((image.uid != 0 and entry.uid == image.uid) or entry.mode & _OTHERS_WRITE)
+        and (entry.uid in users or entry.mode & _OTHERS_WRITE)
         and not is_system(path)
         and not is_pseudo(path)
         and served.isdisjoint((path, *path.parents))

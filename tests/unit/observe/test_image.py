@@ -10,7 +10,7 @@ from tests.unit.observe.conftest import needs_root
 from lithify.errors import NothingToExamine
 from lithify.model.image import EntryType, ImageFacts
 from lithify.model.writes import Process
-from lithify.observe.image import MANY, find_code_roots, has_shell, read_image_entries, resolve
+from lithify.observe.image import MANY, directories_of, find_code_roots, has_shell, read_image_entries, resolve
 
 P = PurePosixPath
 
@@ -200,6 +200,29 @@ def test_a_script_that_runs_and_that_the_image_lacks_was_made(
     facts = ImageFacts(reference="x", working_directory=P("/srv/app"), volumes=tuple(map(P, volumes)))
     running = Process(program="/usr/bin/node", arguments=("node", script), working_directory=P("/srv/app"))
     assert [str(path) for path in find_code_roots([root], facts, [running])] == roots
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has directories of other users")
+def test_directories_of_users(root: Path, tmp_path: Path) -> None:
+    """Where a user may write and perhaps did not yet: the outermost, of any layer, as it is on top."""
+    lower = tmp_path / "lower"
+    for layer, name, uid in (
+        (root, "srv/uploads/a/b", 33),
+        (lower, "var/lib/app", 33),
+        (lower, "var/lib/other", 34),
+        (lower, "srv/was", 33),
+        (root, "srv/was", 0),
+        (root, "usr/bin/x", 33),
+        (root, "opt", 33),
+        (root, "opt/mine", 33),
+    ):
+        (layer / name).mkdir(parents=True, exist_ok=True)
+        for made in (layer / name, *(layer / name).parents):
+            if made.is_relative_to(layer / "srv/uploads") or made == layer / name:
+                os.chown(made, uid, uid)
+    found = [str(path) for path in directories_of([root, lower], {33})]
+    assert found == ["/opt/mine", "/srv/uploads", "/var/lib/app"]
+    assert directories_of([root, lower], ()) == ()
 
 
 def test_no_layers_are_no_facts() -> None:

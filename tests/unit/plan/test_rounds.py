@@ -339,6 +339,16 @@ def test_unexercised_and_confidence() -> None:
     assert hearsay.confidence < 0.5
 
 
+def test_what_a_worker_may_write_counts_as_well_as_what_its_master_may() -> None:
+    """A program that starts as root and gives that up writes where its second user may."""
+    facts = image({"/srv/uploads": directory(uid=33), "/srv/others": directory(uid=34)})
+    worker = Process(program="/usr/sbin/app", uid=33)
+    plan = make_plan(write_set(write("/run/a.pid"), facts=facts, processes=(worker,)))
+    assert [text for text in plan.unexercised if text.startswith("/srv")] == [
+        "/srv/uploads may be written by its user and was not"
+    ]
+
+
 def test_classes_of_a_place_are_told() -> None:
     """A place says everything it is for."""
     plan = make_plan(write_set(write("/srv/d/s.db", content="sqlite"), write("/srv/d/s.pid")))
