@@ -5,13 +5,15 @@ Nothing is run and nothing guessed: a word whose value only a running shell know
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 _KEYWORDS = frozenset(("if", "then", "else", "elif", "do", "while", "until", "time", "!", "{", "}", "fi", "done"))
 _OPERATORS = ";&|()\n"
+_ARRAY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=\Z")
+_ELEMENTS = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\[@\]\}")
 _GLOB = frozenset("*?[~{")
 _DEPTH = 50
 
@@ -92,6 +94,24 @@ class Script:
 
     text: str
     commands: list[Command] = field(default_factory=list)
+    arrays: dict[str, tuple[Word, ...] | None] = field(default_factory=dict)
+    """The words of each array; None for one that is set more than once, added to, or has keys."""
+
+    def spelt_out(self, words: Iterable[Word]) -> tuple[Word, ...]:
+        """Return words with those of an array, where they stand there, in the place of `"${ARRAY[@]}"`."""
+        return tuple(element for word in words for element in self._elements(word) or (word,))
+
+    def _elements(self, word: Word) -> tuple[Word, ...] | None:
+        found = _ELEMENTS.fullmatch(word.shown)
+        quoted = all(part.quoted for part in word.parts)
+        if not found or not quoted or self._alters(found[1]):
+            return None
+        return self.arrays.get(found[1])
+
+    def _alters(self, array: str) -> bool:
+        """Tell whether something else than one assignment sets a part of an array, or takes it away."""
+        readers = r"\b(?:read|mapfile|readarray|unset|local|declare|typeset)\b[^\n;]*"
+        return bool(re.search(rf"\b{array}\[[^\]@*]*\]\+?=|{readers}\b{array}\b(?!\+?=)", self.text))
 
     def variables(self, environment: Mapping[str, str] | None = None) -> dict[str, str | None]:
         """Return the variables that the script sets; None for one set more than once, or to what only the shell knows.
@@ -189,6 +209,8 @@ class _Parser:
             else:
                 word = self.word()
                 following = self.text[self.at : self.at + 1]
+                if following == "(" and _ARRAY.match(word.shown):
+                    word = self.array(word)
                 if word.shown.isdecimal() and following in ("<", ">") and following:
                     continue
                 if not words and word.shown in _KEYWORDS:
@@ -199,6 +221,31 @@ class _Parser:
             raise ValueError(f"{closing} is missing")
         done()
         self.depth -= 1
+
+    def array(self, name: Word) -> Word:
+        """Read the words of an array, and return the assignment."""
+        self.at += 1
+        words: list[Word] = []
+        while self.text[self.at : self.at + 1] != ")":
+            if self.at >= len(self.text):
+                raise ValueError(") is missing")
+            letter = self.text[self.at]
+            if letter == "#":
+                end = self.text.find("\n", self.at)
+                self.at = len(self.text) if end < 0 else end
+            elif letter in " \t\r\n\\" and (letter != "\\" or self.text.startswith(("\\\n", "\\\r\n"), self.at)):
+                self.at += 1
+            else:
+                words.append(self.word())
+        self.at += 1
+        if not all(_ASSIGNMENT.match(word.shown) for word in words):  # which may be one that is run later
+            self.script.commands.append(Command(words=tuple(words), alone=False))
+        shown = name.shown.rstrip("+=")
+        known = shown not in self.script.arrays and "+" not in name.shown
+        keyed = any(word.shown.startswith("[") for word in words)
+        self.script.arrays[shown] = tuple(words) if known and not keyed else None
+        value = Part(text=self.text[name.end : self.at], literal=False)
+        return Word(start=name.start, end=self.at, parts=(*name.parts, value))
 
     def ends_statement(self) -> bool:
         """Tell whether what comes on the next line begins anew: the line before does not end in an operator."""

@@ -57,7 +57,9 @@ def _patch_one(result: Patched, planned: Planned, options: LineOptions) -> Patch
     try:
         change = change_line(found.line, without_redirects_of_the_image(planned), options)
         trouble = _trouble(script, found, found.line, change)
-        text = _apply(script.text, _edits(script, found, found.line, change)) if not trouble else ""
+        edits = _edits(script, found, found.line, change) if not trouble else []
+        trouble = trouble or _elsewhere(script.text, found, edits)
+        text = _apply(script.text, edits) if not trouble else ""
     except LithifyError as error:
         return _refused(result, planned, str(error))
     if not trouble:
@@ -120,6 +122,14 @@ def _edits(script: Script, found: ScriptLine, line: RunLine, change: LineChange)
     if change.setup:
         edits.append(_setup(script.text, found, change))
     return [edit for edit in edits if edit[0] != edit[1] or edit[2]]
+
+
+def _elsewhere(text: str, found: ScriptLine, edits: Sequence[_Edit]) -> str:
+    """Say that a change would be made in an array, which other lines may use too; nothing where none would."""
+    begin = text.rfind("\n", 0, found.command.words[0].start) + 1
+    end = found.command.words[-1].end
+    outside = any(not begin <= edit[0] <= end for edit in edits)
+    return "what has to change stands in an array, and not in the line" if outside else ""
 
 
 def _insertion(text: str, before: Word, added: Sequence[Option]) -> _Edit:

@@ -24,7 +24,7 @@ class ScriptLine:
     """The line of the script, from 1, on which it begins."""
     command: Command
     words: tuple[Word, ...]
-    """Those of the run line: what a shell builtin (`exec`) stands for is left out."""
+    """Those of the run line: without a shell builtin (`exec`), an array's where they stand."""
     line: RunLine | None
     """What is known of it; expansions stand in it as they are written. None where it can't be told."""
     trouble: str = ""
@@ -61,7 +61,7 @@ def read_lines(data: bytes, path: str = "-") -> tuple[Script, list[ScriptLine]]:
     variables = script.variables()
     found: list[ScriptLine] = []
     for command in script.commands:
-        words = _run_words(command)
+        words = script.spelt_out(_run_words(command))
         if words:
             number = script.text.count("\n", 0, words[0].start) + 1
             line, trouble = _read(words, variables)

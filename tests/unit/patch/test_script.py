@@ -47,6 +47,55 @@ def test_options_are_added_one_a_line_where_the_script_has_it_so() -> None:
     )
 
 
+ARRAY = b"""\
+OPTIONS=(-d --name web   # as always
+  --env "A=b c" \\
+  -p 80:80)
+run() {
+  docker run "${OPTIONS[@]}" \\
+    --tmpfs /run \\
+    web:1 "$@"
+}
+"""
+
+
+def test_options_that_stand_in_an_array_are_known_and_stay_there() -> None:
+    patched = patch(ARRAY, place("/run"), place("/tmp", mode=0o1777))
+    assert not patched.refused
+    added = "    --read-only \\\n    --tmpfs /tmp:rw,noexec,nosuid,nodev,mode=1777 \\\n"
+    assert patched.text.decode() == ARRAY.decode().replace("    web:1", f"{added}    web:1")
+    assert patch(patched.text, place("/run"), place("/tmp", mode=0o1777)).text == patched.text
+    (line,) = read_lines(ARRAY)[1]
+    assert line.line is not None
+    assert line.container == "web"
+    assert line.line.environment() == {"A": "b c"}
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    (b"run() {", b"OPTIONS+=(--rm)\nrun() {"),
+    (b"run() {", b"OPTIONS[1]=--rm\nrun() {"),
+    (b"run() {", b"if x; then OPTIONS=(--rm); fi\nrun() {"),
+    (b"run() {", b"read -ra OPTIONS\nrun() {"),
+    (b'"${OPTIONS[@]}"', b"${OPTIONS[@]}"),
+    (b'"${OPTIONS[@]}"', b'"${OPTIONS[*]}"'),
+    (b"OPTIONS=(-d", b"OPTIONS=([0]=-d"),
+    (b"OPTIONS=(-d", b'OPTIONS=(-d "${MORE[@]}"'),
+])  # fmt: skip
+def test_an_array_that_only_a_running_shell_knows_is_left_alone(old: bytes, new: bytes) -> None:
+    text = ARRAY.replace(old, new)
+    patched = patch(text, place("/tmp"))
+    assert patched.text == text
+    assert "any number of words" in patched.refused[0].reason
+
+
+def test_what_has_to_change_in_an_array_is_for_a_person() -> None:
+    text = ARRAY.replace(b"-p 80:80", b"-p 80:80 web:1").replace(b"    web:1 ", b"    ")
+    patched = patch(text, place("/tmp"))
+    assert patched.text == text
+    assert "stands in an array" in patched.refused[0].reason
+    assert "--read-only" in patched.refused[0].by_hand
+
+
 def test_a_line_of_its_own_gets_them_before_the_image() -> None:
     patched = patch(b"id=$(podman run --rm web:1 id)\n", place("/tmp", mode=0o1777))
     assert patched.text == (
