@@ -7,7 +7,7 @@ is called by then. What comes out is built, in a copy, and has to be exactly wha
 import itertools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lithify.documents.edit import Editor
@@ -19,7 +19,17 @@ from lithify.errors import EngineRefused, EngineUnreachable, InvalidInput
 from lithify.model.patch import Change, Patched, PatchedFile, PatchedFiles, Refused
 from lithify.model.path import printable
 from lithify.patch.difference import normal, patch_of
-from lithify.patch.pods import CLAIM, added, additions, id_of, needs, read_objects, with_claims
+from lithify.patch.pods import (
+    CLAIM,
+    added,
+    additions,
+    id_of,
+    needs,
+    pods_of,
+    read_objects,
+    seeds_of,
+    with_claims,
+)
 
 Pair = tuple[dict[str, Any], dict[str, Any]]
 """An object before and after."""
@@ -48,9 +58,9 @@ def patch(folder: str, before: bytes, after: Patched) -> PatchedFiles:
     own = _read(data)
     problem = ""
     renamed = (own, {}) if own.get("namePrefix") or own.get("nameSuffix") else (own,)
-    for names, by_index in itertools.product(renamed, (False, True)):
+    for names, follow, by_index in itertools.product(renamed, (True, False), (False, True)):
         try:
-            files = _files(folder, path, data, names, pairs, claims, by_index=by_index)
+            files = _files(folder, path, data, names, pairs, claims, by_index=by_index, follow=follow)
             built, note = _built(folder, files)
         except (Uneditable, EngineRefused) as error:
             problem = str(error)
@@ -81,8 +91,12 @@ def _files(
     claims: Sequence[dict[str, Any]],
     *,
     by_index: bool,
+    follow: bool,
 ) -> list[PatchedFile]:
-    """Return the patch files, one of the claims that are added, and the kustomization with their lines."""
+    """Return the patch files, one of the claims that are added, and the kustomization with their lines.
+
+    With `follow` what fills a place runs the image of its container, whatever that will be.
+    """
     editor = Editor(data)
     draft = editor.draft(0)
     made: list[PatchedFile] = []
@@ -91,6 +105,8 @@ def _files(
         draft.append(("patches",), {"path": name, "target": _target(before, own)})
         text = _text(before, after, by_index=by_index).encode()
         made.append(PatchedFile(path=os.path.join(folder, name), before=None, after=text))
+        for replacement in _images(before, after, own) if follow else ():
+            draft.append(("replacements",), replacement)
     if claims:
         name = _free(folder, "lithify-claims", [file.path for file in made])
         draft.append(("resources",), name)
@@ -139,6 +155,22 @@ def _target(item: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, str]:
     if namespace and not own.get("namespace"):
         target["namespace"] = namespace
     return target
+
+
+def _images(before: Mapping[str, Any], after: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what gives each seed the image of its container, which an overlay or the next version may change."""
+    target = _target(before, own)
+    target["name"] = target["name"].replace("\\.", ".")
+    for (route, old), (_, new) in zip(pods_of(before), pods_of(after), strict=True):
+        for seed, (key, owner) in seeds_of(old, new).items():
+            held, filled = (
+                ".".join((*map(str, route), listed, f"[name={name}]", "image"))
+                for listed, name in ((key, owner), ("initContainers", seed))
+            )
+            yield {
+                "source": {**target, "fieldPath": held},
+                "targets": [{"select": target, "fieldPaths": [filled]}],
+            }
 
 
 def _free(folder: str, name: str, taken: Sequence[str]) -> str:

@@ -5,11 +5,11 @@ the init container that fills a place runs the image that its container had when
 the text that Kustomize writes, whose form is always the same: two columns, lists below their key, no comments.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lithify.model.workload import CONTAINER_LISTS
 from lithify.patch.difference import BUILT_IN
+from lithify.patch.pods import containers_of, seeds_of
 
 
 def render_post_render(pods: Iterable[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> bytes:
@@ -17,31 +17,11 @@ def render_post_render(pods: Iterable[tuple[str, Mapping[str, Any], Mapping[str,
     ours: dict[str, None] = {}
     seeds: dict[str, None] = {}
     for kind, before, after in pods:
-        known = list(_containers(before))
-        seeds |= dict.fromkeys(_seeds(kind, known, after))
+        seeds |= dict.fromkeys(f"{kind}/{seed}={owner}" for seed, (_, owner) in seeds_of(before, after).items())
         if kind in BUILT_IN:  # others may have containers without an image
-            ours |= dict.fromkeys(f"{kind}/{one['name']}" for one in known)
+            ours |= dict.fromkeys(f"{kind}/{one['name']}" for _, one in containers_of(before))
     text = _PROGRAM.replace("OURS", " ".join(ours)).replace("SEEDS", " ".join(seeds))
     return text.encode()
-
-
-def _seeds(kind: str, known: list[Mapping[str, Any]], after: Mapping[str, Any]) -> Iterator[str]:
-    """Yield each init container that is added and runs the image of another, with that."""
-    names = {one["name"] for one in known}
-    for seed in after.get("initContainers") or ():
-        owners = [one for one in _containers(after) if one["name"] in names and one.get("image") == seed.get("image")]
-        sharing = [one for one in owners if _volumes(one) & _volumes(seed)]
-        if seed["name"] not in names and sharing:
-            yield f"{kind}/{seed['name']}={sharing[0]['name']}"
-
-
-def _containers(pod: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for key in CONTAINER_LISTS:
-        yield from pod.get(key) or ()
-
-
-def _volumes(container: Mapping[str, Any]) -> set[str]:
-    return {str(mount.get("name")) for mount in container.get("volumeMounts") or ()}
 
 
 _PROGRAM = r"""#!/bin/sh

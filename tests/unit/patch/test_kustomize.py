@@ -12,7 +12,7 @@ from lithify.errors import InvalidInput
 from lithify.model.patch import PatchedFiles
 from lithify.patch import kustomize
 from lithify.patch.difference import normal
-from lithify.patch.pods import read_objects
+from lithify.patch.pods import containers_of, pods_of, read_objects
 
 DEPLOYMENT = """\
 apiVersion: apps/v1
@@ -87,7 +87,7 @@ def test_a_line_is_added_where_there_is_none(tmp_path: Path) -> None:
     ]
     after = patched.files[1].after.decode()
     assert after.startswith(text)
-    assert after[len(text) :].split() == [
+    assert after[len(text) :].partition("replacements:")[0].split() == [
         "patches:", "-", "path:", "lithify-deployment-shop.front.yaml", "target:", "kind:", "Deployment", "name:",
         '"shop\\\\.front"',
     ]  # fmt: skip
@@ -97,7 +97,7 @@ def test_a_line_is_added_where_there_is_none(tmp_path: Path) -> None:
 def test_prefixes_namespaces_images_and_other_patches_stay_as_they_are(tmp_path: Path) -> None:
     text = (
         "resources:\n- ../base\nnamePrefix: a-\nnameSuffix: -z\nnamespace: prod\n"
-        "images: [{name: nginx, newTag: '9'}]\npatchesStrategicMerge:\n- more.yaml\n"
+        "images: [{name: nginx, newName: hub/nginx, newTag: '9'}]\npatchesStrategicMerge:\n- more.yaml\n"
         "patches:\n- patch: |\n    - {op: replace, path: /spec/replicas, value: 3}\n  target: {kind: Deployment}\n"
         "configMapGenerator: [{name: c, files: [settings=files/s.txt]}]\n"
     )
@@ -110,7 +110,12 @@ def test_prefixes_namespaces_images_and_other_patches_stay_as_they_are(tmp_path:
     patched = check(made)
     ours = "- path: lithify-deployment-a-shop.front-z.yaml\n  target:\n    kind: Deployment\n"
     after = patched.files[-1].after.decode()
-    assert after.replace(ours + '    name: "shop\\\\.front"\n', "") == text
+    assert after.partition("replacements:")[0].replace(ours + '    name: "shop\\\\.front"\n', "") == text
+    kustomization = made / "kustomization.yaml"
+    kustomization.write_text(kustomization.read_text().replace("newTag: '9'", "newTag: '10'"))
+    objects = read_objects(build(str(made)))
+    images = [one["image"] for item in objects for _, pod in pods_of(item) for _, one in containers_of(pod)]
+    assert images.count("hub/nginx:10") == 3, images  # what fills a place runs the image of its container
 
 
 @pytest.mark.parametrize("prefix", ["", "a-"])
