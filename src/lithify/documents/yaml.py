@@ -128,16 +128,17 @@ def read_documents(
     """Yield the documents of a YAML or JSON file, empty ones left out, each on its own whether it can be read or not.
 
     Where `wanted` says no to a document's text, it is counted and not composed; `strict` yields it where it is broken
-    all the same. A `List` of more than `most` bytes comes as several documents of one index, each with kind, version
-    and the next of its items.
+    all the same, and takes what kubectl can't turn into JSON for broken. A `List` of more than `most` bytes comes as
+    several documents of one index, each with kind, version and the next of its items.
     """
     data = as_utf8(data)
     chunks = _json_chunks(data) if _looks_like_json(data) else None
     index = 0
     for chunk in chunks or _chunks(data):
         first_line, text = chunk[:2]
+        odd = strict and chunks is None and b"{{" not in text and _ODD.search(text) is not None
         if wanted is not None and not wanted(text):
-            error = _fault(text) if strict and chunks is None else None
+            error = _fault(text, odd=odd) if strict and chunks is None else None
             if error is not None:
                 yield _broken(index, first_line, text, error)
             if error is not None or _CONTENT.search(text):
@@ -149,11 +150,15 @@ def read_documents(
 
                 parts = compose_parts(text if text.endswith(b"\n") else text + b"\n", most)
                 for root, left_out in parts or ():
+                    if odd:
+                        _refuse_no_json(root)
                     yield Document(index, root, chunk, left_out)
                 if parts is not None:
                     index += 1
                     continue
             for root in _compose(text):
+                if odd:
+                    _refuse_no_json(root)
                 yield Document(index, root, chunk)
                 index += 1
         except yaml.YAMLError as error:
@@ -330,7 +335,10 @@ def _tagged(tag: str, text: str) -> Scalar:
     if tag == "binary":
         import base64
 
-        return base64.b64decode(text).decode(errors="replace")
+        try:
+            return base64.b64decode(text.replace("\n", ""), validate=True).decode(errors="replace")
+        except ValueError as error:
+            raise ValueError("not base64") from error
     return None if tag == "null" else text
 
 
@@ -446,17 +454,48 @@ def _compose(text: bytes) -> Iterator[Node]:
             yield root
 
 
-def _fault(text: bytes) -> yaml.YAMLError | None:
-    """Return what is wrong with a document; nodes are made only where aliases may lead nowhere."""
+def _fault(text: bytes, *, odd: bool) -> yaml.YAMLError | None:
+    """Return what is wrong with a document; nodes are made only where aliases may lead nowhere, or it is `odd`."""
     try:
-        if _Parser is None or b"*" in text:
-            for _ in _compose(text):
-                pass
+        if _Parser is None or odd or b"*" in text:
+            for root in _compose(text):
+                if odd:
+                    _refuse_no_json(root)
         else:
             _Parser(text if text.endswith(b"\n") else text + b"\n").raw_parse()
     except yaml.YAMLError as error:
         return error
     return None
+
+
+_ODD = re.compile(rb"<<|!!|\.(?:inf|nan)|(?:null|~)[ \t]*:|\?[ \t]", re.IGNORECASE)
+"""What a text has in it that kubectl reads and can't turn into JSON; most texts that have it are well."""
+
+
+def _refuse_no_json(root: Node) -> None:
+    """Raise Refused for what `to_python` can't take, with its place."""
+    seen: set[int] = set()
+    merged: dict[int, dict[Any, tuple[Node, Node]]] = {}
+    stack = [root]
+    while stack:
+        at = node = stack.pop()
+        try:
+            if type(node) is ScalarNode:
+                _leaf(node)
+            elif id(node) in seen:
+                continue
+            elif type(node) is SequenceNode:
+                stack += reversed(node.value)
+            else:
+                for at, item in node.value:
+                    if _is_merge(at):
+                        _merged_pairs(at, item, merged)
+                    else:
+                        _key_text(at)
+                stack += (item for _, item in reversed(node.value))
+            seen.add(id(node))
+        except ValueError as error:
+            raise Refused(None, None, str(error), at.start_mark) from None
 
 
 def _could_be_deep(text: bytes) -> bool:

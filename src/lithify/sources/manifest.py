@@ -143,6 +143,7 @@ def read_manifest(path: str, data: bytes) -> Reading:
 
 def read_manifest_parts(path: str, data: bytes, most: int) -> Iterator[Reading]:
     """Yield what `read_manifest` returns in parts of about `most` bytes, each of whole objects, with their comments."""
+    data = _valid(data)
     comments = read_comments(data)
     comments.sort(key=lambda comment: comment.line, reverse=True)
     reading = Reading(path)
@@ -183,6 +184,15 @@ def read_manifest_parts(path: str, data: bytes, most: int) -> Iterator[Reading]:
         manifest.read(document.root, ())
     read_exemptions(reading, documents, comments[::-1], also)
     yield reading
+
+
+def _valid(data: bytes) -> bytes:
+    """Return a text with replacement characters for what is no UTF-8 in it, as kubectl reads it."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.decode(errors="replace").encode()
+    return data
 
 
 def _judged(text: bytes) -> bool:

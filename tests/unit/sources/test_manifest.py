@@ -11,6 +11,7 @@ from lithify.sources.base import Reading
 from lithify.sources.manifest import read_manifest
 
 POD = "containers: [{name: c, image: x}]"
+POD_SPEC = b"spec: {containers: [{name: c, image: x}]}\n"
 
 
 def read(text: str) -> Reading:
@@ -234,6 +235,13 @@ ONE = "kind: Pod\nspec: {containers: [{name: a, image: x}]}\n"
         ("data: %x", 5, 7, "found character that cannot start any token"),
         ("data: a: b", 5, 8, "mapping values are not allowed in this context"),
         ("data: 'x\0y'", 5, 9, "control characters are not allowed"),
+        ("<<: 3", 5, 1, "a merge key needs a mapping or a list of mappings"),
+        ("data: {<<: [null]}", 5, 8, "a merge key needs a mapping or a list of mappings"),
+        ("data: {<<: {a: -.inf}}", 5, 16, "no such number in JSON: -inf"),
+        ("data: {null: a}", 5, 8, "a key must be text"),
+        ("data: {? [a] : b}", 5, 10, "a key must be text"),
+        ("data: {a: !!int x}", 5, 11, "not of type int: 'x'"),
+        ("data: {a: !!binary '*'}", 5, 11, "not base64"),
     ],
 )
 def test_a_broken_document_without_containers_is_told(text: str, line: int, column: int, reason: str) -> None:
@@ -244,6 +252,21 @@ def test_a_broken_document_without_containers_is_told(text: str, line: int, colu
     place = oddity.location
     assert (oddity.rule, place.document, place.line, place.column) == ("unreadable-input", 1, line, column)
     assert oddity.message == f"this document can't be read: {reason}"
+
+
+def test_what_is_no_json_is_told_with_its_containers() -> None:
+    """kubectl refuses the pod: none of its containers is to be called judged."""
+    text = "kind: Pod\nmetadata: {labels: {<<: 3}}\nspec: {containers: [{name: c, image: x}]}\n"
+    reading = read(text)
+    assert [(one.location.line, one.location.column) for one in reading.oddities] == [(2, 21)]
+    assert not reading.workloads
+    assert not read(text.replace("3", "{a: b}")).oddities
+
+
+def test_what_is_no_utf_8_is_read_as_kubectl_reads_it() -> None:
+    """With a replacement character for each; it refuses nothing, and the pod runs."""
+    (workload,) = read_manifest("x.yaml", b'# \xff\nkind: Pod\nmetadata: {name: "a\xff"}\n' + POD_SPEC).workloads
+    assert (workload.name.name, len(workload.containers)) == ("a\ufffd", 1)
 
 
 def test_a_template_without_containers_is_skipped() -> None:
