@@ -230,8 +230,8 @@ def child(node: object, key: str | int, seen: set[int] | None = None) -> tuple[N
 def scalar(node: Node) -> Scalar:
     """Return what kubectl reads in a scalar node; ValueError where its tag and its text don't agree."""
     tag = node.tag
-    if type(tag) is str and tag.startswith("tag:yaml.org,2002:"):
-        return _tagged(tag[18:], node.value)
+    if type(tag) is str:  # what a tag of one's own stands before is text, whatever it looks like
+        return _tagged(tag[18:], node.value) if tag.startswith("tag:yaml.org,2002:") else node.value
     return node.value if node.style else read_plain(node.value)
 
 

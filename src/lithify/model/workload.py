@@ -12,7 +12,7 @@ _DAY = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 
 def may_hold_containers(text: bytes) -> bool:
     """Tell whether a document could hold a container, or is too odd to tell; cheap, as most hold none."""
-    if b"ontainers" in text:
+    if b"ontainers" in text or b"sidecars" in text:
         return not (b"openAPIV3Schema" in text and b"kind: CustomResourceDefinition" in text)
     if (
         b"tekton.dev/" in text

@@ -76,9 +76,9 @@ _OTHERS = {"sidecars": True}
 _LEAST = len("{image: x},")
 """Bytes that a container takes at least."""
 _STEP_KEYS = (("container", False), ("script", False), ("steps", True), ("sidecars", True))
-_ARGO_TEMPLATES = ("templates", "templateDefaults", "inline")
-_OF_CHARTS = frozenset(("values", "valuesObject"))
-"""Where custom resources keep values for charts: what looks like a container there is what a template makes of it."""
+_ARGO_TEMPLATES = ("templates", "templateDefaults", "inline", "template")
+_OF_CHARTS = frozenset(("values", "valuesObject", "postRenderers", "patchesStrategicMerge"))
+"""Where custom resources keep values for charts, and patches of what these make: no container there is a whole one."""
 MOST = 20_000
 """Containers of one list that are judged: no API server takes an object with more, and each takes 9 KB meanwhile."""
 MULTIPLIED = "its aliases multiply: more containers than the text has room for; the rest is not judged"
@@ -337,6 +337,8 @@ class _Manifest:
         self.oddities: list[Oddity] = []
         self.left = room(document)
         """Containers that may still come: more than a text can say come of aliases that multiply."""
+        self.host_process = b"hostProcess" in document.text or not document.text
+        """Whether a container may say of itself that it is a process of a Windows host."""
         self.parameters: dict[str, Node] = {}
         """Defaults of an OpenShift template's parameters."""
 
@@ -477,7 +479,7 @@ class _Manifest:
 
     def _read_pod(self, workload: Workload, pod: Node, place: Location, root: Node) -> None:
         fields = self.fields(pod, place)
-        workload.not_applicable = _not_applicable(fields)
+        workload.not_applicable = _not_applicable(fields, by_container=self.host_process)
         inherited = self._read_pod_security(fields, place, workload)
         volumes = self._read_volumes(fields, place)
         if workload.name.kind == "StatefulSet":
@@ -488,6 +490,8 @@ class _Manifest:
             listed = fields.get(list_name)
             if listed is not None and not is_null(listed):
                 containers += self._read_list(workload, list_name, listed, place, inherited, volumes)
+        for key in () if workload.name.kind in _PODS else filter(_is_further_list, fields):
+            containers += self._read_list(workload, key, fields[key], place, inherited, volumes)
         for key, many in _STEP_KEYS:
             node = fields.get(key)
             if key == "steps" and type(node) is SequenceNode:
@@ -595,7 +599,7 @@ class _Manifest:
         security = self._read_security(fields.get("securityContext"), place, inherited)
         container = Container(workload, list_name, index, text_of(fields.get("name")), place, security)
         container.image = text_of(fields.get("image"))
-        if list_name == "initContainers":
+        if list_name.lower().endswith("initcontainers"):
             container.role = "sidecar" if text_of(fields.get("restartPolicy")) == "Always" else "init"
         elif list_name == "ephemeralContainers":
             container.role = "ephemeral"
@@ -734,16 +738,31 @@ def capability_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name.upper().removeprefix("CAP_") for name in names)
 
 
-def _not_applicable(pod: dict[str, Node]) -> str:
-    """Say why a pod can't have a read-only root at all: on Windows it can't."""
+def _not_applicable(pod: dict[str, Node], *, by_container: bool) -> str:
+    """Say why a pod can't have a read-only root at all: on Windows it can't.
+
+    `by_container` asks the containers as well: all or none of them are processes of the host.
+    """
     os_field = pod.get("os")
     named = text_of(entries(os_field).get("name")) if type(os_field) is MappingNode else ""
     selector = pod.get("nodeSelector")
     labels = entries(selector) if type(selector) is MappingNode else {}
     windows = named == "windows" or any(text_of(labels.get(label)) == "windows" for label in _OS_LABELS)
-    if windows or _is_host_process(pod.get("securityContext")) or _only_windows(pod.get("affinity")):
+    holders = [pod, *_items_of(pod)] if by_container else [pod]
+    host_process = any(_is_host_process(one.get("securityContext")) for one in holders)
+    if windows or host_process or _only_windows(pod.get("affinity")):
         return "Windows containers have no read-only root filesystem: the field must be unset there"
     return ""
+
+
+def _items_of(pod: dict[str, Node]) -> Iterator[dict[str, Node]]:
+    for list_name in CONTAINER_LISTS:
+        yield from map(entries, _mappings(pod.get(list_name)))
+
+
+def _mappings(listed: Node | None) -> Iterator[Node]:
+    """Yield the mappings of a list."""
+    return (item for item in (listed.value if type(listed) is SequenceNode else ()) if type(item) is MappingNode)
 
 
 def _at(node: Node | None, *keys: str) -> Node | None:
@@ -767,7 +786,7 @@ def _only_windows(affinity: Node | None) -> bool:
 
 def _expressions(term: Node) -> list[dict[str, Node]]:
     listed = _at(term, "matchExpressions")
-    return [entries(one) for one in listed.value if type(one) is MappingNode] if type(listed) is SequenceNode else []
+    return [entries(one) for one in _mappings(listed)]
 
 
 def _wants_windows(expression: dict[str, Node]) -> bool:
@@ -791,8 +810,6 @@ def _search(root: Node, steps: dict[str, bool]) -> Iterator[tuple[Node, Route, N
         if route and _is_pod_spec(found, route, steps):
             template = entries(above).get("metadata") if type(above) is MappingNode else None
             yield node, route, template if type(template) is MappingNode else None
-            if steps is _OTHERS:
-                continue
         stack.extend(
             (value, (*route, key), node)
             for key, value in reversed(found.items())
@@ -800,7 +817,15 @@ def _search(root: Node, steps: dict[str, bool]) -> Iterator[tuple[Node, Route, N
         )
 
 
+def _is_further_list(key: str) -> bool:
+    """Tell whether custom resources keep containers beside those of an operator under this key: `extraContainers`."""
+    return key.endswith("Containers") and key not in CONTAINER_LISTS
+
+
 def _is_pod_spec(found: dict[str, Node], route: Route, steps: dict[str, bool]) -> bool:
+    for key in filter(_is_further_list, found):
+        if any(type(_at(item, "image")) is ScalarNode for item in _mappings(found[key])):
+            return True
     for key in CONTAINER_LISTS:
         listed = found.get(key)
         if type(listed) is SequenceNode:
