@@ -107,7 +107,7 @@ class _File:
 def read_compose(path: str, data: bytes, *, stack: bool = False, elsewhere: Callable[[str], bool] = nowhere) -> Reading:
     """Return the services of a Compose file, and those of the files that it includes.
 
-    An included file is left out where `elsewhere` says that it is examined by itself.
+    An included file is left out where `elsewhere` says that it is examined by itself, and no variables are given to it.
     What can't be followed (a missing file, a URL) becomes an oddity or a skip. Nothing for a file that has `services`
     and is no Compose file, as other programs' configurations are.
     """
@@ -167,6 +167,13 @@ class Compose:
         elif any(_is_first_format(document.root) for document in roots) and os.path.basename(path) in DEFAULTS:
             reason = "Compose's first format, services without `services:`: no Compose of today reads it"
             reading.skipped.append(Skipped(Location(path, line=1, column=1), reason))
+        elif os.path.basename(path) in DEFAULTS:
+            for document in roots:
+                services = entries(document.root).get("services")
+                if services is not None and type(services) is not MappingNode and not is_null(services):
+                    place = Location(path, document.index, ("services",), finder=document.find, anchor=services)
+                    message = f"services is {noun(services)}, not a mapping: Compose refuses the file"
+                    reading.oddities.append(Oddity("malformed-field", message, place))
         if files:
             read_exemptions(reading, whole, read_comments(data))
         return reading
@@ -239,7 +246,8 @@ class Compose:
             paths = [path for path in paths if os.path.abspath(path) not in self.told]
             self.told.update(os.path.abspath(path) for path in paths)
             layers = [one for path in paths for one in self._open(path, place.location(), variables, folder)]
-            if layers and not self.elsewhere(layers[0].path):
+            # What is examined by itself as well is so without the variables that are given here.
+            if layers and (given or not self.elsewhere(layers[0].path)):
                 self._read_layers(layers)
 
     def _beside(self, file: _File, name: str) -> str:

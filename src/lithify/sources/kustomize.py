@@ -1,6 +1,7 @@
 """Workloads of kustomizations, built by kustomize or kubectl itself."""
 
 import os
+import re
 from collections.abc import Iterator
 
 from lithify.documents.yaml import Document, MappingNode, Node, ScalarNode, SequenceNode, entries, read_documents
@@ -28,9 +29,7 @@ def read_kustomization(folder: str) -> Reading:
             return left_out(folder, "a kustomization, and neither kustomize nor kubectl is installed")
     result = run(command, timeout=120.0, limit=64 << 20)
     if result.code != 0 or result.truncated:
-        reason = (
-            "its output is too large" if result.truncated else (result.message.splitlines() or ["no reason given"])[-1]
-        )
+        reason = "its output is too large" if result.truncated else reason_of(result.message)
         return unreadable(folder, f"building it failed: {reason}")
     reading = read_manifest(folder, result.stdout)
     reading.depends = True
@@ -40,6 +39,16 @@ def read_kustomization(folder: str) -> Reading:
     for location in places(reading):
         location.redirect(kustomization, lambda _line, _column: (1, 1))
     return reading
+
+
+_LOGGED = re.compile(r'^E\d{4} [\d:.]+ +\d+ \S+\] "command failed" err=')
+"""What some builds of kubectl put before an error: when, by which process, from which line of theirs."""
+
+
+def reason_of(message: str) -> str:
+    """Return the error in what a build has printed."""
+    told = [line.strip() for line in message.splitlines() if re.search(r"\w", line)]
+    return _LOGGED.sub("", told[-1]) if told else "no reason given"
 
 
 def patch_files(kustomization: bytes) -> Iterator[str]:

@@ -197,6 +197,16 @@ def test_an_included_file_is_judged_once(tmp_path: Path) -> None:
         assert sorted(container.name for container in audit(paths).containers()) == ["a", "b"]
 
 
+def test_an_included_file_is_judged_with_the_variables_that_are_given_to_it(tmp_path: Path) -> None:
+    """By itself as well, where it is an input: nobody knows that it is never started so."""
+    (tmp_path / "compose.yaml").write_text("include: [{path: more.yaml, env_file: [a.env, b.env]}]\n")
+    (tmp_path / "more.yaml").write_text("services: {b: {image: x, read_only: '${LITHIFY_TEST_RO:-false}'}}\n")
+    (tmp_path / "a.env").write_text("LITHIFY_TEST_RO=false\n")
+    (tmp_path / "b.env").write_text("LITHIFY_TEST_RO=true\n")
+    found = [container.declared for result in audit([str(tmp_path)]).results() for container in result.containers]
+    assert found == [True, False]
+
+
 def test_shards_cover_everything_once(tmp_path: Path) -> None:
     """The parts of a corpus are disjoint, and together they are all of it."""
     write_many(tmp_path, 30)

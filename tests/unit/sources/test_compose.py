@@ -176,7 +176,7 @@ def test_stacks_are_told_from_compose_files(tmp_path: Path) -> None:
 )
 def test_what_is_no_compose_file_is_left_alone(text: str, tmp_path: Path) -> None:
     """Other files with a key of that name give nothing, and no error."""
-    reading = read(tmp_path, text)
+    reading = read(tmp_path, text, "config.yaml")
     assert not reading.workloads
     assert not reading.oddities
 

@@ -9,6 +9,7 @@ from tests.runtime.conftest import cache_directory
 
 from lithify.model.finding import Report
 from lithify.pipeline.audit import audit
+from lithify.sources import kustomize
 
 DEPLOYMENT = """\
 apiVersion: apps/v1
@@ -144,6 +145,20 @@ def test_without_the_tools_they_are_skipped(chart: Path, tmp_path: Path, monkeyp
         report = audit([str(folder)])
         assert [words in skipped.reason for skipped in report.skipped()] == [True]
         assert not list(report.findings())
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("Error: no such file\n", "Error: no such file"),
+        ('E1130 05:24:19.352867   26519 run.go:72] "command failed" err="no such file"\n', '"no such file"'),
+        ('E1130 05:24:19.2 1 run.go:72] "command failed" err=<\n\tname: x\n\tno such file\n >\n', "no such file"),
+        ("", "no reason given"),
+    ],
+)
+def test_why_a_build_failed_is_told_without_the_clock(message: str, reason: str) -> None:
+    """Two runs say the same, and it is the error that is told, not the bracket behind it."""
+    assert kustomize.reason_of(message) == reason
 
 
 def kustomization(folder: Path) -> Path:
