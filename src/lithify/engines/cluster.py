@@ -462,7 +462,8 @@ class MemberContainer:
 
     def _find(self, finder: ProcessFinder, old: tuple[int, int] | None) -> bool:
         found = finder.find(self._uid, old)
-        if found is None:
+        # what a probe runs in a container outlives, for a moment, the program that was killed there
+        if found is None or (found.identity and found.identity in self._seen):
             return False
         self._process = found.process
         self._seen.add(found.identity)

@@ -218,6 +218,8 @@ def places(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def identity(text: str) -> str:
-    """Return the id of a container that is somewhere in a control group's path or a status; nothing without one."""
-    found = re.search(r"[0-9a-f]{64}", text)
-    return found[0] if found else ""
+    """Return the id of a container that is somewhere in a control group's path or a status; nothing without one.
+
+    A node that is a container itself has its own id before those of what it runs.
+    """
+    return next(reversed(re.findall(r"[0-9a-f]{64}", text)), "")
