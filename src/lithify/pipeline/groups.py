@@ -9,7 +9,7 @@ from lithify.model.text import UTF_16
 from lithify.pipeline.group import Group
 from lithify.pipeline.group_options import GroupOptions
 from lithify.sources.base import MAX_BYTES, read_bytes
-from lithify.sources.files import YAML_SUFFIXES, insist_on_yaml, kind_of
+from lithify.sources.files import YAML_SUFFIXES, insist_on_yaml, kind_of, played_by
 
 _HEAD = 4096
 _OF_A_ROOT = ("bin", "usr", "etc", "lib", "oci-layout")
@@ -39,6 +39,8 @@ def open_group(text: str, options: GroupOptions) -> Group | None:
     if isinstance(data, str):
         raise InvalidInput(f"{printable(text)}: {data}", hint="name a file that you may read")
     kind = kind_of(text, data)
+    if manifest := played_by(text, data):
+        raise UsageError(f"{printable(text)} is a unit that plays a manifest", hint=f"name that: {printable(manifest)}")
     if not kind:
         if path.suffix in YAML_SUFFIXES and options.settings.engine in (None, "bundle"):
             raise _nothing_in(text, data)

@@ -17,7 +17,7 @@ from lithify.model.path import printable
 from lithify.model.text import UTF_16
 from lithify.patch.kubernetes import Options
 from lithify.report.wire import read_json
-from lithify.sources.files import insist_on_yaml, kind_of, read_source
+from lithify.sources.files import insist_on_yaml, kind_of, played_by, read_source
 from lithify.sources.manifest import read_manifest
 
 
@@ -102,9 +102,12 @@ def patch_file(path: str, data: bytes, plans: Sequence[GivenPlan], options: Patc
     kind = _kind(path, data)
     writer = _WRITERS.get(kind)
     if writer is None:
+        manifest = played_by(path, data)
         raise InvalidInput(
             f"{printable(path)}: {f'files of kind {kind}' if kind else 'this file'} can't be patched",
-            hint="give a manifest, a Compose file, a Quadlet unit, an ECS task definition, a script or a chart",
+            hint=f"it plays a manifest, give that: {printable(manifest)}"
+            if manifest
+            else "give a manifest, a Compose file, a Quadlet unit, an ECS task definition, a script or a chart",
         )
     places = _places(path, data, kind)
     if not places:

@@ -230,6 +230,14 @@ def insist_on_yaml(path: str, data: bytes) -> None:
             )
 
 
+def played_by(path: str, data: bytes) -> str:
+    """Return the manifest that a `.kube` unit of Quadlet plays, which is the file to name; nothing for other files."""
+    from lithify.documents.unit import parse_unit
+
+    named = parse_unit(data).value("Kube", "Yaml") if path.endswith(".kube") else ""
+    return os.path.normpath(os.path.join(os.path.dirname(path), named)) if named else ""
+
+
 def read_source(path: str, data: bytes, *, stack: bool = False, elsewhere: Callable[[str], bool] = nowhere) -> Reading:
     """Return the workloads of a file of any kind; one that describes none gives an empty reading.
 
@@ -261,6 +269,7 @@ def read_named(path: str, data: bytes) -> Reading:
     What is broken is an oddity. What holds no object at all is left out: nobody is to think that it was judged.
     """
     from lithify.documents.yaml import Broken, MappingNode, entries, read_documents
+    from lithify.model.path import printable
     from lithify.sources.manifest import read_broken
 
     reading = Reading(path)
@@ -272,7 +281,9 @@ def read_named(path: str, data: bytes) -> Reading:
         elif type(document.root) is MappingNode and "kind" in entries(document.root):
             objects = True
     if not objects and not reading.oddities and not reading.skipped:
-        reading.skipped.append(Skipped(Location(path), "nothing in it describes a container"))
+        manifest = played_by(path, data)
+        reason = f"it plays {printable(manifest)}: name that" if manifest else "nothing in it describes a container"
+        reading.skipped.append(Skipped(Location(path), reason))
     return reading
 
 

@@ -9,10 +9,13 @@ import pytest
 from lithify.engines.compose import ComposeFile, ComposeProgram
 from lithify.engines.compose_project import Project
 from lithify.engines.docker import DockerEngine
-from lithify.errors import UsageError
+from lithify.errors import InvalidInput, UsageError
 from lithify.pipeline.compose import ComposeGroup
 from lithify.pipeline.group_options import GroupOptions
+from lithify.pipeline.groups import open_group
 from lithify.pipeline.lines import open_script
+from lithify.pipeline.patch import patch_file
+from lithify.sources.files import read_named
 
 OPTIONS = GroupOptions(only=("nope",))
 
@@ -40,3 +43,17 @@ def test_a_service_that_is_not_there_is_a_wrong_argument(members: Callable[[Path
         members(tmp_path)
     assert caught.value.hint.startswith("it has db, ")
     assert "web" in caught.value.hint
+
+
+def test_the_manifest_that_a_unit_plays_is_named(tmp_path: Path) -> None:
+    """`podman kube play` runs it; the unit itself has no container."""
+    unit = tmp_path / "shop.kube"
+    unit.write_text("[Kube]\nYaml=./pods/shop.yaml\n")
+    with pytest.raises(UsageError, match="plays a manifest") as caught:
+        open_group(str(unit), GroupOptions())
+    assert str(caught.value.hint) == f"name that: {tmp_path}/pods/shop.yaml"
+    with pytest.raises(InvalidInput) as refused:
+        patch_file(str(unit), unit.read_bytes(), [])
+    assert str(refused.value.hint).endswith("/pods/shop.yaml")
+    (skipped,) = read_named(str(unit), unit.read_bytes()).skipped
+    assert "/pods/shop.yaml" in skipped.reason
