@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     wishes = Wishes(jobs=settings.parallel, live=not arguments.no_live, keep=arguments.keep)
     plan = _plan_of(arguments, target)
     verdict = prove_plan(engine, target, plan, exercise, wishes, tell=Progress())
-    heading = f"{target.reference} ({engine.name})"
+    heading = f"{target.title} ({engine.name})"
     write_results(
         arguments,
         {

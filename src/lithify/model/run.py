@@ -1,5 +1,6 @@
 """A run: what is started, and how, independent of the engine that starts it."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -46,6 +47,11 @@ class Target:
     """What is run in place of the image, all else being the same: a copy with files put in, by an engine's `bake`."""
     join_networks: bool = False
     """Let trials join the networks that the line names, with whatever of the user's is there."""
+
+    @property
+    def title(self) -> str:
+        """The reference for a person to read; of a run line that stands for itself the words as a shell takes them."""
+        return shlex.join(self.line) if self.reference == " ".join(self.line) else self.reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -203,7 +203,7 @@ class _Hardener:
         command = trials.engine.render(trials.target, plan)
         kept = tuple(filter(None, [proof.trial.kept]))
         return Hardening(
-            target=trials.target.reference,
+            target=trials.target.title,
             engine=trials.engine.name,
             write_set=self.write_set,
             plan=plan,
@@ -252,7 +252,7 @@ def _begin(
     for swept in engine.sweep():
         tell(f"removed what an earlier run left: {swept}")
     trials = Trials(engine=engine, target=target, exercise=exercise, live=wishes.live, trace=wishes.trace, tell=tell)
-    tell(f"learning: {target.reference} with a writable root")
+    tell(f"learning: {target.title} with a writable root")
     learnt = learn(trials)
     trials.learnt = learnt.write_set
     write_set = joined(learnt.write_set, wishes.known)

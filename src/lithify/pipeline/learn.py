@@ -162,7 +162,7 @@ def learn_target(
     """
     for swept in engine.sweep():
         tell(f"removed what an earlier run left: {swept}")
-    tell(f"learning: {target.reference} with a writable root")
+    tell(f"learning: {target.title} with a writable root")
     trials = Trials(engine=engine, target=target, exercise=exercise, live=live, trace=trace, tell=tell)
     return learn(trials, keep=keep).write_set
 
@@ -343,13 +343,12 @@ def _insist_that_it_works(trial: Trial, target: Target) -> None:
     besides = "".join(f"; {told}" for told in trial.cannot_show)
     if not behaviour.started:
         raise TargetBroken(
-            f"{target.reference} can't be started: {behaviour.engine_error}",
+            f"{target.title} can't be started: {behaviour.engine_error}",
             hint=f"make it run as it is, then try again{besides}",
         )
     if not behaviour.running and behaviour.exit_code:
         raise TargetBroken(
-            f"{target.reference} ends with exit code {behaviour.exit_code} even with a writable root: "
-            f"{_last_line(trial)}",
+            f"{target.title} ends with exit code {behaviour.exit_code} even with a writable root: {_last_line(trial)}",
             hint=f"make it run as it is, then try again; lithify learn --keep leaves it for a look{besides}",
         )
     failed = [answer for answer in behaviour.answers if not answer.passed]
@@ -358,6 +357,6 @@ def _insist_that_it_works(trial: Trial, target: Target) -> None:
     if broken:
         asked = "exercise" if broken[0].name == "exercise" else "check"
         raise TargetBroken(
-            f"{target.reference} fails its {broken[0].name} even with a writable root: {broken[0].detail}",
+            f"{target.title} fails its {broken[0].name} even with a writable root: {broken[0].detail}",
             hint=f"make the {asked} pass on the container as it is, then try again{besides}",
         )

@@ -1,12 +1,13 @@
 """What the user pointed at becomes a target of the right engine, or an error that says what to do."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lithify.errors import EngineUnreachable, NothingToExamine, UsageError
-from lithify.model.run import TargetKind
+from lithify.model.run import Target, TargetKind
 from lithify.pipeline.target import Overrides, choose, choose_running
 from lithify.settings import Settings
 
@@ -96,3 +97,17 @@ def test_an_engine_that_could_not_be_asked_is_not_said_to_have_been(
     for find in (lambda: choose("web", [], settings), lambda: choose_running("web", settings)):
         with pytest.raises(EngineUnreachable, match="no answer from docker: permission denied"):
             find()
+
+
+@pytest.mark.parametrize(
+    ("words", "title"),
+    [
+        (("docker", "run", "web:1", "sh", "-c", "a & exec b"), "docker run web:1 sh -c 'a & exec b'"),
+        (("docker", "run", "-p", "80:80", "web:1"), "docker run -p 80:80 web:1"),
+    ],
+)
+def test_a_run_line_is_shown_as_it_may_be_pasted(words: tuple[str, ...], title: str) -> None:
+    """Without its quotes the second half would be another command; an image stays what it is called."""
+    line = Target(kind=TargetKind.LINE, engine="docker", reference=" ".join(words), line=words)
+    assert line.title == title
+    assert replace(line, kind=TargetKind.IMAGE, reference="web:1").title == "web:1"
