@@ -216,7 +216,7 @@ class _Writer:
         volumes = tables.get("volumes") or {}
         if volume not in volumes or (volumes[volume] or {}).get("external"):
             return True
-        depends = self.service.get("depends_on")
+        depends = self.own.get("depends_on")
         others = self.draft.get(self.route[:-1])
         for other, how in depends.items() if isinstance(depends, dict) else ():
             ends_first = isinstance(how, dict) and how.get("condition") == ONCE_DONE["condition"]

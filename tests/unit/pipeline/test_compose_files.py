@@ -356,6 +356,9 @@ def test_the_service_that_gives_a_volume_away_is_run_where_and_when_its_own_is(t
     assert (giver["image"], giver["userns_mode"], giver["user"]) == ("x", "host", "0:0")
     assert sorted(giver["profiles"]) == sorted(services["web"]["profiles"])
     assert any("app: " in note and "RUN install -d -o 101" in note for note in patched.notes)
+    path.write_bytes(patched.text)
+    again = patch(path, *wanted)
+    assert (again.text, again.files, again.refused) == (patched.text, (), ())
 
 
 def test_an_override_for_a_person_changes_no_other_service(tmp_path: Path) -> None:
