@@ -5,6 +5,7 @@ A string stays plain only where YAML 1.1, YAML 1.2 and kubectl all take it for t
 
 import json
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -51,17 +52,17 @@ def render_json(value: Any, *, indent: str | None = None, compact: bool = False)
     return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def render_flow(value: Any) -> str:
-    """Return data in flow style, on one line."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{render_scalar(key)}: {render_flow(item)}" for key, item in value.items()) + "}"
+def render_flow(value: Any, pad: str = "", scalar: Callable[[Any], str] = render_scalar) -> str:
+    """Return data in flow style, on one line; `pad` stands within braces, `scalar` writes keys and what has no parts.
+
+    With `render_json` for that it is JSON.
+    """
+    if isinstance(value, dict) and value:
+        entries = ", ".join(f"{scalar(key)}: {render_flow(item, pad, scalar)}" for key, item in value.items())
+        return f"{{{pad}{entries}{pad}}}"
     if isinstance(value, list):
-        return "[" + ", ".join(_flow_scalar(item) for item in value) + "]"
-    return _flow_scalar(value)
-
-
-def _flow_scalar(value: Any) -> str:
-    return render_flow(value) if isinstance(value, dict | list) else render_scalar(value)
+        return "[" + ", ".join(render_flow(item, pad, scalar) for item in value) + "]"
+    return "{}" if isinstance(value, dict) else scalar(value)
 
 
 def render_entry(key: str, value: Any, *, step: int, listed: int, gap: int = 2) -> list[str]:

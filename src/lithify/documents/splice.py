@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from enum import StrEnum
 from typing import Any
 
-from lithify.documents.emit import render_entry, render_flow, render_item, render_json
+from lithify.documents.emit import render_entry, render_flow, render_item, render_json, render_scalar
 from lithify.documents.yaml import Document, MappingNode, Node, ScalarNode, SequenceNode
 from lithify.model.location import Key, Route
 
@@ -159,7 +159,7 @@ class Writer:
         if edit.appended:
             lines = []
             for item in edit.appended:
-                short = f"{'-':<{style['gap']}}{render_flow(item)}"
+                short = f"{'-':<{style['gap']}}{render_flow(item, self._pad(node.value[-1]))}"
                 fits = column + len(short) <= _WIDTH and isinstance(item, dict) and "\\n" not in short
                 as_last = fits and self._on_one_line(node.value[-1])
                 lines += [short] if as_last else render_item(item, **style)
@@ -249,16 +249,17 @@ class Writer:
         own = self._own_line(begin) if begin >= self._at(node.start_mark) else None
         comma = re.compile(r"(?:\s|#[^\n]*\n)*,").match(self.text, end)
         if own is None:
-            texts = [self._flow_text(key, value, "", None) for key, value in added]
+            pad = self._pad(node if type(node) is MappingNode else last)
+            texts = [self._flow_text(key, value, "", None, pad) for key, value in added]
             at = comma.end() if comma else end
             space = "" if self.json and self.compact else " "
             joined = f",{space}".join(texts)
             yield Piece(at, at, f"{space}{joined}" if comma else f",{space}{joined}")
             return
         unit, short = self._unit(node, own), self._on_one_line(last) and type(node) is not MappingNode
-        texts = []
+        texts, pad = [], self._pad(last)
         for key, value in added:
-            text = self._flow_text(key, value, own, None)
+            text = self._flow_text(key, value, own, None, pad)
             fits = short and len(own) + len(text) <= _WIDTH
             texts.append(own + (text if fits else self._flow_text(key, value, own, unit)))
         joined = f",{self.newline}".join(texts)
@@ -284,15 +285,28 @@ class Writer:
         own = self._own_line(first) if first >= open_ else None
         if own is None:
             space = "" if self.json and self.compact else " "
-            return Piece(open_, open_, "".join(f"{self._flow_text(None, item, '', None)},{space}" for item in items))
+            texts = (self._flow_text(None, item, "", None, self._pad(node.value[0])) for item in items)
+            at = max(first, open_)
+            return Piece(at, at, "".join(f"{text},{space}" for text in texts))
         unit = self._unit(node, own)
         text = "".join(f"{self.newline}{own}{self._flow_text(None, item, own, unit)}," for item in items)
         return Piece(open_, open_, text)
 
-    def _flow_text(self, key: str | None, value: Any, own: str, unit: str | None) -> str:
+    def _pad(self, node: Node) -> str:
+        """Return what stands behind the brace of a mapping on one line."""
+        if not self._on_one_line(node):
+            return ""
+        begin = self._content(node) + 1
+        return " " if node.value and self.text[begin : begin + 1] == " " else ""
+
+    def _flow_text(self, key: str | None, value: Any, own: str, unit: str | None, pad: str = "") -> str:
         if not self.json:
-            return render_flow(value) if key is None else render_flow({key: value})[1:-1]
-        text = render_json(value, indent=unit, compact=self.compact and unit is None)
+            text = render_flow(value, pad)
+            return text if key is None else f"{render_scalar(key)}: {text}"
+        if pad:
+            text = render_flow(value, pad, render_json)
+        else:
+            text = render_json(value, indent=unit, compact=self.compact and unit is None)
         text = text.replace("\n", self.newline + own)
         colon = ":" if self.compact and unit is None else ": "
         return text if key is None else f"{render_json(key)}{colon}{text}"

@@ -88,6 +88,19 @@ CASES: dict[str, tuple[str, list[tuple[Any, ...]], str]] = {
         [("append", ("a",), {"b": 2, "c": []}), ("append", ("a",), {"b": "x" * 120})],
         '{"a": [\n  {"b": 1},\n  {"b": 2, "c": []},\n  {\n    "b": "' + "x" * 120 + '"\n  }\n]}\n',
     ),
+    "blanks within braces": (
+        "a: { b: 1 }\nc:\n- { d: 1 }\ne: [ { f: 1 } ]\n",
+        [("set", ("a", "g"), {"h": {}}), ("append", ("c",), {"d": {"i": [{"j": 1}]}}), ("append", ("e",), {"f": 2})],
+        "a: { b: 1, g: { h: {} } }\nc:\n- { d: 1 }\n- { d: { i: [{ j: 1 }] } }\ne: [ { f: 1 }, { f: 2 } ]\n",
+    ),
+    "blanks within braces of JSON": (
+        '{\n  "a": [ { "b": true } ],\n  "c": [\n    { "d": "é" }\n  ]\n}\n',
+        [("prepend", ("a",), {"b": {"e": "\x7f"}}), ("append", ("c",), {"d": [1, {"f": None}]})],
+        (
+            '{\n  "a": [ { "b": { "e": "\\u007f" } }, { "b": true } ],\n'
+            '  "c": [\n    { "d": "é" },\n    { "d": [1, { "f": null }] }\n  ]\n}\n'
+        ),
+    ),
     "flow style on many lines": (
         "a: {\n  b: 1, # one\n  c: 2 # two\n}\n",
         [("set", ("a", "d"), 3)],
