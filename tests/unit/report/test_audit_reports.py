@@ -356,9 +356,9 @@ def test_a_merge_takes_no_longer_for_a_count_that_somebody_made_up(report: Repor
     merged = merge_reports([io.StringIO(json.dumps(text))])
     assert merged.summary.files == merged.examined == 10**15
     assert 'file=""' not in render("junit", merged)
-    for wrong in (0, -1, "3", True, None, 1e3):
+    for wrong in (-1, "3", True, None, 1e3):
         text["summary"]["inputs"] = wrong
-        with pytest.raises(ValueError, match="inputs, and it tells of"):
+        with pytest.raises(ValueError, match="its summary counts"):
             merge_reports([io.StringIO(json.dumps(text))])
 
 
