@@ -43,27 +43,33 @@ _WORDS = {
 
 
 def who_wrote_what(seen: Iterable[Seen], place: PurePosixPath) -> list[str]:
-    """Return a sentence for each writer and what it did, names relative to `place`."""
-    groups: dict[tuple[str, Change], list[Seen]] = {}
+    """Return a sentence for each thing that was done, by all programs of a user that did it; names from `place` on."""
+    groups: dict[tuple[str, str, Change], list[Seen]] = {}
     for one in sorted(seen, key=lambda s: s.write.path.parts):
-        writers = [_writer(writer) for writer in one.write.writers] or ["A process that was not seen"]
-        for writer in writers:
-            groups.setdefault((writer, one.write.change), []).append(one)
-    sentences = []
-    for (writer, change), members in sorted(groups.items()):
+        writers = [_writer(writer) for writer in one.write.writers] or [("A process that was not seen", "")]
+        for program, user in writers:
+            groups.setdefault((program, user, one.write.change), []).append(one)
+    said: dict[tuple[str, str], list[str]] = {}
+    for (program, user, change), members in sorted(groups.items()):
         names = [name for member in members[:_SHOWN] for name in _names(member, place)]
         count = sum(max(1, m.write.entries, len(m.write.names)) for m in members)
         more = count - len(names[:_SHOWN])
         shown = ", ".join(names[:_SHOWN]) + (f" and {more} more" if more else "")
         sources = sorted({source for member in members for source in member.write.evidence})
         known = " and ".join(_SOURCES[source] for source in sources)
-        sentences.append(f"{writer} {_VERBS[change]} {shown}; known from {known}.")
-    return sentences
+        said.setdefault((user, f"{_VERBS[change]} {shown}; known from {known}."), []).append(program)
+    return [f"{_listed(programs)}{user} {what}" for (user, what), programs in said.items()]
 
 
-def _writer(writer: Writer) -> str:
+def _listed(programs: list[str]) -> str:
+    *others, last = programs
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _writer(writer: Writer) -> tuple[str, str]:
+    """Return a program and its user, as they are shown."""
     name = printable(writer.program.rpartition("/")[2] or writer.program)
-    return name if writer.uid is None else f"{name} (uid {writer.uid})"
+    return name, "" if writer.uid is None else f" (uid {writer.uid})"
 
 
 def _names(seen: Seen, place: PurePosixPath) -> list[str]:

@@ -8,7 +8,7 @@ from tests.unit.plan.facts import SOCKET, P, came_and_went, directory, file, ima
 
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, Seed
-from lithify.model.writes import Change, Process, Write, WriterStyle, WriteSet
+from lithify.model.writes import Change, Process, Source, Write, Writer, WriterStyle, WriteSet
 from lithify.plan import PlanSettings, StateDecision, make_plan
 
 
@@ -391,6 +391,19 @@ def test_reasons_name_writer_evidence_and_size() -> None:
     assert "nginx (uid 0) made nginx.pid; known from the upper layer." in words
     assert "never less than 4.0 MiB" in words
     assert "1 directory here and no files" in words
+
+
+def test_programs_that_did_the_same_are_named_together() -> None:
+    """A script of sed, mv and rm is one sentence; another user's program is another."""
+    uids = {"sed": 5, "mv": 5, "rm": 5, "cp": 7}
+    writers = tuple(Writer(program=f"/usr/bin/{program}", uid=uid) for program, uid in uids.items())
+    seen = write("/srv/d/list", writers=writers, evidence=(Source.LIVE,))
+    [place] = make_plan(write_set(seen, facts=image({"/srv/d": directory()}))).mounts
+    told = [reason for reason in place.reasons if "made list" in reason]
+    assert told == [
+        "cp (uid 7) made list; known from the kernel's events.",
+        "mv, rm and sed (uid 5) made list; known from the kernel's events.",
+    ]
 
 
 def test_side_files_belong_to_the_owner_of_the_database() -> None:
