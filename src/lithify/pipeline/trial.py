@@ -40,6 +40,8 @@ _SETTLED_FAILING = 8.0
 _BUSY = 0.1
 """Share of a core above which a program is still at work: a JVM that starts opens no port for seconds."""
 _LOG_LIMIT = 1 << 20
+_DENIED = re.compile(r"read-only file ?system|permission denied|\bE(?:ROFS|ACCES)\b", re.IGNORECASE)
+"""How programs name the two errors, by strerror and by name."""
 _LINES_KEPT = 200
 """Lines of a log that go into a result: who complains more often says nothing new."""
 _BETWEEN = 1.0
@@ -415,7 +417,9 @@ class _Course:
             refused_writes=_once(
                 event.raw
                 for event, place in refused.items()
-                if place not in known and not has_no_effect(event, self.trials.learnt)
+                if place not in known
+                and not has_no_effect(event, self.trials.learnt)
+                and not failed_before(event, original)
             ),
             refused_places=frozenset(refused.values()),
             engine_error=engine_error,
@@ -473,6 +477,17 @@ def has_no_effect(event: LogEvent, learnt: WriteSet | None) -> bool:
     return entry is not None and not any(
         write.change in made or changes_metadata(write, entry) for write in learnt.writes if write.path == event.path
     )
+
+
+def failed_before(event: LogEvent, original: Behaviour | None) -> bool:
+    """Tell whether the original complained of the same in the same words, for want of a right.
+
+    The kernel says that a filesystem is read-only before it looks at rights.
+    """
+    if original is None or event.error is not LogError.EROFS:
+        return False
+    said = _DENIED.sub("denied", normalised(event.raw))
+    return any(_DENIED.sub("denied", line) == said for line in original.warnings)
 
 
 def _once(lines: Iterable[str]) -> tuple[str, ...]:

@@ -8,10 +8,12 @@ from tests.unit.plan.facts import P, directory, file, image, write, write_set
 
 from lithify.engines.base import Root
 from lithify.errors import EngineRefused, was_interrupted
+from lithify.model.behaviour import Behaviour
 from lithify.model.run import Exercise, Target, TargetKind
 from lithify.model.writes import Change, Source, Write
 from lithify.observe.erofs import read_log
-from lithify.pipeline.trial import Life, Trials, has_no_effect
+from lithify.observe.warnings import warning_lines
+from lithify.pipeline.trial import Life, Trials, failed_before, has_no_effect
 
 FACTS = image({"/opt/x": directory(files=1), "/opt/x/tool": file(mode=0o755)})
 LINE = b"chown: changing ownership of '/opt/x/tool': Read-only file system"
@@ -79,3 +81,21 @@ def test_what_would_have_changed_nothing_is_no_loss(line: bytes, writes: list[Wr
     seen = replace(learnt, observation=replace(learnt.observation, sources=(Source.LAYER,)))
     assert has_no_effect(event, seen) is expected
     assert not has_no_effect(event, replace(learnt, observation=replace(learnt.observation, sources=(Source.DIFF,))))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        (b"Couldn't bind socket: Permission denied", b"Couldn't bind socket: Read-only file system", True),
+        (b"[7] Error: EACCES: permission denied, bind", b"[9] Error: EROFS: read-only file system, bind", True),
+        (b"[Errno 13] Permission denied", b"[Errno 30] Read-only file system", True),
+        (b"Couldn't open log: Permission denied", b"Couldn't bind socket: Read-only file system", False),
+        (b"Couldn't bind socket, failed: no such file", b"Couldn't bind socket: Read-only file system", False),
+        (b"", b"Couldn't bind socket: Read-only file system", False),
+    ],
+)
+def test_what_failed_for_want_of_a_right_fails_no_plan(before: bytes, now: bytes, same: bool) -> None:
+    """It is the same failure under another name, since a read-only filesystem is told of first."""
+    [event] = read_log([now])
+    assert failed_before(event, Behaviour(started=True, running=True, warnings=warning_lines(before))) is same
+    assert not failed_before(event, None)
