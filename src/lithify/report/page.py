@@ -27,6 +27,8 @@ _STORAGE = {
     StorageKind.SCRATCH: "disk, goes with the container",
     StorageKind.VOLUME: "volume, stays",
 }
+_IN_A_POD = {StorageKind.MEMORY: "emptyDir", StorageKind.SCRATCH: "emptyDir", StorageKind.VOLUME: "claim, stays"}
+"""Which of them are in memory the patch says, and that code may run there."""
 
 
 def plain(_style: str, text: str) -> str:
@@ -43,7 +45,7 @@ def render_hardening(result: Hardening, *, paint: Paint = plain, width: int = 80
         page.text(paint("dim", printable(line.strip())[: width * 2]), "            ")
     page.text(_after(result), "  after   ")
     _writes(page, result.write_set)
-    _plan(page, result.plan)
+    _plan(page, result.plan, pod=result.engine.startswith(("pod on ", "cluster ")))
     _baked(page, result.baked)
     _command(page, result)
     _verdict(page, result.verdict, why_not(result.verdict, result.plan, group=group))
@@ -255,8 +257,9 @@ def _who(writes: Iterable[Write]) -> str:
     return f"{by}{as_user}({', '.join(sources)})"
 
 
-def _plan(page: Page, plan: MountPlan, *, whole: bool = False) -> None:
-    """Add the plan; `whole` gives every reason and cost, else one reason a place."""
+def _plan(page: Page, plan: MountPlan, *, whole: bool = False, pod: bool = False) -> None:
+    """Add the plan, in the words of a `pod` where it is for one; `whole` gives every reason and cost, else one reason
+    a place."""
     page.head("Plan")
     if not plan.mounts and not plan.redirects:
         page.text(
@@ -265,7 +268,7 @@ def _plan(page: Page, plan: MountPlan, *, whole: bool = False) -> None:
             "  ",
         )
     for mount in plan.mounts:
-        page.text(f"{page.paint('green', printable(mount.path))}  {_mount(mount)}", "  ")
+        page.text(f"{page.paint('green', printable(mount.path))}  {_mount(mount, pod=pod)}", "  ")
         for reason in mount.reasons if whole else (mount.why,):
             page.text(printable(reason), "      ")
         if whole and (cost := _cost(mount)):
@@ -275,13 +278,14 @@ def _plan(page: Page, plan: MountPlan, *, whole: bool = False) -> None:
         page.text(printable(redirect.reason), "      ")
 
 
-def _mount(mount: Mount) -> str:
-    parts = [_STORAGE[mount.storage]]
+def _mount(mount: Mount, *, pod: bool = False) -> str:
+    parts = [(_IN_A_POD if pod else _STORAGE)[mount.storage]]
     if mount.type is EntryType.FILE:
         parts.append("this file only")
     if mount.size:
         parts.append(f"at most {render_human(mount.size)}")
-    parts.append("code may run" if mount.executable else "noexec")
+    if mount.executable or not pod:
+        parts.append("code may run" if mount.executable else "noexec")
     parts.append(f"{mount.uid}:{mount.gid} {mount.mode:04o}")
     if mount.seed is not Seed.NONE:
         parts.append("seeded with the image's " + ("directories" if mount.seed is Seed.SKELETON else "content"))

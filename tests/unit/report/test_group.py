@@ -3,7 +3,7 @@
 import json
 import subprocess
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -11,7 +11,7 @@ from lithify.model.behaviour import Behaviour
 from lithify.model.group import GroupHardening, Member
 from lithify.model.hardening import Hardening
 from lithify.model.image import ImageFacts
-from lithify.model.mount import MountPlan
+from lithify.model.mount import Mount, MountPlan, StorageKind
 from lithify.model.patch import Refused, unified_diff
 from lithify.model.verdict import Check, Verdict
 from lithify.model.writes import Observation, RunKey, WriteSet
@@ -156,3 +156,18 @@ def test_patch_takes_the_diff(tmp_path: Path, before: str, after: str) -> None:
 
 def test_no_change_has_no_diff() -> None:
     assert unified_diff("f", b"a\n", b"a\n") == ""
+
+
+def test_a_place_of_a_pod_is_called_what_the_file_gets() -> None:
+    """An emptyDir is in memory for run-time files only, and lets code run: the patch says both."""
+    mount = Mount(path=PurePosixPath("/tmp"), storage=StorageKind.MEMORY, size=4 << 20, mode=0o1777)
+    kept = replace(mount, path=PurePosixPath("/data"), storage=StorageKind.VOLUME, size=None)
+    plan = MountPlan(key=KEY, container="web", mounts=(mount, kept))
+    for engine, words in (
+        ("pod on docker", ("emptyDir", "claim", ", ")),
+        ("docker", ("tmpfs", "volume", ", noexec, ")),
+    ):
+        page = render_group(group(Member(name="app", hardening=replace(hardening(), plan=plan, engine=engine))))
+        memory, stays, code = words
+        assert f"/tmp  {memory}, at most 4.0 MiB{code}0:0 1777" in page
+        assert f"/data  {stays}, stays{code}0:0 1777" in page
