@@ -209,6 +209,11 @@ def test_docker_that_goes_away(docker: Daemon, lithify: Lithify) -> None:
         ("echo no licence >&2; exit 1", (), "ends with exit code 1 even with a writable root: no licence"),
         (STAY, ("--tcp", "80"), "fails its tcp even with a writable root: port 80"),
         (STAY, ("--check", "echo not ready; exit 7"), "fails its check even with a writable root: exit 7: not ready"),
+        (
+            "echo no port; exit 0",
+            ("--check", "echo no answer; exit 7"),
+            "fails its check even with a writable root, having ended with exit code 0 (no port): exit 7: no answer",
+        ),
         ("printf '\\e]0;title\\a\\xff last words' >&2; exit 1", (), r"\x1b]0;title\x07"),
     ],
 )

@@ -356,7 +356,8 @@ def _insist_that_it_works(trial: Trial, target: Target) -> None:
     broken = [answer for answer in failed if answer.name not in passed]
     if broken:
         asked = "exercise" if broken[0].name == "exercise" else "check"
+        ended = "" if behaviour.running else f", having ended with exit code 0 ({_last_line(trial)})"
         raise TargetBroken(
-            f"{target.title} fails its {broken[0].name} even with a writable root: {broken[0].detail}",
+            f"{target.title} fails its {broken[0].name} even with a writable root{ended}: {broken[0].detail}",
             hint=f"make the {asked} pass on the container as it is, then try again{besides}",
         )
