@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -161,17 +162,24 @@ def _places(path: str, data: bytes, kind: str) -> list[_Place]:
         found = []
         for line in read_lines(data)[1]:
             name = (line.line.value("name") if line.line else "") or ""
-            names = (name, str(line.number), f"line {line.number}")
+            names: tuple[str, ...] = (name, str(line.number), f"line {line.number}")
             image = line.line.image if line.line else ""
             found.append(_Place(document=0, route=(line.index,), name=name, names=names, image=image))
         return found
     places = []
+    made: tuple[str, ...] = ()
+    if kind == "quadlet":
+        from lithify.documents.unit import parse_unit
+        from lithify.patch.quadlet_line import line_of_unit
+
+        with suppress(UsageError):  # which the patch tells
+            made = (line_of_unit(parse_unit(data), path).value("name") or "",)  # as which it is hardened
     reading = read_manifest(path, data) if os.path.isdir(path) else read_source(path, data)
     for workload in reading.workloads:
         for container in workload.containers:
             place = container.location
             named = workload.name
-            names = (container.name, f"{named.name}/{container.name}", f"{named}/{container.name}")
+            names = (container.name, *made, f"{named.name}/{container.name}", f"{named}/{container.name}")
             places.append(
                 _Place(
                     document=place.document,

@@ -17,6 +17,7 @@ from lithify.model.mount import Mount, Seed
 from lithify.model.patch import Patched
 from lithify.patch import quadlet
 from lithify.patch.quadlet_line import line_of_unit
+from lithify.pipeline.patch import GivenPlan, patch_file
 
 UNIT = b"""\
 # the shop's front
@@ -208,3 +209,11 @@ def test_podmans_own_generator_makes_the_planned_line(tmp_path: Path) -> None:
         assert theirs.count(value) == 1, (value, shlex.join(words))
     assert {mount.path for mount in ours.mounts()} >= {PurePosixPath(m.path) for m in mounts}
     assert words[-3:] == ["serve", "--say", "a b"]
+
+
+@pytest.mark.parametrize(("name", "container"), [("", "systemd-web"), ("ContainerName=shop\n", "shop"), ("", "web")])
+def test_a_plan_is_for_the_unit_under_the_name_that_its_container_has(name: str, container: str) -> None:
+    """Which is what harden calls it."""
+    one = GivenPlan(source="p.json", plan=planned(place("/tmp")).plan, container=container)
+    patched = patch_file("web.container", f"[Container]\n{name}Image=x\n".encode(), [one])
+    assert b"ReadOnly=true" in patched.text
