@@ -81,6 +81,8 @@ _OF_CHARTS = frozenset(("values", "valuesObject", "postRenderers", "patchesStrat
 """Where custom resources keep values for charts, and patches of what these make: no container there is a whole one."""
 MOST = 20_000
 """Containers of one list that are judged: no API server takes an object with more, and each takes 9 KB meanwhile."""
+_LEAST_OF_MOUNT = 2
+"""What every mount says: its name and its path."""
 MULTIPLIED = "its aliases multiply: more containers than the text has room for; the rest is not judged"
 _POLICY = "a policy: what looks like containers there are patterns, not what runs"
 _WITHOUT_CONTAINERS = {
@@ -308,9 +310,11 @@ def noun(node: Node) -> str:
 
 def words(node: Node | None) -> tuple[str, ...]:
     """Return the scalars of a list, or the one that stands alone."""
+    if node is None:
+        return ()
     if type(node) is SequenceNode:
         return tuple(item.value for item in node.value if type(item) is ScalarNode)
-    return (text_of(node),) if text_of(node) else ()
+    return (text,) if (text := text_of(node)) else ()
 
 
 def quantity(node: Node | None) -> int | None:
@@ -728,8 +732,9 @@ class _Manifest:
             mount = VolumeMount(normal_path(path), volumes.get(name) or Volume(name, "unknown", place), place)
             read_only = found.get("readOnly")
             mount.read_only = read_only is not None and boolean(read_only) is True
-            mount.sub_path = text_of(found.get("subPath")) or text_of(found.get("subPathExpr"))
-            mount.executable = "noexec" not in words(found.get("bindMountOptions"))
+            if len(found) > _LEAST_OF_MOUNT:
+                mount.sub_path = text_of(found.get("subPath")) or text_of(found.get("subPathExpr"))
+                mount.executable = "noexec" not in words(found.get("bindMountOptions"))
             yield mount
 
 
