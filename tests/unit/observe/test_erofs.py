@@ -74,7 +74,7 @@ def test_a_shape_is_read(row: dict[str, Any]) -> None:
     assert _found(row, events) == _expected(row)
     for event in events:
         assert event.cause
-        assert event.remedy
+        assert event.remedy.endswith(".")
         assert event.raw.isprintable()
 
 

@@ -280,8 +280,10 @@ def _place_remedy(event: LogEvent) -> str:
         )
     if _HOME.match(path):
         variable = next((variable for part, variable in _HOME_VARIABLES if part in path), "HOME")
-        return f"Set {variable} to a writable directory such as one below /tmp; mount the one place only where "
-        "that won't do."
+        return (
+            f"Set {variable} to a writable directory such as one below /tmp; "
+            "mount the one place only where that won't do."
+        )
     for pattern, remedy in _PLACES:
         if pattern.match(path):
             words = (("{directory}", shown), ("{alone}", alone), ("{single}", single), ("{tmp}", tmp))
