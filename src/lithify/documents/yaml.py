@@ -184,11 +184,6 @@ def entries(node: Node, *, explicit_first: bool = False) -> dict[str, Node]:
     return merged
 
 
-def has_merge(node: Node) -> bool:
-    """Tell whether a mapping takes entries from elsewhere by a merge key."""
-    return any(_is_merge(key) for key, _ in node.value)
-
-
 def duplicates(node: Node) -> list[str]:
     """Return the keys that stand in a mapping more than once."""
     seen: set[str] = set()

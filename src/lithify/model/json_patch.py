@@ -15,32 +15,6 @@ def json_patch(before: Any, after: Any) -> list[Operation]:
     return list(_changes(before, after, ""))
 
 
-def apply_patch(value: Any, operations: list[Operation]) -> Any:
-    """Return `value` after `operations`; only those that `json_patch` makes are known. `value` itself may change."""
-    holder = {"": value}
-    for operation in operations:
-        *way, last = [_unescaped(part) for part in operation["path"].split("/")]
-        at: Any = holder
-        for part in way:
-            at = at[int(part)] if isinstance(at, list) else at[part]
-        if isinstance(at, list):
-            _apply_to_list(at, last, operation)
-        elif operation["op"] == "remove":
-            del at[last]
-        else:
-            at[last] = operation["value"]
-    return holder[""]
-
-
-def _apply_to_list(at: list[Any], last: str, operation: Operation) -> None:
-    if operation["op"] == "remove":
-        del at[int(last)]
-    elif operation["op"] == "replace":
-        at[int(last)] = operation["value"]
-    else:
-        at.insert(len(at) if last == "-" else int(last), operation["value"])
-
-
 def _changes(before: Any, after: Any, path: str) -> Iterator[Operation]:
     if isinstance(before, dict) and isinstance(after, dict):
         for key in [key for key in before if key not in after]:
@@ -67,7 +41,3 @@ def _same(before: Any, after: Any) -> bool:
 
 def _escaped(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
-
-
-def _unescaped(part: str) -> str:
-    return part.replace("~1", "/").replace("~0", "~")

@@ -83,13 +83,6 @@ def explain(
     )
 
 
-def summarise(events: Iterable[LogEvent]) -> tuple[LogCause, ...]:
-    """Return `events` by container, place, operation and error: named errors first, hints last, each in log order."""
-    summary = _Summary()
-    summary.take(events)
-    return summary.causes()
-
-
 class LogReader:
     """Reads a log fed to it in pieces of any size."""
 
@@ -323,6 +316,7 @@ class _Summary:
             tally.names = tuple(dict.fromkeys((*tally.names, printable(event.path.name))))
 
     def causes(self) -> tuple[LogCause, ...]:
+        """Return the causes: named errors first, hints last, each in the order of the log."""
         causes = (
             LogCause(
                 first=replace(tally.first, line=tally.line),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lithify.engines.mounts import MountPoint, parse_mountinfo
 from lithify.model.log import Ground, LogError, LogEvent, Operation
-from lithify.observe.erofs import LINE_LIMIT, LogReader, explain, read_log, summarise
+from lithify.observe.erofs import LINE_LIMIT, LogReader, explain, read_log
 from lithify.observe.logs.disguises import DISGUISES
 from lithify.observe.logs.places import judge_path
 from lithify.observe.logs.prefilter import candidates
@@ -292,7 +292,7 @@ def test_events_are_counted_by_what_they_say() -> None:
         for n in range(40)
     )
     log += "db-1  | touch: cannot touch '/srv/t/x': Read-only file system\nKilled\n"
-    causes = summarise(read_json(log))
+    causes = explain([log.encode()], source="").causes
     assert [(cause.first.container, _plain(cause.place), cause.count) for cause in causes] == [
         ("web-1", "/srv/t", 40),
         ("db-1", "/srv/t/x", 1),
