@@ -99,7 +99,7 @@ def test_what_is_rewritten_as_the_image_has_it_is_not_to_be_baked(lithify: Lithi
 
 def test_nothing_of_the_users_is_overwritten(lithify: Lithify, images: Images, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
-    done = lithify.run("harden", images.make(SETTLES), "--bake", tmp_path, "--", "app")
+    done = lithify.run("harden", images.make(SETTLES), "--bake", tmp_path, "--", "no-such-program")
     assert done.code == 2
     assert "--bake" in done.error()[0]
     assert (tmp_path / "mine").read_text() == "mine"

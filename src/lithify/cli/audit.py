@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from lithify.cli.places import insist_on_place, pairs
+from lithify.cli.pairs import insist_on_place, pairs
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:

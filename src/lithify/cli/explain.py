@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print what the log says; 3 where it says nothing."""
     from lithify.cli.console import painter, width
     from lithify.cli.output import write_results
-    from lithify.cli.places import pairs
+    from lithify.cli.pairs import pairs
     from lithify.pipeline.explain import explain_container, explain_file, explain_stream
     from lithify.report.explanation import render_explanation
     from lithify.report.wire import render_json

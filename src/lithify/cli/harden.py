@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lithify.pipeline.group_options import GroupOptions
     from lithify.pipeline.harden import Wishes
     from lithify.pipeline.target import Overrides
+    from lithify.pipeline.write import Original
     from lithify.plan import PlanSettings
     from lithify.settings import Settings
 
@@ -126,7 +127,7 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Harden the target, print the page, return 0 where the proof holds and 1 where it does not."""
-    from lithify.cli.places import pairs
+    from lithify.cli.pairs import pairs
     from lithify.pipeline.harden import Wishes
 
     pairs(arguments)
@@ -206,20 +207,12 @@ def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes
     from lithify.cli.console import Progress, painter, width
     from lithify.cli.output import write_results
     from lithify.pipeline.group import harden_group
-    from lithify.pipeline.write import read_original, replace_file
-    from lithify.pipeline.write_folder import write_files
-    from lithify.report.group import render_group, unchanged
+    from lithify.report.group import render_group
     from lithify.report.wire import render_json
 
     if arguments.bake is not None:
         raise UsageError("--bake is for one image, not for a file of containers", hint="harden the image by itself")
-    original = None
-    if arguments.write and not Path(_file(arguments)).is_dir():
-        original = read_original(Path(_file(arguments)))
-        if original.data != group.text:
-            raise FileChanged(
-                f"{arguments.target} was changed meanwhile", hint="start again with what stands there now"
-            )
+    original = _original(_file(arguments), group) if arguments.write else None
     result = harden_group(group, wishes, tell=Progress())
     write_results(
         arguments,
@@ -230,21 +223,41 @@ def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes
     )
     if arguments.apply:
         _apply(group, result)
-    if arguments.write and not result.diff:
-        print(f"{printable(group.name)} is left as it is: {unchanged(result)}", file=sys.stderr)
-    elif arguments.write:
-        if not result.proved:
-            print("the file is left as it is: not all of it is proved", file=sys.stderr)
-        elif original is None or result.files:
-            if write_files(arguments.target, [file.patched() for file in result.files], settings.state):
-                tell_revert(
-                    arguments.target,
-                    settings.state,
-                    [] if original is None else [file.path for file in result.files],
-                )
-        elif replace_file(original, result.text.encode("utf-8", "surrogateescape"), settings.state):
-            tell_revert(arguments.target, settings.state)
+    if arguments.write:
+        _write(arguments.target, original, result, settings.state)
     return 0 if result.proved else 1
+
+
+def _original(path: str, group: "Group") -> "Original | None":
+    """Return the file that is to be changed, None for a folder; FileChanged where it is not what the group was read of.
+
+    Asked before the hours that a proof may take.
+    """
+    from lithify.pipeline.write import read_original
+
+    if Path(path).is_dir():
+        return None
+    original = read_original(Path(path))
+    if original.data != group.text:
+        raise FileChanged(f"{printable(path)} was changed meanwhile", hint="start again with what stands there now")
+    return original
+
+
+def _write(path: str, original: "Original | None", result: "GroupHardening", state: Path) -> None:
+    """Change a file or folder where all of it is proved, and say on stderr what came of it."""
+    from lithify.pipeline.write import replace_file
+    from lithify.pipeline.write_folder import write_files
+    from lithify.report.group import unchanged
+
+    if not result.diff:
+        print(f"{printable(path)} is left as it is: {unchanged(result)}", file=sys.stderr)
+    elif not result.proved:
+        print(f"{printable(path)} is left as it is: not all of it is proved", file=sys.stderr)
+    elif original is not None and not result.files:
+        if replace_file(original, result.text.encode("utf-8", "surrogateescape"), state):
+            tell_revert(path, state)
+    elif write_files(path, [file.patched() for file in result.files], state):
+        tell_revert(path, state, [] if original is None else [file.path for file in result.files])
 
 
 def _file(arguments: argparse.Namespace) -> str:

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Learn the target's writes and print them."""
     from lithify.cli.console import Progress, painter, width
     from lithify.cli.output import write_results
-    from lithify.cli.places import pairs
+    from lithify.cli.pairs import pairs
     from lithify.pipeline.learn import learn_attached, learn_target
     from lithify.pipeline.target import choose
     from lithify.report.page import render_write_set

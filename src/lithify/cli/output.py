@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from lithify.cli.places import failed, pairs
+from lithify.cli.pairs import failed, pairs
 from lithify.errors import OutputFailed
 
 

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Plan for a write set and print the plan; 1 where it refuses what the program needs."""
     from lithify.cli.console import painter, width
     from lithify.cli.output import write_results
-    from lithify.cli.places import pairs
+    from lithify.cli.pairs import pairs
     from lithify.errors import NothingToExamine
     from lithify.model.writes import WriteSet
     from lithify.plan import make_plan

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prove the plan, print the verdict, return 0 where it holds and 1 where it does not."""
     from lithify.cli.console import Progress, painter, width
     from lithify.cli.output import write_results
-    from lithify.cli.places import pairs
+    from lithify.cli.pairs import pairs
     from lithify.pipeline.harden import Wishes, prove_plan
     from lithify.pipeline.target import choose
     from lithify.report.page import render_proof

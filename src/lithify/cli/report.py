@@ -8,7 +8,7 @@ from json import detect_encoding
 from typing import IO
 
 from lithify.cli.audit import FORMATS, SEVERITIES, exit_code, insist_on_formats, write_reports
-from lithify.cli.places import pairs
+from lithify.cli.pairs import pairs
 from lithify.errors import UsageError
 
 

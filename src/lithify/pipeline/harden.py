@@ -11,6 +11,7 @@ from lithify.model.hardening import Hardening, Round
 from lithify.model.mount import Mount, MountPlan, Tolerated
 from lithify.model.path import printable
 from lithify.model.run import Exercise, Target
+from lithify.model.text import counted
 from lithify.model.verdict import Verdict
 from lithify.model.writes import WriteSet
 from lithify.pipeline.bake import Batch, Kitchen, find_batches, insist_on_room
@@ -30,10 +31,15 @@ class Wishes:
 
     settings: PlanSettings = field(default_factory=PlanSettings)
     jobs: int = 1
+    """Containers that may run at once when places are taken away."""
     live: bool = True
+    """Listen to the kernel for names that come and go, where it lets us."""
     trace: bool = False
+    """Trace system calls while learning."""
     keep: bool = False
+    """Leave the container that was run last; the result names it."""
     rounds: int = ROUNDS
+    """Planned runs at the most."""
     known: tuple[WriteSet, ...] = ()
     """What is known of the same program from elsewhere: its replicas in production."""
     bake: Path | None = None
@@ -51,9 +57,14 @@ def harden(
     """Return how `target` runs with a read-only root: the writes, the plan, the command and the proof.
 
     Nothing of the user's is touched, and nothing that was started is left (but with `keep`). Raises TargetBroken where
-    the program does not even work with a writable root, EngineUnreachable where the engine goes away.
+    the program does not even work with a writable root, EngineUnreachable where the engine goes away, UsageError where
+    `bake` is for an engine that has no image, or in a directory that holds something.
     """
     wishes = wishes or Wishes()
+    if wishes.bake is not None:
+        insist_on_room(wishes.bake)
+        if not isinstance(engine, Baker):
+            raise UsageError(f"--bake: {engine.name} has no image that could be copied", hint="leave it out")
     trials, write_set, alone = _begin(engine, target, exercise, wishes, tell)
     return _Hardener(trials, write_set, alone, wishes).run()
 
@@ -74,11 +85,9 @@ class _Hardener:
     def run(self) -> Hardening:
         if self.wishes.bake is None:
             return self._run()
-        engine, image = self.trials.engine, self.write_set.image
-        insist_on_room(self.wishes.bake)
-        if not isinstance(engine, Baker):
-            raise UsageError(f"--bake: {engine.name} has no image that could be copied", hint="leave it out")
-        kitchen = Kitchen(self.trials, engine, image.user, self.wishes.bake)
+        engine = self.trials.engine
+        assert isinstance(engine, Baker)
+        kitchen = Kitchen(self.trials, engine, self.write_set.image.user, self.wishes.bake)
         try:
             self._bake(kitchen)
             return self._run()
@@ -127,7 +136,7 @@ class _Hardener:
     def _until_it_works(self) -> tuple[MountPlan, Proof]:
         while True:
             plan = make_plan(self.write_set, self.settings)
-            self.trials.tell(f"round {len(self.rounds) + 1}: read-only with {_count(plan.mounts)}")
+            self.trials.tell(f"round {len(self.rounds) + 1}: read-only with {counted(len(plan.mounts), 'place')}")
             proof = run_planned(self.trials, plan, users_of(plan, self.write_set))
             number = len(self.rounds) + 1
             if all(check.passed for check in proof.works) or number >= self.wishes.rounds:
@@ -157,7 +166,7 @@ class _Hardener:
             ]
             if not places:
                 return plan, proof
-            self.trials.tell(f"taking away each of {_count(places)} in turn")
+            self.trials.tell(f"taking away each of {counted(len(places), 'place')} in turn")
             dropped = drop_each(self.trials, plan, proof, places, self.wishes.jobs)
             self.dropped += dropped
             tried |= {drop.mount.path for drop in dropped}
@@ -235,12 +244,12 @@ def prove_plan(
     """
     wishes = wishes or Wishes()
     trials, write_set, alone = _begin(engine, target, exercise, wishes, tell)
-    tell(f"read-only with {_count(plan.mounts)}")
+    tell(f"read-only with {counted(len(plan.mounts), 'place')}")
     proof = run_planned(trials, plan, users_of(plan, write_set), keep=wishes.keep)
     dropped: tuple[Dropped, ...] = ()
     if proof.holds:
         places = droppable(plan, write_set, decided=exercise.decides)
-        tell(f"taking away each of {_count(places)} in turn")
+        tell(f"taking away each of {counted(len(places), 'place')} in turn")
         dropped = drop_each(trials, plan, proof, places, wishes.jobs)
     return verdict(trials, plan, proof, dropped, alone, rounds=1)
 
@@ -285,8 +294,3 @@ def _proved(tolerated: Tolerated) -> Tolerated:
 
 def _served(batches: Sequence[Batch]) -> str:
     return ", ".join(printable(batch.serves) for batch in batches)
-
-
-def _count(places: Sequence[Mount]) -> str:
-    number = len(places)
-    return "1 place" if number == 1 else f"{number} places"

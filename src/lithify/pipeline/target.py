@@ -30,10 +30,14 @@ class Overrides:
     """What the user said about running a target of the bundle engine, which has no command line of its own."""
 
     user: str | None = None
+    """A name, a number, `user:group`; None leaves it to the image."""
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: str | None = None
+    """A path in the container."""
     entrypoint: str | None = None
+    """A program; an empty one takes the image's away."""
     memory: int | None = None
+    """Limit in bytes."""
     join_networks: bool = False
     """Of any engine: let trials join the networks that a run line names."""
 

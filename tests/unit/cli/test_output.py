@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lithify.cli.output import write_file, write_results
-from lithify.cli.places import pairs
+from lithify.cli.pairs import pairs
 from lithify.errors import OutputFailed
 
 

@@ -1,4 +1,4 @@
-"""Where results go: each --format with its --output; by itself, since an audit of one file has no time for more."""
+"""Pairs each --format with its --output; by itself, since an audit of one file has no time for what files take."""
 
 from __future__ import annotations
 
