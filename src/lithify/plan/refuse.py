@@ -46,7 +46,7 @@ def refuse(needs: Iterable[Need], barred: Iterable[Seen], write_set: WriteSet, g
         refusal = _refusal(directory, seen, what, write_set, blocking=not optional)
         if not optional and directory not in changed and objection == ground.executables(directory, written=True):
             known = f"where it is data all the same, `--state {printable(directory)}=volume`: nothing runs from there"
-            refusal = replace(refusal, remedy=f"{known}; or {refusal.remedy}")
+            refusal = replace(refusal, remedy=f"{refusal.remedy.removesuffix('.')}; or, {known}.")
         refusals.append(refusal)
     return refusals
 
