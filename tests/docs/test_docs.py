@@ -61,3 +61,13 @@ def test_links_lead_to_files(page: Path) -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_is_listed(rule: str) -> None:
     assert f"| `{rule}` | {RULES[rule].severity.label} |" in (ROOT / "docs" / "commands" / "audit.md").read_text()
+
+
+@pytest.mark.parametrize("package", ["engines", "pipeline"])
+def test_a_large_package_says_where_each_of_its_modules_belongs(package: str) -> None:
+    """And names none that is gone."""
+    told = import_module(f"lithify.{package}").__doc__ or ""
+    modules = {path.stem for path in (ROOT / "src" / "lithify" / package).glob("*.py")} - {"__init__"}
+    named = set(re.findall(r"`(\w+)`", told))
+    assert modules <= named, f"not named: {modules - named}"
+    assert named <= modules, f"no module: {named - modules}"
