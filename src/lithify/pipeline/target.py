@@ -98,12 +98,12 @@ def choose_running(text: str | None, settings: Settings) -> tuple[Engine | None,
     if (known := choose_in_pod(text) or _choose_on_node(text)) is not None:
         return None, *known
     prefix, _, rest = text.partition(":")
-    anywhere = False
+    anywhere, of_processes = False, text.isdigit() or text.startswith("/")
     if prefix in _RUN_PROGRAMS and rest:
         names, text = [prefix], rest
     elif settings.engine:
         names = [settings.engine]
-    elif text.isdigit() or text.startswith("/"):
+    elif of_processes:
         names = ["bundle"]
     else:
         names, anywhere = list(_RUN_PROGRAMS), os.geteuid() == 0
@@ -120,6 +120,11 @@ def choose_running(text: str | None, settings: Settings) -> tuple[Engine | None,
     if anywhere and (known := _running_here(text)) is not None:
         return None, *known
     _insist_on_answer(names, trouble)
+    if of_processes and names == ["bundle"]:
+        raise NothingToExamine(
+            f"no process or control group {printable(text)} on this host",
+            hint="name a container, the pid of a process in it, or its control group",
+        )
     here = "on this host and " if anywhere else ""
     raise NothingToExamine(f"no container {printable(text)}", hint=f"looked {here}in {_looked_in(names, trouble)}")
 

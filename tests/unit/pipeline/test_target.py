@@ -111,3 +111,10 @@ def test_a_run_line_is_shown_as_it_may_be_pasted(words: tuple[str, ...], title: 
     line = Target(kind=TargetKind.LINE, engine="docker", reference=" ".join(words), line=words)
     assert line.title == title
     assert replace(line, kind=TargetKind.IMAGE, reference="web:1").title == "web:1"
+
+
+@pytest.mark.parametrize("text", [str(2**22 + 1), "/no/such/group"])
+def test_a_process_that_is_not_there_is_called_one(text: str, settings: Settings) -> None:
+    """No engine was asked for it: /proc was looked at."""
+    with pytest.raises(NothingToExamine, match=f"no process or control group {text} on this host"):
+        choose_running(text, settings)
