@@ -1,6 +1,7 @@
 """A file as it is deployed, by the measure's own hand: Compose by its plugin, Kubernetes by kubectl on a real node."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 
 from bench.services.build import Built, load, write_archive
 from bench.services.service import Service
+from lithify.engines.state import start_time
 
 PATIENCE = 180.0
 """Seconds that an engine or a cluster has for anything it is asked."""
@@ -158,8 +160,9 @@ class KubernetesWorkload:
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 if wanted in (process / "cgroup").read_text():
-                    found.append(int(process.name))
-        return min(found, default=None)
+                    pid = int(process.name)
+                    found.append((start_time(pid) or math.inf, pid))  # numbers start over
+        return min(found, default=(0, None))[1]
 
     def address(self) -> str:
         """Return the pod's address."""

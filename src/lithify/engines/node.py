@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lithify.engines.mounts import MountPoint, read_mounts, root_overlay
+from lithify.engines.state import start_time
 from lithify.errors import NothingToExamine, NotPermitted
 from lithify.model.path import printable
 
@@ -174,12 +175,13 @@ def is_of(pid: int, identity: str, mounts: Iterable[MountPoint]) -> bool:
 
 def pids_here() -> dict[str, int]:
     """Return the first process of each container of this host, by the container's id; as far as we may look."""
-    found: dict[str, int] = {}
+    found: dict[str, tuple[int, int]] = {}
     for pid in _pids():
         held_by = _containers_around(pid)
-        if held_by:
-            found.setdefault(held_by[-1], pid)
-    return found
+        started = start_time(pid) if held_by else None
+        if started is not None:  # numbers start over, so the lowest need not be the first
+            found[held_by[-1]] = min(found.get(held_by[-1], (started, pid)), (started, pid))
+    return {identity: pid for identity, (_, pid) in found.items()}
 
 
 def _containers_around(pid: int | str) -> list[str]:

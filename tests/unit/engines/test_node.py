@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lithify.engines.node import NodeContainer, find_container, read_node
+from lithify.engines.node import NodeContainer, find_container, pids_here, read_node
 from lithify.errors import NothingToExamine
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="monitors are looked at as root only")
@@ -103,3 +103,12 @@ def test_what_a_container_lacks_is_no_name(name: str) -> None:
 def test_a_pid_that_somebody_else_has_by_now_is_not_believed(fake_conmon: dict[str, str]) -> None:
     assert fake_conmon["gone"] in {one.id for one in read_node() if one.pid}
     assert find_container("fake-shop/fake-web3/gone") is None
+
+
+def test_the_first_process_is_the_oldest_and_not_the_one_of_the_lowest_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers of processes start over: at 32,768 on many hosts."""
+    started = {17: 900, 31_000: 800, 44: None}
+    monkeypatch.setattr("lithify.engines.node._pids", lambda: sorted(started))
+    monkeypatch.setattr("lithify.engines.node._containers_around", lambda _: ["a1" * 32])
+    monkeypatch.setattr("lithify.engines.node.start_time", started.get)
+    assert pids_here() == {"a1" * 32: 31_000}
