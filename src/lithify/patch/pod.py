@@ -19,6 +19,7 @@ from lithify.model.workload import FLAG, resembles_flag
 from lithify.patch.claims import ClaimNames, joined, slug
 from lithify.patch.seeding import (
     CONTENT,
+    SEEDS,
     Filled,
     doer,
     fresh_start,
@@ -425,7 +426,7 @@ class _One:
     def _fill(self, filled: list[Filled]) -> None:
         """Add the init container that fills places."""
         taken = {str(c.get("name")) for c in self._containers()}
-        wish = f"lithify-seed-{slug(self.planned.container)}"
+        wish = f"{SEEDS}{slug(self.planned.container)}"
         name = next(name for name in _candidates(wish, "") if name not in taken)
         copier = self.options.copier if self.planned.image is not None and not self.planned.image.has_shell else ""
         needs_image = any(f.mount.seed is not Seed.NONE for f in filled)

@@ -77,6 +77,10 @@ _OPEN = "chmod -R u+rwX new 2>/dev/null || :"
 """Only root removes what is in a directory that is closed to writing."""
 
 
+SEEDS = "lithify-seed-"
+"""What the names of init containers begin with that put something into places."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filled:
     """A place and the volume that is to be filled for it."""

@@ -17,6 +17,7 @@ from lithify.model.patch import Patched, PatchedFiles, Planned
 from lithify.model.path import printable
 from lithify.model.text import UTF_16
 from lithify.patch.kubernetes import Options
+from lithify.patch.seeding import SEEDS
 from lithify.report.wire import read_json
 from lithify.sources.files import insist_on_yaml, kind_of, played_by, read_source
 from lithify.sources.manifest import read_manifest
@@ -208,8 +209,9 @@ def _assign(given: GivenPlan, places: Sequence[_Place], path: str) -> tuple[Plan
     """Return the container that a plan is for, and where the file has it."""
     wish = given.container or given.plan.container
     fitting = [place for place in places if wish in place.names]
-    if not fitting and not given.container and len(places) == 1:
-        fitting = list(places)
+    theirs = [place for place in places if not place.name.startswith(SEEDS)]  # the others an earlier patch added
+    if not fitting and not given.container and len(theirs) == 1:
+        fitting = theirs
     if len(fitting) != 1:
         raise _unclear(given, wish, fitting, places, path)
     place = fitting[0]

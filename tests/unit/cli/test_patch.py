@@ -86,6 +86,21 @@ def test_write_and_revert(pod: Path, plan: Path, capfd: pytest.CaptureFixture[st
     assert "nothing-to-revert" in capfd.readouterr().err
 
 
+def test_the_only_container_is_still_the_only_one_beside_its_seed(
+    pod: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A plan that names no container of the file: what the first patch adds makes no second choice of it."""
+    pod.write_text(POD.partition("    - name: log")[0])
+    run_time = Mount(path=PurePosixPath("/run"), storage=StorageKind.SCRATCH, size=1 << 20, uid=7, gid=7, mode=0o700)
+    plan = MountPlan(key=RunKey(image="nginx"), container="somebody", mounts=(run_time,))
+    (tmp_path / "plan.json").write_text(render_json(plan))
+    assert run(pod, "--plan", tmp_path / "plan.json", "--write") == 0
+    assert "- name: lithify-seed-web\n" in pod.read_text()
+    capfd.readouterr()
+    assert run(pod, "--plan", tmp_path / "plan.json", "--write") == 0
+    assert f"{pod}: nothing has to change" in capfd.readouterr().err
+
+
 def test_the_printed_undo_works_where_the_state_directory_is_not_known(
     pod: Path, plan: Path, state: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
