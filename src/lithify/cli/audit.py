@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         baseline, about_baseline = read_baseline(arguments.baseline)
     report = _audit(arguments, rules, baseline)
-    if about_baseline is not None:
+    if about_baseline is not None and about_baseline.findings:
         report = report.with_result(about_baseline)
     if arguments.write_baseline:
         _write_baseline(report, arguments)

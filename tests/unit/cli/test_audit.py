@@ -152,6 +152,7 @@ def test_a_baseline_round(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     assert "bad.yaml:5:5: exempted: " in told
     assert "(old, owner ops, until 2999-12-31)" in told
+    assert told.endswith("1 container in 1 input, 1 with a writable root filesystem, 5 exempted\n")
 
 
 @pytest.mark.parametrize(
