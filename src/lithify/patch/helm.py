@@ -29,14 +29,15 @@ from lithify.patch.pods import (
     Place,
     added,
     additions,
+    containers_of,
     id_of,
     needs,
     pods_of,
     read_objects,
+    seeds_of,
     twins,
     with_claims,
 )
-from lithify.patch.post_render import render_post_render
 from lithify.patch.values import Value, Values, get
 
 _HOOK = "helm.sh/hook"
@@ -45,6 +46,21 @@ _ADDED = "claims.yaml"
 _TRIED = 12
 """Values of one object that are tried without each other before none of them is used."""
 _Chosen = dict[Value, list[Need]]
+_POST_RENDER = """\
+#!/bin/sh
+# Changes what Helm rendered as kustomization.yaml says. Helm 3: --post-renderer THIS-FILE; Helm 4: install its folder
+# as a plugin (helm plugin install FOLDER) and name that: --post-renderer lithify-NAME
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cp "$here"/*.yaml "$work"
+cat >"$work/rendered.yaml"
+if command -v kustomize >/dev/null; then kustomize build "$work"; else kubectl kustomize "$work"; fi || {
+  echo "lithify: with these values the chart renders other containers than were hardened: harden it with them" >&2
+  exit 1
+}
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +260,7 @@ class _ChartPatch:
             *((name, data, False) for name, data in self._added_files().items()),
             ("kustomization.yaml", kustomization, False),
             ("plugin.yaml", plugin.encode(), False),
-            ("post-render", render_post_render(self._patched_pods(objects, which)), True),
+            ("post-render", _POST_RENDER.encode(), True),
         )
         return (
             [
@@ -261,9 +277,12 @@ class _ChartPatch:
         self, objects: list[dict[str, Any]], which: set[ObjectId], names: Mapping[ObjectId, str], *, by_index: bool
     ) -> bytes:
         patches = [
-            _kustomize_patch(before, after, names.get(id_of(before), id_of(before)[2]), by_index=by_index)
+            patch
             for before, after in zip(objects, self._desired(objects), strict=True)
             if id_of(before) in which
+            for patch in _kustomize_patches(
+                before, after, names.get(id_of(before), id_of(before)[2]), by_index=by_index
+            )
         ]
         fields = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -271,16 +290,11 @@ class _ChartPatch:
             "resources": ["rendered.yaml", *self._added_files()],
             **({"patches": patches} if patches else {}),
         }
-        head = "# Applied to what Helm renders, by post-render beside this file."
+        head = (
+            "# Applied to what Helm renders, by post-render beside this file. Tests come first: other containers than\n"
+            "# were hardened are refused. Copies give what fills places the image that its container has by now."
+        )
         return "\n".join([head, *render_block(fields, step=2, listed=2), ""]).encode()
-
-    def _patched_pods(
-        self, objects: list[dict[str, Any]], which: set[ObjectId]
-    ) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-        for before, after in zip(objects, self._desired(objects), strict=True):
-            if id_of(before) in which:
-                for (_, old), (_, new) in zip(pods_of(before), pods_of(after), strict=True):
-                    yield id_of(before)[0], old, new
 
     def _added_files(self) -> dict[str, bytes]:
         """Return the file of what no object of the chart stands for: claims."""
@@ -431,18 +445,51 @@ def _choose(
     return chosen
 
 
-def _kustomize_patch(before: dict[str, Any], after: dict[str, Any], name: str, *, by_index: bool) -> dict[str, Any]:
-    """Return an entry of `patches:` that makes `after` of `before`."""
+def _kustomize_patches(
+    before: dict[str, Any], after: dict[str, Any], name: str, *, by_index: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield the entries of `patches:` that make `after` of `before`, and fail where the containers are others."""
     # no namespace: charts write down that of the release, which differs from one to the next
     target = {"kind": id_of(before)[0], "name": name}
     if "/" in str(before.get("apiVersion")):
         group, _, version = str(before["apiVersion"]).partition("/")
         target = {"group": group, "version": version, **target}
     value = patch_of(before, after, by_index=by_index)
+    values = [value, list(_images(before, after))]
     if isinstance(value, dict):
         value = {**value, "metadata": {**value["metadata"], "name": before["metadata"]["name"]}}
         value["metadata"].pop("namespace", None)
-    return {"target": target, "patch": "\n".join([*render_block(value, step=2, listed=2), ""])}
+        # or a container that is not rendered would be made by its patch, without an image
+        values = [list(_tests(before, after)), value, values[1]]
+    for each in values:
+        if each:
+            yield {"target": target, "patch": "\n".join([*render_block(each, step=2, listed=2), ""])}
+
+
+def _tests(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield, as a JSON patch, that each container which is changed stands where it stood."""
+    for (route, old), (_, new) in zip(pods_of(before), pods_of(after), strict=True):
+        planned = {one["name"]: one for _, _, one in containers_of(new)}
+        for key, index, one in containers_of(old):
+            if planned.get(one["name"]) != one:
+                yield _test(_pointer(*route, key, index), one["name"])
+
+
+def _images(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield, as a JSON patch, what gives each seed the image of its container, which the next values may change."""
+    for (route, old), (_, new) in zip(pods_of(before), pods_of(after), strict=True):
+        places = {one["name"]: _pointer(*route, key, index) for key, index, one in containers_of(new)}
+        for seed, (_, owner) in seeds_of(old, new).items():
+            yield _test(places[owner], owner)
+            yield {"op": "copy", "from": f"{places[owner]}/image", "path": f"{places[seed]}/image"}
+
+
+def _test(container: str, name: str) -> dict[str, Any]:
+    return {"op": "test", "path": f"{container}/name", "value": name}
+
+
+def _pointer(*route: str | int) -> str:
+    return "".join(f"/{part}" for part in route)
 
 
 def _edited(path: str, overlay: dict[str, Any], said: Sequence[tuple[Value, Need]]) -> PatchedFile:

@@ -84,18 +84,18 @@ def pods_of(value: Any, route: Route = ()) -> Iterator[tuple[Route, dict[str, An
             yield from pods_of(item, (*route, index))
 
 
-def containers_of(pod: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield each container of a pod spec, with the list that it stands in."""
+def containers_of(pod: Mapping[str, Any]) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
+    """Yield each container of a pod spec, with the list that it stands in, and where."""
     for key in CONTAINER_LISTS:
-        yield from ((key, one) for one in pod.get(key) or ())
+        yield from ((key, index, one) for index, one in enumerate(pod.get(key) or ()))
 
 
 def seeds_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Return the init containers that are new and run another's image, each with that one's list and name."""
-    known = {one["name"] for _, one in containers_of(before)}
+    known = {one["name"] for _, _, one in containers_of(before)}
     found: dict[str, tuple[str, str]] = {}
     for seed in after.get("initContainers") or ():
-        for key, one in containers_of(after):
+        for key, _, one in containers_of(after):
             same = one["name"] in known and one.get("image") == seed.get("image")
             if seed["name"] not in known and same and _volumes(one) & _volumes(seed):
                 found.setdefault(seed["name"], (key, one["name"]))

@@ -114,7 +114,7 @@ def test_prefixes_namespaces_images_and_other_patches_stay_as_they_are(tmp_path:
     kustomization = made / "kustomization.yaml"
     kustomization.write_text(kustomization.read_text().replace("newTag: '9'", "newTag: '10'"))
     objects = read_objects(build(str(made)))
-    images = [one["image"] for item in objects for _, pod in pods_of(item) for _, one in containers_of(pod)]
+    images = [one["image"] for item in objects for _, pod in pods_of(item) for _, _, one in containers_of(pod)]
     assert images.count("hub/nginx:10") == 3, images  # what fills a place runs the image of its container
 
 
