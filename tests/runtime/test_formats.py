@@ -50,8 +50,10 @@ docker run -d --name {name} \\
 """
     path = tmp_path / "run.sh"
     path.write_text(before)
-    lithify("harden", "run.sh", "--tcp", "80", "--write", "--state-dir", "state")
-    after = path.read_text().splitlines()
+    pages = ("--format", "json", "--output", "plan.json")
+    lithify("harden", "run.sh", "--tcp", "80", "--write", "--state-dir", "state", *pages)
+    written = path.read_text()
+    after = written.splitlines()
     assert [line for line in after if line in before.splitlines()] == before.splitlines()
     try:
         subprocess.run(["sh", "run.sh"], check=True, capture_output=True, timeout=60)
@@ -60,6 +62,8 @@ docker run -d --name {name} \\
         subprocess.run(["docker", "rm", "--force", "--volumes", name], capture_output=True)
     lithify("patch", "run.sh", "--revert", "--state-dir", "state")
     assert path.read_text() == before
+    lithify("patch", "run.sh", "--plan", "plan.json", "--write", "--state-dir", "state")
+    assert path.read_text() == written  # the plan that is kept says as much of the image as harden knew
 
 
 def test_a_unit_works_as_podmans_generator_has_it(

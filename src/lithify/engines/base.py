@@ -1,6 +1,6 @@
 """The Protocol that every engine answers to; no decision is made here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from lithify.engines.ids import IdMap
 from lithify.errors import EngineRefused
 from lithify.model.image import ImageFacts
-from lithify.model.mount import MountPlan
+from lithify.model.mount import Mount, MountPlan
 from lithify.model.run import Target
 
 Result = TypeVar("Result")
@@ -209,6 +209,14 @@ class Engine(Protocol):
 
     def sweep(self) -> Sequence[str]:
         """Remove what earlier lithify processes that are gone left behind; return what it was, for a person to read."""
+
+
+@runtime_checkable
+class Surveyor(Protocol):
+    """An engine that looks into an image without running it."""
+
+    def read_places(self, target: Target, places: Iterable[Mount]) -> ImageFacts:
+        """Return the image's configuration as `target` runs it, with an entry for all that it has at `places`."""
 
 
 @runtime_checkable

@@ -106,6 +106,10 @@ class CliEngine(ABC):
         """Return the image's configuration as `target` runs it, `entries` left empty."""
         return self._facts(self._line(target), target.reference)
 
+    def read_places(self, target: Target, places: Iterable[Mount]) -> ImageFacts:
+        """Return the same with an entry for each of `places` that the image has, and for what is below."""
+        return self._facts(self._line(target), target.reference, places)
+
     def create(
         self,
         target: Target,

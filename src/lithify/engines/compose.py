@@ -157,6 +157,10 @@ class ComposeEngine:
         """Return the configuration of the member's image with what the service overrides."""
         return self._facts(target.reference)
 
+    def read_places(self, target: Target, places: Iterable[Mount]) -> ImageFacts:
+        """Return the same with an entry for each of `places` that the image has, and for what is below."""
+        return self._facts(target.reference, places)
+
     def create(
         self,
         target: Target,

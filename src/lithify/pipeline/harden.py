@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lithify.engines.base import Baker, Engine, Root
+from lithify.engines.base import Baker, Engine, Root, Surveyor
 from lithify.errors import UsageError
 from lithify.model.bake import Baked
 from lithify.model.hardening import Hardening, Round
+from lithify.model.image import ImageFacts
 from lithify.model.mount import Mount, MountPlan, Tolerated
 from lithify.model.path import printable
 from lithify.model.run import Exercise, Target
@@ -214,7 +215,7 @@ class _Hardener:
         return Hardening(
             target=trials.target.title,
             engine=trials.engine.name,
-            write_set=self.write_set,
+            write_set=replace(self.write_set, image=self._surveyed(plan)),
             plan=plan,
             command=command.command,
             setup=command.setup,
@@ -227,6 +228,14 @@ class _Hardener:
             baked=self.baked,
             kept=kept,
         )
+
+    def _surveyed(self, plan: MountPlan) -> ImageFacts:
+        """Return the image with all that it has at the plan's places: a patch that is made later depends on it."""
+        image, engine = self.write_set.image, self.trials.engine
+        if not isinstance(engine, Surveyor):
+            return image
+        found = engine.read_places(self.trials.target, plan.mounts)
+        return replace(image, entries={**found.entries, **image.entries})
 
 
 def prove_plan(
