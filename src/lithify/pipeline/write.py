@@ -275,7 +275,8 @@ def _make_lasting(folder: Path) -> None:
 
 def kept_folder(path: Path, state: Path) -> Path:
     """Return the directory in which what `path` was is kept."""
-    real = os.path.join(os.path.realpath(path.parent), path.name)
+    folder, name = os.path.split(os.path.abspath(path))  # which knows what `.` and `..` are called
+    real = os.path.join(os.path.realpath(folder), name)
     return state / "patched" / hashlib.sha256(os.fsencode(real)).hexdigest()[:32]
 
 

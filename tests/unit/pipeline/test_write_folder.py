@@ -52,6 +52,17 @@ def test_everything_is_written_and_taken_back(folder: Path, tmp_path: Path) -> N
         revert(str(folder), tmp_path / "state")
 
 
+@pytest.mark.parametrize("named", [".", "../chart", "../chart/", "ours/.."])
+def test_a_folder_is_known_under_any_name(
+    folder: Path, tmp_path: Path, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(folder)
+    assert write_files(str(folder), files(folder), tmp_path / "state")
+    monkeypatch.chdir(folder)
+    revert(named, tmp_path / "state")
+    assert contents(folder) == before
+
+
 def test_nothing_is_written_where_nothing_changes(folder: Path, tmp_path: Path) -> None:
     assert not write_files(str(folder), files(folder)[3:], tmp_path / "state")
     assert not (tmp_path / "state").exists()
