@@ -9,13 +9,13 @@ is how many starts, why, and whether the whole costs more than they do.
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from bench.here import insist_on
 from bench.services.service import read_services
 
 ROOT = Path(__file__).parent.parent
@@ -70,8 +70,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.harden", description=__doc__.splitlines()[0])
     parser.add_argument("service", nargs="?", default="redis", choices=[one.name for one in read_services()])
     service = parser.parse_args().service
-    if not shutil.which("docker") or subprocess.run(["docker", "version"], capture_output=True, timeout=60).returncode:
-        raise SystemExit("bench.harden measures on Docker, and none answers: try `docker version`")
+    insist_on("docker")
     image, folder = f"lithify-bench/{service}", ROOT / "bench" / "services" / service
     subprocess.run([sys.executable, "-m", "bench.services.build", "--engine", "docker", service], check=True)
     lives = [bare_life(image, folder) for _ in range(LIVES)]

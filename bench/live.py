@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tests.runtime.conftest import cached, debootstrap
 
+from bench.here import insist_on
 from lithify.engines.mounts import root_overlay
 from lithify.engines.temporary import temporary_folder
 from lithify.observe import live
@@ -220,6 +221,7 @@ def main() -> int:
     missing = [name for name in ("docker", "gcc", "strace", "wrk", "redis-benchmark") if not shutil.which(name)]
     if os.geteuid() != 0 or missing:
         parser.error(f"needs root and {', '.join(missing) or 'nothing more'}")
+    insist_on("docker")
     storage = Path(_docker("info", "--format", "{{.DockerRootDir}}"))
     reason = live.available(storage)
     if reason:

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from bench.here import trouble
 from bench.services.build import Built, build
 from bench.services.hardened import SOURCE, Hardened, harden
 from bench.services.places import (
@@ -343,13 +344,12 @@ def summaries(rows: Sequence[Row]) -> Iterator[str]:
 
 def engines_here(wanted: Sequence[str]) -> list[str]:
     """Return those of `wanted` that this machine has, and say which it has not."""
-    programs = {"bundle": "runc", "docker": "docker", "podman": "podman"}
     here = []
     for engine in wanted:
-        if shutil.which(programs[engine]):
-            here.append(engine)
+        if why := trouble(engine):
+            print(f"nothing is measured on {engine}: {why}", file=sys.stderr)
         else:
-            print(f"no {programs[engine]} on this machine: nothing is measured on {engine}", file=sys.stderr)
+            here.append(engine)
     return here
 
 
@@ -362,6 +362,9 @@ def main() -> int:
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep lithify's reports and logs there")
     options = parser.parse_args()
     sys.path.insert(0, str(SOURCE))
+    engines = engines_here(options.engine.split(","))
+    if not engines:
+        return 1
     names = sorted(service.name for service in read_services())
     widths = {name: max(len(title), 4) for name, title in COLUMNS.items()}
     widths |= {"service": max(map(len, names)), "engine": 6, "plan": 7}
@@ -371,7 +374,7 @@ def main() -> int:
         work = options.work or temporary
         work.mkdir(parents=True, exist_ok=True)
         for service in read_services(tuple(options.only)):
-            for engine in engines_here(options.engine.split(",")):
+            for engine in engines:
                 if engine == "podman" and not service.podman:
                     continue
                 for row in measured(service, engine, work):

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from bench.here import insist_on
 from bench.services.service import HERE, Service, read_services
 
 RELEASE = "bookworm"
@@ -347,6 +348,8 @@ def main() -> None:
     parser.add_argument("--engine", default="docker", help="engines to load it into, by comma (default: docker)")
     options = parser.parse_args()
     engines = [engine for engine in options.engine.split(",") if engine and engine != "bundle"]
+    for engine in engines:
+        insist_on(engine)
     for service in read_services(tuple(options.names)):
         built = build(service)
         for engine in engines:

@@ -8,6 +8,7 @@ import argparse
 import sys
 import time
 
+from bench.here import insist_on
 from bench.services.build import build
 from bench.services.run import live, runs
 from bench.services.service import read_services
@@ -22,6 +23,7 @@ def main() -> int:
     parser.add_argument("--option", action="append", default=[], help="further option of the engine's run command")
     parser.add_argument("--log", action="store_true", help="show the container's log where it fails")
     options = parser.parse_args()
+    insist_on(options.engine)
     failed = 0
     for service in read_services(tuple(options.names)):
         built = build(service)

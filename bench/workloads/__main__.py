@@ -23,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from bench.here import insist_on
 from bench.services.__main__ import cell
 from bench.services.build import build
 from bench.services.hardened import call_harden
@@ -368,6 +369,8 @@ def main() -> int:
     widths |= {"service": max(map(len, names)), "way": 7, "kind": 11}
     print("  ".join(title.ljust(widths[name]) for name, title in COLUMNS.items()).rstrip(), flush=True)
     ways, rows = options.on.split(","), list[Row]()
+    if "compose" in ways:
+        insist_on("docker")
     with temporary_folder() as temporary:
         work = options.work or temporary
         work.mkdir(parents=True, exist_ok=True)

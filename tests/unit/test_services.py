@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import tarfile
 from pathlib import Path, PurePosixPath
 
@@ -151,3 +152,25 @@ def test_files_keep_only_the_execute_bit(tmp_path: Path) -> None:
     modes = {name: (tmp_path / "to" / name).stat().st_mode & 0o7777 for name in ("bin", "bin/run", "text")}
     assert modes == {"bin": 0o755, "bin/run": 0o755, "text": 0o644}
     assert (tmp_path / "to/link").readlink() == Path("bin/run")
+
+
+@pytest.mark.parametrize(
+    ("script", "told"), [(None, "no docker on this machine"), ("exit 1", "it does not answer: try `docker version`")]
+)
+@pytest.mark.parametrize("measure", ["harden", "services", "services.build", "services.direct"])
+def test_a_measure_without_its_engine_says_so(measure: str, script: str | None, told: str, tmp_path: Path) -> None:
+    """In a line, before anything is built."""
+    if script is not None:
+        (tmp_path / "docker").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "docker").chmod(0o755)
+    engine = [] if measure == "harden" else ["--engine", "docker"]
+    done = subprocess.run(
+        [sys.executable, "-m", f"bench.{measure}", *engine],
+        capture_output=True,
+        text=True,
+        cwd=HERE.parents[1],
+        env={**os.environ, "PATH": str(tmp_path)},
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("nothing ")
+    assert done.stderr.endswith(f"on docker: {told}\n")
