@@ -48,3 +48,9 @@ def test_what_is_printed_holds_no_control_character(text: str) -> None:
     shown = printable(text)
     assert shown.isprintable()
     shown.encode("utf-8")
+
+
+def test_a_byte_that_is_no_utf_8_is_shown_as_what_it_is() -> None:
+    """Not as what Python keeps it as; a lone surrogate of a JSON file's is none."""
+    assert printable("caf\udce9.yaml") == r"caf\xe9.yaml"
+    assert printable("\ud800\n") == r"\ud800\n"
