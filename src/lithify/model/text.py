@@ -15,8 +15,9 @@ def printable(text: object) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 line`, `2,310 lines`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """Return a number with its noun: `1 line`, `2,310 lines`, `2 entries`."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def _escaped(character: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from lithify.model.image import EntryType, ImageEntry
 from lithify.model.mount import PathClass, Seed
 from lithify.model.quantity import render_human
+from lithify.model.text import counted
 from lithify.plan.settings import PlanSettings
 
 CHEAP_SEED = 16 << 20
@@ -87,24 +88,19 @@ def explain_seed(path: PurePosixPath, print_: Footprint, seed: Seed, *, used: bo
     if seed is Seed.NONE:
         return "The image has nothing here, so nothing is hidden and nothing has to be put back."
     if seed is Seed.SKELETON and print_.files == 0:
-        return f"The image has {_count(print_.directories, 'directory')} here and no files: they are made again, empty."
+        return f"The image has {counted(print_.directories, 'directory')} here and no files: made again, empty."
     if seed is Seed.SKELETON:
         why = (
             "a run did without them" if path in settings.no_seed else "they are large and nothing was seen to use them"
         )
         return (
-            f"Of what the image has here, {_count(print_.directories, 'directory')} are made again and "
-            f"{_count(print_.files, 'file')} ({render_human(print_.size)}) stay hidden: {why}."
+            f"Of what the image has here it gets {counted(print_.directories, 'directory')}, and not "
+            f"{counted(print_.files, 'file')} ({render_human(print_.size)}): {why}."
         )
     if print_.entries == print_.files == 1:
         content = f"one file ({render_human(print_.size)})"
     else:
-        content = f"{_count(print_.entries, 'entry')} ({render_human(print_.size)})"
+        content = f"{counted(print_.entries, 'entry')} ({render_human(print_.size)})"
     missed = any(path_.is_relative_to(path) for path_ in settings.needs_seed)
     why = "a run missed it" if missed else "the program uses it" if used else "hiding it would be the greater risk"
     return f"The image's content here, {content}, is put back: {why}."
-
-
-def _count(number: int, noun: str) -> str:
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-    return f"{number} {noun if number == 1 else plural}"

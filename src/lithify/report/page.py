@@ -241,7 +241,7 @@ def _by_change(directory: PurePosixPath, writes: Iterable[Write]) -> dict[str, l
             found.setdefault(what, []).extend(write.names)
             continue
         size = render_human(write.size) if write.size else ""
-        below = f"{write.entries - 1} entries below" if write.entries > 1 else ""
+        below = f"{counted(write.entries - 1, 'entry')} below" if write.entries > 1 else ""
         told = ", ".join(filter(None, [below, size, "code runs from it" if write.executed else ""]))
         found.setdefault(what, []).append(f"{write.path.name}{f' ({told})' if told else ''}")
     return found
@@ -297,9 +297,11 @@ def _mount(mount: Mount, *, pod: bool = False) -> str:
 def _cost(mount: Mount) -> str:
     parts = []
     if mount.writable_entries:
-        parts.append(f"{mount.writable_entries} image entries become writable")
+        verb = "becomes" if mount.writable_entries == 1 else "become"
+        parts.append(f"{counted(mount.writable_entries, 'image entry')} {verb} writable")
     if mount.hidden_entries:
-        parts.append(f"{mount.hidden_entries} image entries are hidden")
+        verb = "is" if mount.hidden_entries == 1 else "are"
+        parts.append(f"{counted(mount.hidden_entries, 'image entry')} {verb} hidden")
     if mount.seed_bytes:
         parts.append(f"{render_human(mount.seed_bytes)} to copy at start")
     return f"cost: {', '.join(parts)}" if parts else ""

@@ -78,7 +78,7 @@ def test_a_plan_gives_every_reason_and_the_cost() -> None:
     page = render_plan(MountPlan(key=KEY, container="web", mounts=(mount, replace(mount, path=PurePosixPath("/tmp")))))
     assert "/run  tmpfs, at most 4.0 MiB, noexec, 0:0 0755" in page
     assert page.count("web made web.pid.") == 2
-    assert "cost: 3 image entries become writable, 1 image entries are hidden, 2.0 KiB" in page
+    assert "cost: 3 image entries become writable, 1 image entry is hidden, 2.0 KiB" in page
 
 
 def test_a_plan_without_places_denies_no_mount_that_is_there() -> None:
