@@ -129,7 +129,7 @@ def _audit(arguments: argparse.Namespace, rules: list[str] | None, baseline: Any
         ignore=not arguments.all_files,
         stack=arguments.stack,
         shard=_shard(arguments.shard),
-        workers=arguments.settings.jobs or None if arguments.settings else None,
+        workers=(arguments.settings or arguments).jobs or None,
         cache=None if arguments.no_cache else _cache_folder(),
         values=arguments.values,
         edits=bool({"json", "sarif"}.intersection(arguments.format or ())),
