@@ -28,7 +28,7 @@ from lithify.engines.temporary import temporary_folder
 _RUN = [sys.executable, "-m", "lithify.cli.main", "audit", "--fail-on", "never"]
 _FLOOR = """
 import argparse, sys
-import lithify.cli.audit, lithify.pipeline.audit
+import lithify.cli.audit, lithify.pipeline.audit.files
 from lithify.sources.base import read_bytes
 from lithify.sources.files import find_inputs
 for _, path in find_inputs([sys.argv[1]]):

@@ -176,7 +176,7 @@ def bundle_runs(
 ) -> Iterator[Iterator[BundleRun]]:
     """Yield `number` containers one after the other, each with the volumes of the first; all go at the end."""
     from lithify.engines.base import Root
-    from lithify.engines.bundle import BundleEngine
+    from lithify.engines.bundle.engine import BundleEngine
     from lithify.model.run import Target, TargetKind
 
     engine = BundleEngine()

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from bench.services.build import Built, load, write_archive
 from bench.services.service import Service
-from lithify.engines.state import start_time
+from lithify.engines.bundle.state import start_time
 
 PATIENCE = 180.0
 """Seconds that an engine or a cluster has for anything it is asked."""

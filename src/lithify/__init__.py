@@ -9,14 +9,14 @@ __version__ = "0.1.0"
 _HOME = {
     "Exercise": "lithify.model.run",
     "Explanation": "lithify.model.log",
-    "GivenPlan": "lithify.pipeline.patch",
+    "GivenPlan": "lithify.pipeline.files.patch",
     "GroupHardening": "lithify.model.group",
-    "GroupOptions": "lithify.pipeline.group_options",
+    "GroupOptions": "lithify.pipeline.groups.options",
     "Hardening": "lithify.model.hardening",
     "LithifyError": "lithify.errors",
     "MountPlan": "lithify.model.mount",
     "Overrides": "lithify.pipeline.target",
-    "PatchOptions": "lithify.pipeline.patch",
+    "PatchOptions": "lithify.pipeline.files.patch",
     "PlanSettings": "lithify.plan",
     "Report": "lithify.model.finding",
     "Settings": "lithify.settings",
@@ -25,27 +25,27 @@ _HOME = {
     "Verdict": "lithify.model.verdict",
     "Wishes": "lithify.pipeline.harden",
     "WriteSet": "lithify.model.writes",
-    "audit": "lithify.pipeline.audit",
-    "audit_cluster": "lithify.pipeline.audit_cluster",
-    "audit_engine": "lithify.pipeline.audit_engine",
-    "audit_node": "lithify.pipeline.audit_cluster",
+    "audit": "lithify.pipeline.audit.files",
+    "audit_cluster": "lithify.pipeline.audit.cluster",
+    "audit_engine": "lithify.pipeline.audit.engine",
+    "audit_node": "lithify.pipeline.audit.cluster",
     "choose": "lithify.pipeline.target",
     "explain_container": "lithify.pipeline.explain",
     "explain_file": "lithify.pipeline.explain",
     "harden": "lithify.pipeline.harden",
-    "harden_group": "lithify.pipeline.group",
+    "harden_group": "lithify.pipeline.groups.group",
     "learn_attached": "lithify.pipeline.learn",
     "learn_target": "lithify.pipeline.learn",
     "make_plan": "lithify.plan",
-    "open_group": "lithify.pipeline.groups",
-    "patch_file": "lithify.pipeline.patch",
-    "patch_folder": "lithify.pipeline.patch",
+    "open_group": "lithify.pipeline.groups.openers",
+    "patch_file": "lithify.pipeline.files.patch",
+    "patch_folder": "lithify.pipeline.files.patch",
     "prove_plan": "lithify.pipeline.harden",
     "read_json": "lithify.report.wire",
-    "read_original": "lithify.pipeline.write",
+    "read_original": "lithify.pipeline.files.write",
     "render_json": "lithify.report.wire",
-    "replace_file": "lithify.pipeline.write",
-    "revert": "lithify.pipeline.write_folder",
+    "replace_file": "lithify.pipeline.files.write",
+    "revert": "lithify.pipeline.files.write_folder",
 }
 
 __all__ = [
@@ -102,19 +102,19 @@ if TYPE_CHECKING:
     from lithify.model.run import Exercise, Target
     from lithify.model.verdict import Verdict
     from lithify.model.writes import WriteSet
-    from lithify.pipeline.audit import audit
-    from lithify.pipeline.audit_cluster import audit_cluster, audit_node
-    from lithify.pipeline.audit_engine import audit_engine
+    from lithify.pipeline.audit.cluster import audit_cluster, audit_node
+    from lithify.pipeline.audit.engine import audit_engine
+    from lithify.pipeline.audit.files import audit
     from lithify.pipeline.explain import explain_container, explain_file
-    from lithify.pipeline.group import harden_group
-    from lithify.pipeline.group_options import GroupOptions
-    from lithify.pipeline.groups import open_group
+    from lithify.pipeline.files.patch import GivenPlan, PatchOptions, patch_file, patch_folder
+    from lithify.pipeline.files.write import read_original, replace_file
+    from lithify.pipeline.files.write_folder import revert
+    from lithify.pipeline.groups.group import harden_group
+    from lithify.pipeline.groups.openers import open_group
+    from lithify.pipeline.groups.options import GroupOptions
     from lithify.pipeline.harden import Wishes, harden, prove_plan
     from lithify.pipeline.learn import learn_attached, learn_target
-    from lithify.pipeline.patch import GivenPlan, PatchOptions, patch_file, patch_folder
     from lithify.pipeline.target import Overrides, choose
-    from lithify.pipeline.write import read_original, replace_file
-    from lithify.pipeline.write_folder import revert
     from lithify.plan import PlanSettings, make_plan
     from lithify.report.wire import read_json, render_json
     from lithify.settings import Settings

@@ -21,7 +21,7 @@ from tests.cluster.test_harden import WEB, proved
 from tests.cluster.test_readers import commands
 from tests.runtime.hardening import Done, Lithify
 
-from lithify.engines.readers import waiting_pod
+from lithify.engines.kubernetes.readers import waiting_pod
 
 IMAGE = "docker.io/lithify-test/node:1"
 LABEL = "--selector=dev.lithify.run"

@@ -1,4 +1,4 @@
-"""`engines.kubernetes` against a real API server: what is made, changed, watched, entered and refused."""
+"""`engines.kubernetes.client` against a real API server: what is made, changed, watched, entered and refused."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from tests.cluster.cluster import Cluster as Harness
 from tests.cluster.cluster import wait_for
 
-from lithify.engines.kubernetes import NAMESPACE, POD, Cluster
+from lithify.engines.kubernetes.client import NAMESPACE, POD, Cluster
 from lithify.errors import Conflict, EngineRefused, NothingToExamine
 
 
@@ -110,7 +110,7 @@ def test_a_pod_is_watched_read_and_entered(
     assert client.execute("talks", namespace, ["true"]).code == 0
     assert client.execute("talks", namespace, ["no-such-program"]).code == 127
     assert client.execute("talks", namespace, ["sleep", "60"], timeout=1.0).code == 124
-    monkeypatch.setattr("lithify.engines.streams._QUIET", 0.2)
+    monkeypatch.setattr("lithify.engines.kubernetes.streams._QUIET", 0.2)
     assert client.execute("talks", namespace, ["sh", "-c", "sleep 2; echo late"]).output == b"late\n"
     many = client.execute("talks", namespace, ["head", "-c", "3000000", "/dev/zero"])
     assert (many.code, len(many.output)) == (0, 3_000_000)

@@ -2,9 +2,9 @@
 
 from tests.cluster.cluster import Cluster
 
-from lithify.engines.copies import Needs
-from lithify.engines.kubernetes import Cluster as Connection
-from lithify.engines.scratch import Premises
+from lithify.engines.kubernetes.client import Cluster as Connection
+from lithify.engines.kubernetes.copies import Needs
+from lithify.engines.kubernetes.scratch import Premises
 
 
 def test_an_account_may_do_in_the_copys_namespace_what_it_may_in_its_own(cluster: Cluster) -> None:

@@ -1,6 +1,7 @@
 """The docs name what there is: commands and options, errors and exit codes, settings; links lead somewhere."""
 
 import argparse
+import ast
 import re
 from dataclasses import fields
 from importlib import import_module
@@ -10,7 +11,7 @@ import pytest
 
 from lithify.cli.main import COMMANDS
 from lithify.errors import LithifyError
-from lithify.pipeline.judge import RULES
+from lithify.pipeline.audit.judge import RULES
 from lithify.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -63,11 +64,15 @@ def test_every_rule_is_listed(rule: str) -> None:
     assert f"| `{rule}` | {RULES[rule].severity.label} |" in (ROOT / "docs" / "commands" / "audit.md").read_text()
 
 
-@pytest.mark.parametrize("package", ["engines", "pipeline"])
-def test_a_large_package_says_where_each_of_its_modules_belongs(package: str) -> None:
+LARGE = [path for name in ("engines", "pipeline") for path in (ROOT / "src" / "lithify" / name).rglob("__init__.py")]
+
+
+@pytest.mark.parametrize("path", LARGE, ids=lambda path: path.parent.name)
+def test_a_large_package_says_where_each_of_its_modules_belongs(path: Path) -> None:
     """And names none that is gone."""
-    told = import_module(f"lithify.{package}").__doc__ or ""
-    modules = {path.stem for path in (ROOT / "src" / "lithify" / package).glob("*.py")} - {"__init__"}
+    told = ast.get_docstring(ast.parse(path.read_text())) or ""
+    modules = {
+        found.stem for found in path.parent.iterdir() if found.suffix == ".py" or (found / "__init__.py").exists()
+    }
     named = set(re.findall(r"`(\w+)`", told))
-    assert modules <= named, f"not named: {modules - named}"
-    assert named <= modules, f"no module: {named - modules}"
+    assert named == modules - {"__init__"}

@@ -15,8 +15,8 @@ import pytest
 from lithify.cli.main import main
 from lithify.errors import NothingToExamine, UsageError
 from lithify.model.finding import ContainerVerdict, Report, Severity, State
-from lithify.pipeline.audit_cluster import audit_node
-from lithify.pipeline.audit_engine import audit_engine
+from lithify.pipeline.audit.cluster import audit_node
+from lithify.pipeline.audit.engine import audit_engine
 from lithify.sources import engine as engine_source
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "audit-report-v1.json"

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from lithify.engines.base import Root
-from lithify.engines.bundle import BundleContainer, BundleEngine
+from lithify.engines.bundle.engine import BundleContainer, BundleEngine
 from lithify.errors import EngineRefused, EngineUnreachable, LithifyError, NotPermitted, UsageError
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, Redirect, Seed, StorageKind
@@ -475,7 +475,7 @@ OWNER = """
 import sys, time
 from pathlib import Path
 from lithify.engines.base import Root
-from lithify.engines.bundle import BundleEngine
+from lithify.engines.bundle.engine import BundleEngine
 from lithify.model.run import Target, TargetKind
 engine = BundleEngine(sys.argv[1], Path(sys.argv[2]))
 target = Target(kind=TargetKind.ROOTFS, engine="bundle", reference=sys.argv[3], command=("/probe",))

@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from lithify.engines.base import Container, Root
-from lithify.engines.cli import CliContainer, CliEngine
-from lithify.engines.docker import DockerEngine
+from lithify.engines.command_line.docker import DockerEngine
+from lithify.engines.command_line.engine import CliContainer, CliEngine
+from lithify.engines.command_line.podman import PodmanEngine
+from lithify.engines.command_line.runline import parse_run_line
 from lithify.engines.ownership import OWNER, labels
-from lithify.engines.podman import PodmanEngine
-from lithify.engines.runline import parse_run_line
 from lithify.errors import EngineRefused, EngineUnreachable, NothingToExamine
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, Redirect, Seed, StorageKind

@@ -14,8 +14,8 @@ from tests.runtime.conftest import needs
 from tests.runtime.hardening import images_removed
 
 from lithify.engines.base import Root
-from lithify.engines.container_line import line_of_container
-from lithify.engines.docker import DockerEngine
+from lithify.engines.command_line.container_line import line_of_container
+from lithify.engines.command_line.docker import DockerEngine
 from lithify.errors import EngineRefused
 from lithify.model.mount import Mount, MountPlan, Seed, StorageKind
 from lithify.model.run import Exercise, Target, TargetKind

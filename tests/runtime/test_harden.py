@@ -377,7 +377,7 @@ def test_a_container_that_is_kept_stays_until_somebody_removes_it(lithify: Lithi
     assert lithify.run("learn", image, *options).code == 0, "a later start leaves it"
     (directory,) = lithify.containers()
     assert directory.name == name
-    from lithify.engines.bundle import BundleEngine
+    from lithify.engines.bundle.engine import BundleEngine
 
     assert BundleEngine(state=lithify.state).sweep(kept=True) == [f"container {name}"]
 

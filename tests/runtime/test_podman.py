@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from lithify.engines.base import Root
-from lithify.engines.container_line import line_of_container
-from lithify.engines.podman import PodmanEngine
-from lithify.engines.runline import MountKind, parse_run_line
+from lithify.engines.command_line.container_line import line_of_container
+from lithify.engines.command_line.podman import PodmanEngine
+from lithify.engines.command_line.runline import MountKind, parse_run_line
 from lithify.errors import EngineRefused
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, Seed, StorageKind

@@ -13,12 +13,12 @@ from tests.runtime.hardening import until
 from tests.runtime.test_cli_engines import ARGUMENTS, RUN_ARGUMENTS
 
 from lithify.engines.base import Container, Root
-from lithify.engines.pod import PodEngine
-from lithify.engines.pod_cli import CliHost
+from lithify.engines.pods.command_line import CliHost
+from lithify.engines.pods.engine import PodEngine
 from lithify.errors import EngineRefused, InvalidInput, NothingToExamine
 from lithify.model.run import Target
-from lithify.pipeline.group_options import GroupOptions
-from lithify.pipeline.groups import open_group
+from lithify.pipeline.groups.openers import open_group
+from lithify.pipeline.groups.options import GroupOptions
 from lithify.pipeline.target import make_cli_engine
 from lithify.settings import Settings
 

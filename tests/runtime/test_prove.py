@@ -11,7 +11,7 @@ import pytest
 from tests.runtime.hardening import Daemon, Images, Lithify
 
 from lithify.engines.base import Container, Root
-from lithify.engines.bundle import BundleEngine
+from lithify.engines.bundle.engine import BundleEngine
 from lithify.engines.mounts import read_mounts
 from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, Seed, StorageKind

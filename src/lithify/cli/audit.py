@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     _refuse_options_of_others(arguments)
     baseline, about_baseline = None, None
     if arguments.baseline:
-        from lithify.pipeline.baseline import read_baseline
+        from lithify.pipeline.audit.baseline import read_baseline
 
         baseline, about_baseline = read_baseline(arguments.baseline)
     report = _audit(arguments, rules, baseline)
@@ -94,7 +94,7 @@ def _write_baseline(report: Any, arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from lithify.cli.output import write_file
-    from lithify.pipeline.baseline import render_baseline
+    from lithify.pipeline.audit.baseline import render_baseline
 
     written = render_baseline(report, arguments.reason, owner=arguments.owner, until=arguments.until)
     write_file(Path(arguments.write_baseline), written)
@@ -102,11 +102,11 @@ def _write_baseline(report: Any, arguments: argparse.Namespace) -> None:
 
 def _audit(arguments: argparse.Namespace, rules: list[str] | None, baseline: Any) -> Any:
     if arguments.engine:
-        from lithify.pipeline.audit_engine import audit_engine
+        from lithify.pipeline.audit.engine import audit_engine
 
         return audit_engine(arguments.engine, arguments.paths, rules=rules, baseline=baseline)
     if arguments.cluster:
-        from lithify.pipeline.audit_cluster import audit_cluster
+        from lithify.pipeline.audit.cluster import audit_cluster
 
         return audit_cluster(
             kubeconfig=arguments.kubeconfig,
@@ -117,10 +117,10 @@ def _audit(arguments: argparse.Namespace, rules: list[str] | None, baseline: Any
             baseline=baseline,
         )
     if arguments.node:
-        from lithify.pipeline.audit_cluster import audit_node
+        from lithify.pipeline.audit.cluster import audit_node
 
         return audit_node(arguments.paths, rules=rules, baseline=baseline)
-    from lithify.pipeline.audit import audit
+    from lithify.pipeline.audit.files import audit
 
     return audit(
         arguments.paths,
@@ -185,7 +185,7 @@ def _rules(arguments: argparse.Namespace) -> list[str] | None:
     if not arguments.rule and not arguments.skip_rule:
         return None
     from lithify.errors import UsageError
-    from lithify.pipeline.judge import RULES
+    from lithify.pipeline.audit.judge import RULES
 
     for name in [*(arguments.rule or ()), *(arguments.skip_rule or ())]:
         if name not in RULES:
@@ -214,7 +214,7 @@ def _about_rules(name: str | None) -> str:
     import shutil
 
     from lithify.errors import UsageError
-    from lithify.pipeline.judge import ALL, RULES
+    from lithify.pipeline.audit.judge import ALL, RULES
     from lithify.report.base import page_text
 
     if name is None:

@@ -33,11 +33,11 @@ from lithify.model.path import printable
 if TYPE_CHECKING:
     from lithify.model.group import GroupHardening
     from lithify.model.run import Exercise
-    from lithify.pipeline.group import Group
-    from lithify.pipeline.group_options import GroupOptions
+    from lithify.pipeline.files.write import Original
+    from lithify.pipeline.groups.group import Group
+    from lithify.pipeline.groups.options import GroupOptions
     from lithify.pipeline.harden import Wishes
     from lithify.pipeline.target import Overrides
-    from lithify.pipeline.write import Original
     from lithify.plan import PlanSettings
     from lithify.settings import Settings
 
@@ -152,7 +152,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _group(arguments: argparse.Namespace, settings: "Settings", exercise: "Exercise") -> "Group | None":
     """Return the containers that the target describes; None where it is one container by itself."""
-    from lithify.pipeline.groups import open_group
+    from lithify.pipeline.groups.openers import open_group
 
     named = arguments.target is not None and not arguments.rest
     on_cluster = names_cluster(arguments) or arguments.apply
@@ -163,7 +163,7 @@ def _group(arguments: argparse.Namespace, settings: "Settings", exercise: "Exerc
         return None
     options = _group_options(arguments, settings, exercise, on_cluster=on_cluster)
     if on_cluster and not Path(arguments.target).exists():
-        from lithify.pipeline.live_workload import names_workload, open_workload
+        from lithify.pipeline.groups.live_workload import names_workload, open_workload
 
         if names_workload(arguments.target):
             return open_workload(arguments.target, options)
@@ -206,7 +206,7 @@ def _harden_group(arguments: argparse.Namespace, group: "Group", wishes: "Wishes
     """Harden the containers of a file, print what changes in it, and change it where that was asked for and proved."""
     from lithify.cli.console import Progress, painter, width
     from lithify.cli.output import write_results
-    from lithify.pipeline.group import harden_group
+    from lithify.pipeline.groups.group import harden_group
     from lithify.report.group import render_group
     from lithify.report.wire import render_json
 
@@ -233,7 +233,7 @@ def _original(path: str, group: "Group") -> "Original | None":
 
     Asked before the hours that a proof may take.
     """
-    from lithify.pipeline.write import read_original
+    from lithify.pipeline.files.write import read_original
 
     if Path(path).is_dir():
         return None
@@ -245,8 +245,8 @@ def _original(path: str, group: "Group") -> "Original | None":
 
 def _write(path: str, original: "Original | None", result: "GroupHardening", state: Path) -> None:
     """Change a file or folder where all of it is proved, and say on stderr what came of it."""
-    from lithify.pipeline.write import replace_file
-    from lithify.pipeline.write_folder import write_files
+    from lithify.pipeline.files.write import replace_file
+    from lithify.pipeline.files.write_folder import write_files
     from lithify.report.group import unchanged
 
     if not result.diff:
@@ -269,7 +269,7 @@ def _file(arguments: argparse.Namespace) -> str:
 
 def _apply(group: "Group", result: "GroupHardening") -> None:
     """Change a live workload where all of it is proved."""
-    from lithify.pipeline.live_workload import LiveGroup
+    from lithify.pipeline.groups.live_workload import LiveGroup
 
     assert isinstance(group, LiveGroup)
     if not result.proved:
@@ -283,7 +283,7 @@ def _group_options(
     arguments: argparse.Namespace, settings: "Settings", exercise: "Exercise", *, on_cluster: bool
 ) -> "GroupOptions":
     """Return what the user said about a file; UsageError where --image is no NAME=PATH."""
-    from lithify.pipeline.group_options import ClusterOptions, GroupOptions
+    from lithify.pipeline.groups.options import ClusterOptions, GroupOptions
 
     cluster = ClusterOptions(kubeconfig=arguments.kubeconfig, context=arguments.context, namespace=arguments.namespace)
     images = {}

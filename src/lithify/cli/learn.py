@@ -114,9 +114,9 @@ def _refuse_options_of_others(arguments: argparse.Namespace) -> None:
 
 def _learn_workload(arguments: argparse.Namespace) -> "WriteSet":
     from lithify.cli.console import Progress
-    from lithify.pipeline.group_options import ClusterOptions
-    from lithify.pipeline.live_workload import learn_workload, names_workload
-    from lithify.pipeline.replicas import Watch
+    from lithify.pipeline.groups.live_workload import learn_workload, names_workload
+    from lithify.pipeline.groups.options import ClusterOptions
+    from lithify.pipeline.groups.replicas import Watch
 
     if arguments.target is None or arguments.rest or not names_workload(arguments.target):
         raise UsageError("no workload of the cluster is named", hint="lithify learn deployment/web -n shop")

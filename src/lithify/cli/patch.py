@@ -12,7 +12,7 @@ from lithify.errors import UsageError
 
 if TYPE_CHECKING:
     from lithify.model.patch import Patched, PatchedFiles
-    from lithify.pipeline.patch import GivenPlan, PatchOptions
+    from lithify.pipeline.files.patch import GivenPlan, PatchOptions
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -93,9 +93,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Print or write the patched file; 1 where a container was left out of it."""
     from lithify.cli.options import settings_of
     from lithify.model.path import printable
-    from lithify.pipeline.patch import patch_file
-    from lithify.pipeline.write import replace_file
-    from lithify.pipeline.write_folder import write_files
+    from lithify.pipeline.files.patch import patch_file
+    from lithify.pipeline.files.write import replace_file
+    from lithify.pipeline.files.write_folder import write_files
 
     gc.disable()  # a short process, and its many nodes hold no cycles
     state = settings_of(arguments).state
@@ -112,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
         data = _standard_input()
         patched = patch_file("-", data, plans, patch_options_of(arguments))
     else:
-        from lithify.pipeline.write import read_original
+        from lithify.pipeline.files.write import read_original
 
         original = read_original(Path(arguments.file))
         data = original.data
@@ -141,8 +141,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _patch_folder(arguments: argparse.Namespace, plans: "list[GivenPlan]", state: Path) -> int:
     """Print or write the files of a chart or kustomization."""
-    from lithify.pipeline.patch import patch_folder
-    from lithify.pipeline.write_folder import write_files
+    from lithify.pipeline.files.patch import patch_folder
+    from lithify.pipeline.files.write_folder import write_files
 
     if arguments.output:
         raise UsageError("--output is for one file", hint="print the diff, or write the files with --write")
@@ -165,7 +165,7 @@ def _patch_folder(arguments: argparse.Namespace, plans: "list[GivenPlan]", state
 def revert(file: str, state: Path) -> int:
     """Put back what stood in a file or folder before it was patched last, and say so."""
     from lithify.model.path import printable
-    from lithify.pipeline import write_folder
+    from lithify.pipeline.files import write_folder
 
     if file == "-":
         raise UsageError("standard input can't be reverted", hint="name the file")
@@ -219,7 +219,7 @@ def patch_options_of(arguments: argparse.Namespace) -> "PatchOptions":
     """Return what a patch may rely on; UsageError for what is no version or no size."""
     from lithify.model.quantity import parse_quantity
     from lithify.patch.kubernetes import Options
-    from lithify.pipeline.patch import PatchOptions
+    from lithify.pipeline.files.patch import PatchOptions
 
     try:
         size = parse_quantity(arguments.claim_size)
@@ -252,7 +252,7 @@ def _version(text: str | None) -> tuple[int, int] | None:
 
 
 def _plans(arguments: argparse.Namespace) -> "list[GivenPlan]":
-    from lithify.pipeline.patch import read_plans
+    from lithify.pipeline.files.patch import read_plans
 
     containers = arguments.containers
     if len(arguments.plans) == 1:

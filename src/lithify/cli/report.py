@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Join the reports, write them, and return 1 where a finding is as severe as --fail-on."""
     from lithify.errors import InvalidInput, NothingToExamine
     from lithify.model.text import printable
-    from lithify.pipeline.merge import merge_reports
+    from lithify.pipeline.audit.merge import merge_reports
 
     outputs = pairs(arguments)
     insist_on_formats(outputs)

@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from lithify.engines.base import Exit, UpperLayer
+from lithify.engines.bundle.network import local_address
+from lithify.engines.bundle.state import start_time
 from lithify.engines.mounts import read_mounts, root_overlay
-from lithify.engines.network import local_address
-from lithify.engines.state import start_time
 from lithify.errors import EngineRefused
 
 _CGROUPS = "/sys/fs/cgroup"

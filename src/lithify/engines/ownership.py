@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from lithify.engines.state import start_time
+from lithify.engines.bundle.state import start_time
 
 RUN = "dev.lithify.run"
 OWNER = "dev.lithify.owner"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lithify.engines.state import discard
+from lithify.engines.bundle.state import discard
 
 _PREFIX = "lithify-tmp-"
 _OURS = re.compile(_PREFIX + "[a-z0-9_]{8}")

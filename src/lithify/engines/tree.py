@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lithify.engines.rootfs import DIRECTORY
+from lithify.engines.images.rootfs import DIRECTORY
 from lithify.errors import EngineRefused
 from lithify.model.path import printable
 

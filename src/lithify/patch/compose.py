@@ -18,7 +18,8 @@ from lithify.documents.edit import Draft, Editor
 from lithify.documents.emit import render_block
 from lithify.documents.splice import Obstacle, Uneditable
 from lithify.documents.yaml import MappingNode, ScalarNode, child
-from lithify.engines.compose_flags import (
+from lithify.engines.command_line.runline import RunLine, mount_value, parse_run_line
+from lithify.engines.compose.flags import (
     ONCE_DONE,
     ServicePlan,
     ServiceVolume,
@@ -27,7 +28,6 @@ from lithify.engines.compose_flags import (
     plan_service,
     where_given,
 )
-from lithify.engines.runline import RunLine, mount_value, parse_run_line
 from lithify.errors import UsageError
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
 from lithify.model.location import Route

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from lithify.engines.base import RunCommand
-from lithify.engines.docker_flags import DockerFlags
-from lithify.engines.flags import EngineHost
-from lithify.engines.podman_flags import PodmanFlags
-from lithify.engines.runline import MountKind, Option, RunLine, parse_run_line
+from lithify.engines.command_line.docker_flags import DockerFlags
+from lithify.engines.command_line.flags import EngineHost
+from lithify.engines.command_line.podman_flags import PodmanFlags
+from lithify.engines.command_line.runline import MountKind, Option, RunLine, parse_run_line
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
 from lithify.model.mount import MountPlan, Seed
 from lithify.model.patch import Planned

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lithify.documents.unit import Unit, add_entry, parse_unit, quote_word, replace_entry, split_words
-from lithify.engines.runline import Option, RunLine
+from lithify.engines.command_line.runline import Option, RunLine
 from lithify.errors import LithifyError
 from lithify.model.patch import Change, Patched, Planned, Refused
 from lithify.patch.line import (

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from lithify.documents.unit import Unit, parse_unit, split_words
-from lithify.engines.runline import RunLine, parse_run_line
+from lithify.engines.command_line.runline import RunLine, parse_run_line
 from lithify.errors import UsageError
 from lithify.model.path import printable
 

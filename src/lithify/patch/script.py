@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lithify.documents.shell import Script, Word
-from lithify.engines.runline import Option, RunLine, parse_run_line
+from lithify.engines.command_line.runline import Option, RunLine, parse_run_line
 from lithify.errors import LithifyError
 from lithify.model.patch import Change, Patched, Planned, Refused
 from lithify.patch.line import (

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lithify.documents.shell import Command, Script, Word, parse_script
-from lithify.engines.flags import helper_name
-from lithify.engines.options import RUN_OPTIONS
-from lithify.engines.runline import ENGINES, RunLine, parse_run_line
+from lithify.engines.command_line.flags import helper_name
+from lithify.engines.command_line.options import RUN_OPTIONS
+from lithify.engines.command_line.runline import ENGINES, RunLine, parse_run_line
 from lithify.errors import InvalidInput, UsageError
 from lithify.model.path import printable
 

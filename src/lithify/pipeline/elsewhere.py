@@ -5,10 +5,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, ParamSpec, TypeVar, cast
 
 from lithify import __version__
-from lithify.engines.copies import Json
-from lithify.engines.kubelet import sees_pods
-from lithify.engines.readers import Line, Readers
-from lithify.engines.scratch import LIFETIME, Premises
+from lithify.engines.kubernetes.copies import Json
+from lithify.engines.kubernetes.readers import Line, Readers
+from lithify.engines.kubernetes.scratch import LIFETIME, Premises
+from lithify.engines.node.kubelet import sees_pods
 from lithify.errors import EngineRefused, EngineUnreachable, LithifyError, NothingToExamine, NotPermitted
 from lithify.model.path import printable
 from lithify.pipeline.questions import check_greeting, spell, understand

@@ -11,9 +11,9 @@ from threading import Event
 
 from lithify.engines.attached import shares_our_root
 from lithify.engines.base import Container, Engine, Root
+from lithify.engines.command_line.runline import parse_run_line
 from lithify.engines.host import Host, host_of
-from lithify.engines.node import read_start
-from lithify.engines.runline import parse_run_line
+from lithify.engines.node.containers import read_start
 from lithify.errors import EngineRefused, NothingToExamine, NotPermitted, TargetBroken
 from lithify.model.behaviour import Phase
 from lithify.model.image import ImageFacts

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 
 from lithify import __version__, errors
-from lithify.engines.cluster import call_hook
-from lithify.engines.containerd import snapshot_layers
-from lithify.engines.kubelet import ProcessFinder, describe, send_signal
-from lithify.engines.lent import is_lent, lend_directory, take_back
-from lithify.engines.node import endpoints
-from lithify.engines.state import start_time
+from lithify.engines.bundle.state import start_time
+from lithify.engines.kubernetes.engine import call_hook
+from lithify.engines.kubernetes.lent import is_lent, lend_directory, take_back
+from lithify.engines.node.containerd import snapshot_layers
+from lithify.engines.node.containers import endpoints
+from lithify.engines.node.kubelet import ProcessFinder, describe, send_signal
 from lithify.errors import InvalidInput, LithifyError
 from lithify.model.path import printable
 from lithify.observe.collect import Collector

@@ -14,7 +14,7 @@ from lithify.model.run import Target, TargetKind
 from lithify.settings import Settings
 
 if TYPE_CHECKING:
-    from lithify.engines.cli import CliEngine
+    from lithify.engines.command_line.engine import CliEngine
 
 _RUN_PROGRAMS = ("docker", "podman")
 _WANTED = (
@@ -147,8 +147,8 @@ def _choose_on_node(text: str) -> tuple[Container, Target] | None:
 
 def _running_here(name: str) -> tuple[Container, Target] | None:
     """Return the container of this node that is called `name`."""
-    from lithify.engines.kubelet import PodContainer
-    from lithify.engines.node import find_container
+    from lithify.engines.node.containers import find_container
+    from lithify.engines.node.kubelet import PodContainer
 
     found = find_container(name)
     if found is None:
@@ -165,7 +165,7 @@ def choose_in_pod(text: str) -> tuple[Container, Target] | None:
     uid, _, name = rest.partition("/")
     if prefix != "pod" or not re.fullmatch(r"[0-9A-Za-z-]+", uid) or not re.fullmatch(r"[0-9a-z-]+", name):
         return None
-    from lithify.engines.kubelet import PodContainer, ProcessFinder
+    from lithify.engines.node.kubelet import PodContainer, ProcessFinder
 
     process = ProcessFinder(name).first_process(uid)
     if process is None:
@@ -179,7 +179,7 @@ def make_engine(name: str, settings: Settings) -> Engine:
     """Return the engine of that name; raises EngineUnreachable where it is not there."""
     if name in _RUN_PROGRAMS:
         return make_cli_engine(name)
-    from lithify.engines.bundle import BundleEngine
+    from lithify.engines.bundle.engine import BundleEngine
 
     return BundleEngine(runtime=settings.runtime, state=settings.state)
 
@@ -187,10 +187,10 @@ def make_engine(name: str, settings: Settings) -> Engine:
 def make_cli_engine(name: str) -> "CliEngine":
     """Return Docker or Podman by name."""
     if name == "docker":
-        from lithify.engines.docker import DockerEngine
+        from lithify.engines.command_line.docker import DockerEngine
 
         return DockerEngine()
-    from lithify.engines.podman import PodmanEngine
+    from lithify.engines.command_line.podman import PodmanEngine
 
     return PodmanEngine()
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lithify.engines.kubernetes import POD, Cluster
-from lithify.engines.node import pids_here
+from lithify.engines.kubernetes.client import POD, Cluster
+from lithify.engines.node.containers import pids_here
 from lithify.errors import LithifyError, NothingToExamine, NotPermitted
 from lithify.model.finding import Skipped
 from lithify.model.location import Location, Route
@@ -167,7 +167,7 @@ class _Reader:
         return None if known is None else known.get((uid, container))
 
     def _ask_kubelet(self, node: str) -> dict[tuple[str, str], int] | None:
-        from lithify.engines.apiserver import segment
+        from lithify.engines.kubernetes.apiserver import segment
 
         try:
             found = self._cluster.server.ask("GET", f"/api/v1/nodes/{segment(node)}/proxy/stats/summary").json

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lithify.engines.client import Client, parse_json
-from lithify.engines.container_line import line_of_image
+from lithify.engines.command_line.client import Client, parse_json
+from lithify.engines.command_line.container_line import line_of_image
 from lithify.errors import EngineRefused, NothingToExamine, UsageError
 from lithify.model.finding import Skipped
 from lithify.model.location import Location

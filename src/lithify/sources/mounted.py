@@ -3,7 +3,7 @@
 import re
 
 from lithify.engines.mounts import MountPoint, process_root, read_mounts, visible_mounts
-from lithify.engines.node import is_of, layer_bytes
+from lithify.engines.node.containers import is_of, layer_bytes
 from lithify.errors import NotPermitted
 from lithify.model.location import Location
 from lithify.model.quantity import parse_engine_size

@@ -6,8 +6,8 @@ No API server is asked: what the node itself does is what holds, also when the c
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lithify.engines.cri import find_crictl, read_cri
-from lithify.engines.node import NodeContainer, read_node
+from lithify.engines.node.containers import NodeContainer, read_node
+from lithify.engines.node.cri import find_crictl, read_cri
 from lithify.errors import EngineUnreachable, NothingToExamine
 from lithify.model.finding import Skipped
 from lithify.model.location import Location

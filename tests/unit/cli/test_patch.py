@@ -15,7 +15,7 @@ from lithify.model.image import ImageFacts
 from lithify.model.mount import Mount, MountPlan, StorageKind
 from lithify.model.patch import unified_diff
 from lithify.model.writes import RunKey
-from lithify.pipeline.patch import GivenPlan, PatchOptions, patch_file
+from lithify.pipeline.files.patch import GivenPlan, PatchOptions, patch_file
 from lithify.report.wire import render_json
 from lithify.settings import default_state
 

@@ -2,8 +2,8 @@
 
 from typing import Any, cast
 
-from lithify.engines.cluster import MemberContainer
-from lithify.engines.kubelet import Sighting, identity
+from lithify.engines.kubernetes.engine import MemberContainer
+from lithify.engines.node.kubelet import Sighting, identity
 
 FIRST, SECOND = "a1" * 32, "b2" * 32
 

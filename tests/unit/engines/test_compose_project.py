@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from lithify.engines.compose_flags import giver_image, plan_service
-from lithify.engines.compose_project import Project, Scratch
+from lithify.engines.compose.flags import giver_image, plan_service
+from lithify.engines.compose.project import Project, Scratch
 from lithify.errors import EngineRefused, NothingToExamine
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
 from lithify.model.mount import Mount, MountPlan, Seed, StorageKind

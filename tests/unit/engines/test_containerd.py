@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lithify.engines.containerd import snapshot_layers
+from lithify.engines.node.containerd import snapshot_layers
 
 
 def test_a_socket_that_may_not_be_seen_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:

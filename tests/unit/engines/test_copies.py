@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lithify.engines.copies import Change, Copied, Json, Place, copies, needs_of, pin
+from lithify.engines.kubernetes.copies import Change, Copied, Json, Place, copies, needs_of, pin
 
 POD = ("spec", "template", "spec")
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lithify.engines.base import RunCommand
-from lithify.engines.docker_flags import DockerFlags
-from lithify.engines.flags import EngineHost
-from lithify.engines.podman_flags import PodmanFlags
-from lithify.engines.runline import parse_run_line
+from lithify.engines.command_line.docker_flags import DockerFlags
+from lithify.engines.command_line.flags import EngineHost
+from lithify.engines.command_line.podman_flags import PodmanFlags
+from lithify.engines.command_line.runline import parse_run_line
 from lithify.errors import EngineRefused
 from lithify.model.image import EntryType, ImageEntry, ImageFacts
 from lithify.model.mount import Mount, MountPlan, Redirect, Seed, StorageKind

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lithify.engines.docker import remapped_ids
+from lithify.engines.command_line.docker import remapped_ids
 from lithify.engines.ids import IdMap
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from lithify.engines.image import load_image
-from lithify.engines.store import discard_partial
+from lithify.engines.images.image import load_image
+from lithify.engines.images.store import discard_partial
 from lithify.errors import InvalidInput, LithifyError, NothingToExamine
 from lithify.model.run import Target, TargetKind
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from tests.fake_apiserver import FakeApiServer, Reply, Script, refused, serving, write_config
 
-from lithify.engines.apiserver import missing_right
-from lithify.engines.kubernetes import POD, Cluster
+from lithify.engines.kubernetes.apiserver import missing_right
+from lithify.engines.kubernetes.client import POD, Cluster
 from lithify.errors import (
     Conflict,
     EngineRefused,

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lithify.engines.layers import Unpacker
+from lithify.engines.images.layers import Unpacker
 from lithify.engines.tree import remove_tree
 from lithify.errors import InvalidInput
 

@@ -5,7 +5,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from lithify.engines.network import RANGE, Link, connect, disconnect, local_address
+from lithify.engines.bundle.network import RANGE, Link, connect, disconnect, local_address
 
 
 def test_a_link_has_two_ends() -> None:

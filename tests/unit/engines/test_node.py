@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lithify.engines.node import NodeContainer, find_container, pids_here, read_node
+from lithify.engines.node.containers import NodeContainer, find_container, pids_here, read_node
 from lithify.errors import NothingToExamine
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="monitors are looked at as root only")
@@ -108,7 +108,7 @@ def test_a_pid_that_somebody_else_has_by_now_is_not_believed(fake_conmon: dict[s
 def test_the_first_process_is_the_oldest_and_not_the_one_of_the_lowest_number(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers of processes start over: at 32,768 on many hosts."""
     started = {17: 900, 31_000: 800, 44: None}
-    monkeypatch.setattr("lithify.engines.node._pids", lambda: sorted(started))
-    monkeypatch.setattr("lithify.engines.node._containers_around", lambda _: ["a1" * 32])
-    monkeypatch.setattr("lithify.engines.node.start_time", started.get)
+    monkeypatch.setattr("lithify.engines.node.containers._pids", lambda: sorted(started))
+    monkeypatch.setattr("lithify.engines.node.containers._containers_around", lambda _: ["a1" * 32])
+    monkeypatch.setattr("lithify.engines.node.containers.start_time", started.get)
     assert pids_here() == {"a1" * 32: 31_000}

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lithify.engines.pause import pause_program
-from lithify.engines.pod_files import fill_files, give_group, part_of
+from lithify.engines.pods.files import fill_files, give_group, part_of
 from lithify.errors import EngineRefused
 from lithify.model.pod import VolumeFile
 

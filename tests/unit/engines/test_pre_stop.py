@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from lithify.engines.cluster import call_hook
+from lithify.engines.kubernetes.engine import call_hook
 
 
 class _Handler(BaseHTTPRequestHandler):

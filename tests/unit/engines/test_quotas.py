@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from lithify.engines.copies import Json
-from lithify.engines.quotas import quota_for
+from lithify.engines.kubernetes.copies import Json
+from lithify.engines.kubernetes.quotas import quota_for
 
 
 def pod(name: str, *, phase: str = "Running", init: Json | None = None, **requests: str) -> Json:

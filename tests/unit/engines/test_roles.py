@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lithify.engines.roles import binding_for, role_for
+from lithify.engines.kubernetes.roles import binding_for, role_for
 
 
 def binding(kind: str, *subjects: dict[str, str]) -> dict[str, Any]:

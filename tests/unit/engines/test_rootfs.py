@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from lithify.engines.rootfs import RootFilesystem, User
+from lithify.engines.images.rootfs import RootFilesystem, User
 from lithify.errors import InvalidInput, NothingToExamine
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from lithify.engines import process, rootless
+from lithify.engines import process
 from lithify.engines.base import Ended
+from lithify.engines.bundle import rootless
 from lithify.errors import NotPermitted
 
 

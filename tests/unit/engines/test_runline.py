@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lithify.engines.options import PROGRAM_OPTIONS, RUN_OPTIONS
-from lithify.engines.runline import MountKind, RunLine, mount_value, parse_run_line
+from lithify.engines.command_line.options import PROGRAM_OPTIONS, RUN_OPTIONS
+from lithify.engines.command_line.runline import MountKind, RunLine, mount_value, parse_run_line
 from lithify.errors import UsageError
 
 TEXT = st.text(min_size=1, max_size=12).filter(lambda text: "\0" not in text)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tests.fake_apiserver import FakeApiServer, Reply, Script, refused, serving, write_config
 
-from lithify.engines import lent
-from lithify.engines.kubernetes import Cluster
-from lithify.engines.readers import Readers
-from lithify.engines.scratch import OF, UNTIL, Premises
+from lithify.engines.kubernetes import lent
+from lithify.engines.kubernetes.client import Cluster
+from lithify.engines.kubernetes.readers import Readers
+from lithify.engines.kubernetes.scratch import OF, UNTIL, Premises
 from lithify.errors import EngineRefused, NotPermitted
 
 

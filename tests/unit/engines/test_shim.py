@@ -5,7 +5,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lithify.engines.shim import _Log
+from lithify.engines.bundle.shim import _Log
 
 
 @given(st.lists(st.binary(max_size=30), max_size=40))

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lithify.engines.rootfs import User
-from lithify.engines.spec import CAPABILITIES, ProcessSpec, Spec, SpecMount, bind
+from lithify.engines.bundle.spec import CAPABILITIES, ProcessSpec, Spec, SpecMount, bind
+from lithify.engines.images.rootfs import User
 
 
 def render(*mounts: SpecMount, user: User | None = None, **fields: Any) -> dict[str, Any]:

@@ -4,8 +4,8 @@ import shlex
 
 import pytest
 
-from lithify.engines.runline import parse_run_line
-from lithify.engines.stand_in import apart
+from lithify.engines.command_line.runline import parse_run_line
+from lithify.engines.command_line.stand_in import apart
 
 
 @pytest.mark.parametrize(

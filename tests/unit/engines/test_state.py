@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from lithify.engines.state import RunDirectory, abandoned, discard, is_alive, read_record, start_time, write_record
+from lithify.engines.bundle.state import (
+    RunDirectory,
+    abandoned,
+    discard,
+    is_alive,
+    read_record,
+    start_time,
+    write_record,
+)
 from lithify.errors import EngineRefused
 
 

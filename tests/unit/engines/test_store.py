@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lithify.engines.image import LoadedImage
-from lithify.engines.render import give_up_bundles, render_bundle
-from lithify.engines.state import write_record
-from lithify.engines.store import give_up, stored
+from lithify.engines.bundle.render import give_up_bundles, render_bundle
+from lithify.engines.bundle.state import write_record
+from lithify.engines.images.image import LoadedImage
+from lithify.engines.images.store import give_up, stored
 from lithify.model.image import ImageFacts
 from lithify.model.mount import MountPlan
 from lithify.model.writes import RunKey
@@ -19,7 +19,7 @@ from lithify.model.writes import RunKey
 _MAKE = """
 import sys
 from pathlib import Path
-from lithify.engines.store import stored
+from lithify.engines.images.store import stored
 
 def make(directory):
     (directory / "file").write_bytes(b"x" * 8192)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lithify.engines.compose import default_overrides
+from lithify.engines.compose.engine import default_overrides
 from lithify.model.project import project_files
-from lithify.pipeline.audit import audit
+from lithify.pipeline.audit.files import audit
 
 
 @pytest.mark.parametrize(

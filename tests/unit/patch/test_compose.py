@@ -21,7 +21,7 @@ from lithify.model.image import EntryType, ImageFacts
 from lithify.model.mount import Mount, Redirect, Seed
 from lithify.model.patch import Patched, Planned
 from lithify.patch import compose
-from lithify.pipeline.write import read_original, replace_file, revert_file
+from lithify.pipeline.files.write import read_original, replace_file, revert_file
 
 SHOP = """\
 # the shop

@@ -28,9 +28,9 @@ from lithify.patch.helm import ChartOptions
 from lithify.patch.pods import needs, read_objects
 from lithify.patch.quadlet_line import line_of_unit
 from lithify.patch.script_line import read_lines
-from lithify.pipeline.patch import GivenPlan, PatchOptions, patch_file
-from lithify.pipeline.write import read_original, replace_file, revert_file
-from lithify.pipeline.write_folder import revert, write_files
+from lithify.pipeline.files.patch import GivenPlan, PatchOptions, patch_file
+from lithify.pipeline.files.write import read_original, replace_file, revert_file
+from lithify.pipeline.files.write_folder import revert, write_files
 from lithify.sources.files import read_source
 
 _WORDS = ("a", "x y", "it's", "#no", "on", "-1", "a: b", "é", "/srv", "0x1f", "line\nline\n")

@@ -26,7 +26,7 @@ from lithify.model.mount import Mount, MountPlan, PathClass, Redirect, Seed, Sto
 from lithify.model.patch import Planned
 from lithify.model.writes import RunKey
 from lithify.patch.kubernetes import Options, flag_edit, patch
-from lithify.pipeline.write import read_original, replace_file, revert_file
+from lithify.pipeline.files.write import read_original, replace_file, revert_file
 from lithify.sources.manifest import read_manifest
 
 TESTS = Path(__file__).parents[2]

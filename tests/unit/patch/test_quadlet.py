@@ -17,7 +17,7 @@ from lithify.model.mount import Mount, Seed
 from lithify.model.patch import Patched
 from lithify.patch import quadlet
 from lithify.patch.quadlet_line import line_of_unit
-from lithify.pipeline.patch import GivenPlan, patch_file
+from lithify.pipeline.files.patch import GivenPlan, patch_file
 
 UNIT = b"""\
 # the shop's front

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from lithify.model.finding import Report, State
-from lithify.pipeline import audit as pipeline
-from lithify.pipeline.audit import audit
+from lithify.pipeline.audit import files as pipeline
+from lithify.pipeline.audit.files import audit
 from lithify.report import json as json_report
 from lithify.report.text import render_summary
 from lithify.sources.base import Reading, read_bytes

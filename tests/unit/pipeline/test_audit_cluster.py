@@ -16,8 +16,8 @@ from tests.fake_apiserver import Reply, refused, serving, write_config
 
 from lithify.errors import NotPermitted
 from lithify.model.finding import Report
-from lithify.pipeline.audit_cluster import audit_cluster
-from lithify.pipeline.merge import merge_reports
+from lithify.pipeline.audit.cluster import audit_cluster
+from lithify.pipeline.audit.merge import merge_reports
 from lithify.report import json as report_json
 
 APPS = {
@@ -197,7 +197,7 @@ def test_a_missing_right_names_the_way_out(tmp_path: Path) -> None:
 _PEAK = """
 import gc, resource, sys
 gc.disable()  # as the command does
-from lithify.pipeline.audit_cluster import audit_cluster
+from lithify.pipeline.audit.cluster import audit_cluster
 report = audit_cluster(kubeconfig=sys.argv[1])
 for result in report.results():
     pass

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lithify.pipeline.audit import audit
+from lithify.pipeline.audit.files import audit
 from lithify.report import json as json_report
 from lithify.sources import files
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lithify.errors import InvalidInput
-from lithify.pipeline.audit import audit
-from lithify.pipeline.baseline import read_baseline, render_baseline
+from lithify.pipeline.audit.baseline import read_baseline, render_baseline
+from lithify.pipeline.audit.files import audit
 
 POD = "kind: Pod\nmetadata: {{name: p}}\nspec:\n  containers:\n  - {{name: {}, image: x}}\n"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lithify.errors import InvalidInput, LithifyError
-from lithify.pipeline.clusters import open_cluster, read_objects
-from lithify.pipeline.group_options import ClusterOptions, GroupOptions
+from lithify.pipeline.groups.clusters import open_cluster, read_objects
+from lithify.pipeline.groups.options import ClusterOptions, GroupOptions
 
 REFERENCE = "roleRef: {kind: Role, name: r}"
 SUBJECTS = "subjects: [{kind: ServiceAccount, name: web}]"

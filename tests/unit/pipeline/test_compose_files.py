@@ -16,9 +16,9 @@ from lithify.documents.splice import Uneditable
 from lithify.model.image import ImageFacts
 from lithify.model.mount import Mount, Redirect
 from lithify.model.patch import Patched, Planned
-from lithify.pipeline import compose_files
-from lithify.pipeline.compose_files import laid_out, patch_project
-from lithify.pipeline.write_folder import revert, write_files
+from lithify.pipeline.files.write_folder import revert, write_files
+from lithify.pipeline.groups import compose_files
+from lithify.pipeline.groups.compose_files import laid_out, patch_project
 from lithify.sources.base import read_bytes
 
 RUN = place("/run", size=1 << 20)

@@ -10,9 +10,9 @@ import pytest
 from lithify.engines.attached import ProcessContainer
 from lithify.errors import LithifyError, NothingToExamine, NotPermitted
 from lithify.model.run import Target, TargetKind
-from lithify.pipeline.group_options import GroupOptions
+from lithify.pipeline.groups.lines import open_script
+from lithify.pipeline.groups.options import GroupOptions
 from lithify.pipeline.learn import base_name, learn_process
-from lithify.pipeline.lines import open_script
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from lithify.engines.compose import ComposeFile, ComposeProgram
-from lithify.engines.compose_project import Project
-from lithify.engines.docker import DockerEngine
+from lithify.engines.command_line.docker import DockerEngine
+from lithify.engines.compose.engine import ComposeFile, ComposeProgram
+from lithify.engines.compose.project import Project
 from lithify.errors import InvalidInput, UsageError
-from lithify.pipeline.compose import ComposeGroup
-from lithify.pipeline.group_options import GroupOptions
-from lithify.pipeline.groups import open_group
-from lithify.pipeline.lines import open_script
-from lithify.pipeline.patch import patch_file
+from lithify.pipeline.files.patch import patch_file
+from lithify.pipeline.groups.compose import ComposeGroup
+from lithify.pipeline.groups.lines import open_script
+from lithify.pipeline.groups.openers import open_group
+from lithify.pipeline.groups.options import GroupOptions
 from lithify.sources.files import read_named
 
 OPTIONS = GroupOptions(only=("nope",))

@@ -4,7 +4,7 @@ import pytest
 
 from lithify.model.pod import Role
 from lithify.model.run import Exercise
-from lithify.pipeline.pods import find_meant
+from lithify.pipeline.groups.pods import find_meant
 
 INIT, SIDECAR, APP = (Role.INIT, [80]), (Role.SIDECAR, [90]), (Role.APP, [80])
 

@@ -14,12 +14,12 @@ from typing import Any, cast
 
 import pytest
 
-from lithify.engines import readers
-from lithify.engines.kubelet import ProcessFinder, send_signal
-from lithify.engines.lent import DISKS, lend_directory
-from lithify.engines.readers import Line, Readers
-from lithify.engines.state import start_time
-from lithify.engines.streams import ERRORS, OUTPUT, Streams
+from lithify.engines.bundle.state import start_time
+from lithify.engines.kubernetes import readers
+from lithify.engines.kubernetes.lent import DISKS, lend_directory
+from lithify.engines.kubernetes.readers import Line, Readers
+from lithify.engines.kubernetes.streams import ERRORS, OUTPUT, Streams
+from lithify.engines.node.kubelet import ProcessFinder, send_signal
 from lithify.errors import EngineRefused, EngineUnreachable, InvalidInput
 from lithify.model.image import ImageFacts
 from lithify.model.writes import Change, Observation, Process, RunKey, Source, Write, WriteSet

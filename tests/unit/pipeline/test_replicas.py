@@ -11,9 +11,9 @@ import pytest
 from lithify.errors import EngineRefused
 from lithify.model.image import ImageFacts
 from lithify.model.writes import Change, Observation, RunKey, Write, WriteSet
-from lithify.pipeline import replicas
 from lithify.pipeline.elsewhere import NodeHost
-from lithify.pipeline.replicas import Replica, Watch, learn_replicas
+from lithify.pipeline.groups import replicas
+from lithify.pipeline.groups.replicas import Replica, Watch, learn_replicas
 
 WRITTEN = WriteSet(
     key=RunKey(image="x"),

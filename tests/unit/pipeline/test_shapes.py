@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lithify.pipeline.audit import audit
+from lithify.pipeline.audit.files import audit
 
 SHAPES = Path(__file__).parents[2] / "cases" / "shapes"
 ROWS = [line.split("\t") for line in (SHAPES / "expected.tsv").read_text().splitlines()[1:]]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lithify.pipeline.spool import Spool
-from lithify.pipeline.spread import spread
+from lithify.pipeline.audit.spool import Spool
+from lithify.pipeline.audit.spread import spread
 
 INPUTS = 300
 BEFORE_DEATH = 100

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lithify.errors import FileChanged, InvalidInput, NothingToRevert, OutputFailed
-from lithify.pipeline.write import KEPT, read_original, replace_file, revert_file
+from lithify.pipeline.files.write import KEPT, read_original, replace_file, revert_file
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 

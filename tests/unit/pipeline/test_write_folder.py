@@ -8,8 +8,8 @@ import pytest
 
 from lithify.errors import FileChanged, NothingToRevert, OutputFailed
 from lithify.model.patch import PatchedFile
-from lithify.pipeline.write import kept_folder, read_original, replace_file
-from lithify.pipeline.write_folder import revert, write_files
+from lithify.pipeline.files.write import kept_folder, read_original, replace_file
+from lithify.pipeline.files.write_folder import revert, write_files
 
 
 def contents(folder: Path) -> dict[str, bytes]:

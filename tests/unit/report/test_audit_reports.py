@@ -16,8 +16,8 @@ import pytest
 
 from lithify.errors import InvalidInput
 from lithify.model.finding import Finding, Report
-from lithify.pipeline.audit import audit
-from lithify.pipeline.merge import merge_reports
+from lithify.pipeline.audit.files import audit
+from lithify.pipeline.audit.merge import merge_reports
 
 CASES = Path(__file__).parents[2] / "cases" / "audit"
 SCHEMAS = Path(__file__).parents[2] / "schemas"

@@ -12,7 +12,7 @@ import pytest
 
 import lithify
 from lithify.cli.audit import FORMATS
-from lithify.pipeline.audit import audit
+from lithify.pipeline.audit.files import audit
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 ENDS = {"text": "txt", "markdown": "md", "junit": "xml", "policyreport": "yaml"}

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from lithify.model.finding import Finding, Severity
-from lithify.pipeline.audit import audit
-from lithify.pipeline.judge import ALL, RULES
+from lithify.pipeline.audit.files import audit
+from lithify.pipeline.audit.judge import ALL, RULES
 
 POD = "kind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - name: app\n    image: app\n"
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lithify.model.finding import FileResult, State
-from lithify.pipeline.judge import Judge
+from lithify.pipeline.audit.judge import Judge
 from lithify.sources.container import read_container
 from lithify.sources.swarm import read_service
 

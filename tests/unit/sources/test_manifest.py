@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lithify.model.workload import Container
-from lithify.pipeline.judge import Judge
+from lithify.pipeline.audit.judge import Judge
 from lithify.sources import manifest
 from lithify.sources.base import Reading
 from lithify.sources.manifest import read_manifest

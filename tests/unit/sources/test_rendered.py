@@ -8,7 +8,7 @@ import pytest
 from tests.runtime.conftest import cache_directory
 
 from lithify.model.finding import Report
-from lithify.pipeline.audit import audit
+from lithify.pipeline.audit.files import audit
 from lithify.sources import kustomize
 
 DEPLOYMENT = """\
