@@ -13,20 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any
 
 from lithify.documents.emit import render_block, render_json
+from lithify.documents.nodes import MappingNode, Node, ScalarNode, SequenceNode, entries, to_python
 from lithify.documents.splice import USUAL, Edit, Obstacle, Piece, Uneditable, Writer
-from lithify.documents.yaml import (
-    Broken,
-    Document,
-    MappingNode,
-    Node,
-    ScalarNode,
-    SequenceNode,
-    entries,
-    is_json,
-    is_template,
-    read_documents,
-    to_python,
-)
+from lithify.documents.yaml import Broken, Document, is_json, is_template, read_documents
 from lithify.model.location import Key, Route
 from lithify.model.text import UTF_16
 

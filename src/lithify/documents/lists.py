@@ -7,7 +7,8 @@ from itertools import islice
 
 import yaml
 
-from lithify.documents.yaml import MAX_DEPTH, Builder, MappingNode, Node, ScalarNode, SequenceNode, read_events
+from lithify.documents.compose import MAX_DEPTH, Builder, read_events
+from lithify.documents.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 TYPE_CHECKING = False  # a name of ours, as in the modules beside this one
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _END = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
 _BEFORE_ROOT = 2
 """Events before a document's root: the beginning of the stream, and of the document."""
 _TAG: Any = None
-"""As `documents.yaml` composes."""
+"""As `documents.compose` makes it."""
 _LEFT_OUT = ScalarNode("tag:yaml.org,2002:null", "", None, None)
 
 

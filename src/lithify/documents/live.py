@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from lithify.documents.yaml import Document, MappingNode, Node, ScalarNode, SequenceNode
+from lithify.documents.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from lithify.documents.yaml import Document
 from lithify.model.location import Route
 
 _TAG: Any = None
-"""What `documents.yaml` composes: a scalar gets its meaning where somebody asks."""
+"""As `documents.compose` makes it: a scalar gets its meaning where somebody asks."""
 
 
 class LiveDocument(Document):

@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from lithify.documents.emit import render_entry, render_flow, render_item, render_json, render_scalar
-from lithify.documents.yaml import Document, MappingNode, Node, ScalarNode, SequenceNode
+from lithify.documents.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from lithify.documents.yaml import Document
 from lithify.model.location import Key, Route
 
 _PROPERTIES = re.compile(r"(?:[&!][^\s,\[\]{}]*(?:\s+|\#[^\n]*\n)*)+")

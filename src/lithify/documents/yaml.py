@@ -1,57 +1,20 @@
-"""YAML and JSON as Kubernetes reads them, with the line and column of everything.
+"""YAML and JSON as Kubernetes reads them, document by document.
 
-Built on PyYAML's C composer with its resolver taken out: nodes keep their text, and a scalar gets its meaning only
-where somebody asks (`documents.scalar`). That is three times as fast as a loader, and gives positions. Bad input is
-bounded: documents are told apart first, so that one that is broken does not hide the others; nesting is limited,
-because the C composer recurses; an alias that contains itself is refused, as kubectl refuses it; aliases and merge
-keys are never expanded more than once.
+They are told apart first, so that one that is broken does not hide the others. What is in one is composed with the line
+and column of everything (`documents.compose`), and read as kubectl does (`documents.nodes`).
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from operator import is_
+from collections.abc import Callable, Iterator
 
 import yaml
-from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
-from lithify.documents.scalar import FALSE, NULL, TRUE, WORDS, Scalar, read_plain
+from lithify.documents.compose import check, compose, refuse_no_json
+from lithify.documents.nodes import Node, child
 from lithify.model.location import Route
 from lithify.model.text import as_utf8
 
-TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
-if TYPE_CHECKING:
-    from typing import Any
-else:
-    Any = object
-
-_Parser: Any
-try:
-    from yaml._yaml import CParser
-
-    _Parser = CParser
-except ImportError:  # PyYAML without its C part: the same answers, 20 times slower
-    _Parser = None
-
-HAVE_LIBYAML = _Parser is not None
-
-Node = Any
-"""One of PyYAML's three node classes; told apart by `type(node) is ...`, which is what is fast."""
-
-__all__ = ["HAVE_LIBYAML", "Broken", "Document", "MappingNode", "Node", "ScalarNode", "SequenceNode", "read_documents"]
-
-MAX_DEPTH = 1000
-"""Levels of nesting; kubectl stops at 10,000, and no object comes near either."""
-
-_SUSPICIOUS = 400
 _CONTENT = re.compile(rb"^[ \t]*[^#\s]", re.MULTILINE)
-
-
-class TooDeep(yaml.YAMLError):
-    """The document is nested deeper than any object may be."""
-
-
-class Refused(yaml.MarkedYAMLError):
-    """The document is YAML, but not one that Kubernetes reads."""
 
 
 class Broken:
@@ -151,211 +114,19 @@ def read_documents(
                 parts = compose_parts(text if text.endswith(b"\n") else text + b"\n", most)
                 for root, left_out in parts or ():
                     if odd:
-                        _refuse_no_json(root)
+                        refuse_no_json(root)
                     yield Document(index, root, chunk, left_out)
                 if parts is not None:
                     index += 1
                     continue
-            for root in _compose(text):
+            for root in compose(text):
                 if odd:
-                    _refuse_no_json(root)
+                    refuse_no_json(root)
                 yield Document(index, root, chunk)
                 index += 1
         except yaml.YAMLError as error:
             yield _broken(index, first_line, text, error)
             index += 1
-
-
-def entries(node: Node, *, explicit_first: bool = False) -> dict[str, Node]:
-    """Return what a mapping holds by key, merge keys followed; for a duplicate the last one, as kubectl has it.
-
-    To kubectl the later of an entry and a merge key wins; `explicit_first` lets the entry win, as go-yaml v3 and YAML's
-    own description of merge keys have it.
-    """
-    try:
-        found: dict[str, Node] = {key.value: value for key, value in node.value}
-    except TypeError:  # a key that is itself a list or mapping
-        found = {key.value: value for key, value in node.value if type(key) is ScalarNode}
-    if "<<" not in found:
-        return found
-    merged = _merged(node, {})
-    if explicit_first:
-        merged.update((key.value, value) for key, value in node.value if type(key) is ScalarNode and not _is_merge(key))
-    return merged
-
-
-def duplicates(node: Node) -> list[str]:
-    """Return the keys that stand in a mapping more than once."""
-    seen: set[str] = set()
-    twice: list[str] = []
-    for key, _ in node.value:
-        if type(key) is ScalarNode and not _is_merge(key):
-            if key.value in seen and key.value not in twice:
-                twice.append(key.value)
-            seen.add(key.value)
-    return twice
-
-
-def child(node: object, key: str | int, seen: set[int] | None = None) -> tuple[Node, Any] | None:
-    """Return what stands at one key or index of a node, and the mark of its place; None where nothing does.
-
-    `seen` are the mappings that merge keys led to already: each is looked through once.
-    """
-    if type(node) is MappingNode:
-        merges = []
-        for name, value in reversed(node.value):
-            text = name.value
-            if text == key:
-                return value, name.start_mark
-            if text == "<<" and _is_merge(name):
-                merges.append(value)
-        for merge in merges:
-            seen = set() if seen is None else seen
-            for source in merge.value if type(merge) is SequenceNode else (merge,):
-                if type(source) is MappingNode and id(source) not in seen:
-                    seen.add(id(source))
-                    found = child(source, key, seen)
-                    if found is not None:
-                        return found
-    elif type(node) is SequenceNode and isinstance(key, int) and key < len(node.value):
-        return node.value[key], node.value[key].start_mark
-    return None
-
-
-def scalar(node: Node) -> Scalar:
-    """Return what kubectl reads in a scalar node; ValueError where its tag and its text don't agree."""
-    tag = node.tag
-    if type(tag) is str:  # what a tag of one's own stands before is text, whatever it looks like
-        return _tagged(tag[18:], node.value) if tag.startswith("tag:yaml.org,2002:") else node.value
-    return node.value if node.style else read_plain(node.value)
-
-
-def is_null(node: Node | None) -> bool:
-    """Tell whether nothing stands there, or null in one of its spellings."""
-    return node is None or (type(node) is ScalarNode and not node.style and node.value in NULL)
-
-
-def boolean(node: Node) -> bool | None:
-    """Return true or false as kubectl reads it, None for everything else."""
-    if type(node) is ScalarNode and type(node.tag) is not str:
-        if not node.style:
-            if node.value in TRUE:
-                return True
-            if node.value in FALSE:
-                return False
-        return None
-    value = scalar(node) if type(node) is ScalarNode else None
-    return value if isinstance(value, bool) else None
-
-
-def to_python(node: Node) -> Any:
-    """Return the plain data that kubectl makes of a node; ValueError for what it refuses to turn into JSON.
-
-    Shared nodes give shared objects: an alias bomb stays as small as its text.
-    """
-    return _to_python(node, {}, {})
-
-
-def _to_python(node: Node, made: dict[int, Any], merged: dict[int, dict[Any, tuple[Node, Node]]]) -> Any:
-    value: Any
-    kind = type(node)
-    if kind is ScalarNode:
-        return _leaf(node)
-    if id(node) in made:
-        return made[id(node)]
-    if kind is SequenceNode:
-        value = [_leaf(item) if type(item) is ScalarNode else _to_python(item, made, merged) for item in node.value]
-    else:
-        value = {}
-        for key, item in node.value:
-            if type(key) is ScalarNode and key.value != "<<":
-                text = key.value
-                if not key.style and (text in WORDS or not text[:1].isalpha() or type(key.tag) is str):
-                    text = _key_text(key)
-                value[text] = _leaf(item) if type(item) is ScalarNode else _to_python(item, made, merged)
-            else:
-                for name, other in _merged_pairs(key, item, merged):
-                    value[_key_text(name)] = _to_python(other, made, merged)
-    made[id(node)] = value
-    return value
-
-
-def _leaf(node: Node) -> Scalar:
-    """Return what JSON has for a scalar node; what most of them are is told without being taken apart."""
-    text: str = node.value
-    if type(node.tag) is not str:
-        if node.style:
-            return text
-        if text[:1].isalpha():
-            return WORDS.get(text, text)
-    value = scalar(node)
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        raise ValueError(f"no such number in JSON: {value}")
-    return value
-
-
-def _merged_pairs(key: Node, item: Node, known: dict[int, dict[Any, tuple[Node, Node]]]) -> Iterable[tuple[Node, Node]]:
-    """Return one entry of a mapping, or those that it merges in; `known` are mappings that were gone through."""
-    if not _is_merge(key):
-        return ((key, item),)
-    found: dict[Any, tuple[Node, Node]] = {}
-    for source in reversed(item.value) if type(item) is SequenceNode else (item,):
-        if type(source) is not MappingNode:
-            raise ValueError("a merge key needs a mapping or a list of mappings")
-        if id(source) not in known:
-            own: dict[Any, tuple[Node, Node]] = {}
-            for name, other in source.value:
-                pairs = _merged_pairs(name, other, known)
-                own.update(((one.value if type(one) is ScalarNode else id(one)), (one, value)) for one, value in pairs)
-            known[id(source)] = own
-        found.update(known[id(source)])
-    return found.values()
-
-
-def _key_text(key: Node) -> str:
-    value = scalar(key) if type(key) is ScalarNode else None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None:
-        raise ValueError("a key must be text")
-    return str(value)
-
-
-def _tagged(tag: str, text: str) -> Scalar:
-    if tag in ("int", "float", "bool"):
-        value = read_plain(text)
-        if isinstance(value, bool) != (tag == "bool") or not isinstance(value, int | float):
-            raise ValueError(f"not of type {tag}: {text!r}")
-        return value
-    if tag == "binary":
-        import base64
-
-        try:
-            return base64.b64decode(text.replace("\n", ""), validate=True).decode(errors="replace")
-        except ValueError as error:
-            raise ValueError("not base64") from error
-    return None if tag == "null" else text
-
-
-def _is_merge(key: Node) -> bool:
-    return type(key) is ScalarNode and key.value == "<<" and not key.style
-
-
-def _merged(node: Node, known: dict[int, dict[str, Node]]) -> dict[str, Node]:
-    """Follow merge keys in order, so that the later entry wins, as go-yaml v2 has it; each mapping once."""
-    if id(node) in known:
-        return known[id(node)]
-    found: dict[str, Node] = {}
-    for key, value in node.value:
-        if _is_merge(key):
-            sources = value.value if type(value) is SequenceNode else (value,)
-            for source in reversed(sources):
-                if type(source) is MappingNode:
-                    found.update(_merged(source, known))
-        elif type(key) is ScalarNode:
-            found[key.value] = value
-    known[id(node)] = found
-    return found
 
 
 def _chunks(data: bytes) -> Iterator[Chunk]:
@@ -426,38 +197,14 @@ def _json_chunks(data: bytes) -> list[Chunk] | None:
     return chunks
 
 
-def _compose(text: bytes) -> Iterator[Node]:
-    """Yield the roots of the documents in `text` that hold anything; a last line counts as ended, as kubectl has it."""
-    if not text.endswith(b"\n"):
-        text += b"\n"
-    openers = text.count(b"[") + text.count(b"{") + text.count(b"-") + text.count(b"?")
-    deep = openers > _SUSPICIOUS and _could_be_deep(text)
-    aliases = b"*" in text and b"&" in text
-    if deep or _Composer is None:
-        roots = _compose_events(text)
-    else:
-        roots = _compose_fast(text)
-        if aliases:
-            try:
-                roots = iter(list(roots))
-            except yaml.composer.ComposerError:
-                roots = _compose_events(text)  # PyYAML refuses an anchor that is defined anew; YAML and kubectl don't
-    for root in roots:
-        if aliases:
-            _refuse_cycles(root)
-        if not is_null(root):
-            yield root
-
-
 def _fault(text: bytes, *, odd: bool) -> yaml.YAMLError | None:
-    """Return what is wrong with a document; nodes are made only where aliases may lead nowhere, or it is `odd`."""
+    """Return what is wrong with a document; nodes are made only where that takes some, or it is `odd`."""
     try:
-        if _Parser is None or odd or b"*" in text:
-            for root in _compose(text):
-                if odd:
-                    _refuse_no_json(root)
+        if odd:
+            for root in compose(text):
+                refuse_no_json(root)
         else:
-            _Parser(text if text.endswith(b"\n") else text + b"\n").raw_parse()
+            check(text)
     except yaml.YAMLError as error:
         return error
     return None
@@ -475,169 +222,6 @@ def _is_odd(text: bytes) -> bool:
         or b".inf" in text
         or b".nan" in text
     )
-
-
-def _refuse_no_json(root: Node) -> None:
-    """Raise Refused for what `to_python` can't take, with its place."""
-    seen: set[int] = set()
-    merged: dict[int, dict[Any, tuple[Node, Node]]] = {}
-    stack = [root]
-    while stack:
-        at = node = stack.pop()
-        try:
-            if type(node) is ScalarNode:
-                _leaf(node)
-            elif id(node) in seen:
-                continue
-            elif type(node) is SequenceNode:
-                stack += reversed(node.value)
-            else:
-                for at, item in node.value:
-                    if _is_merge(at):
-                        _merged_pairs(at, item, merged)
-                    else:
-                        _key_text(at)
-                stack += (item for _, item in reversed(node.value))
-            seen.add(id(node))
-        except ValueError as error:
-            raise Refused(None, None, str(error), at.start_mark) from None
-
-
-def _could_be_deep(text: bytes) -> bool:
-    """Tell whether brackets or compact lists could nest beyond what the C stack bears; cheap, and errs on yes."""
-    if re.search(rb"(?:[-?][ \t]+){8}", text):
-        return True
-    opened = text.count(b"[") + text.count(b"{")
-    if opened <= _SUSPICIOUS:
-        return False
-    depth = deepest = 0
-    for bracket in re.findall(rb"[\[\]{}]", text):
-        depth += 1 if bracket in b"[{" else -1
-        depth = max(depth, 0)
-        deepest = max(deepest, depth)
-    return deepest > _SUSPICIOUS // 2
-
-
-_Composer: Any = None
-if _Parser is not None:
-    # libyaml's composer without a resolver: no tag is worked out, only the tags that are written stand in the nodes.
-    # What is called for every node, and has nothing to do, is C: a function of ours takes twice the time to do nothing.
-    _Composer = type(
-        "_Composer",
-        (_Parser,),
-        {
-            "resolve": lambda _self, _kind, _value, _implicit: None,
-            "descend_resolver": is_,  # of parent and index
-            "ascend_resolver": tuple,  # of nothing
-        },
-    )
-
-
-def _compose_fast(text: bytes) -> Iterator[Node]:
-    composer = _Composer(text)
-    while composer.check_node():
-        yield composer.get_node()
-
-
-class _EventParser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
-    """PyYAML's own parser, without constructor or resolver."""
-
-    def __init__(self, text: bytes) -> None:
-        yaml.reader.Reader.__init__(self, text)
-        yaml.scanner.Scanner.__init__(self)
-        yaml.parser.Parser.__init__(self)
-
-
-def _compose_events(text: bytes) -> Iterator[Node]:
-    """Compose from parser events, without recursion and with a limit on depth: the careful way, and the only one
-    where PyYAML has no C part."""
-    builder = Builder()
-    for event in read_events(text):
-        if type(event) is yaml.DocumentEndEvent:
-            yield builder.made.pop()
-            builder = Builder()
-        else:
-            builder.take(event)
-
-
-def read_events(text: bytes) -> Iterator[Any]:
-    """Yield the events of YAML text."""
-    parser: Any = _EventParser(text) if _Parser is None else _Parser(text)
-    while parser.check_event():
-        yield parser.get_event()
-
-
-class Builder:
-    """Makes nodes of events."""
-
-    def __init__(self) -> None:
-        self.made: list[Node] = []
-        """What is whole, or begun."""
-        self._anchors: dict[str, Node] = {}
-        self._stack = [self.made]
-        self._nodes: list[Node] = []
-
-    @property
-    def depth(self) -> int:
-        """How many of the nodes are not whole yet."""
-        return len(self._nodes)
-
-    def take(self, event: Any) -> None:
-        """Take one more event; Refused for an alias of nothing, TooDeep beyond `MAX_DEPTH`."""
-        stack, kind = self._stack, type(event)
-        if kind is yaml.AliasEvent:
-            if event.anchor not in self._anchors:
-                raise Refused(None, None, f"unknown anchor {event.anchor!r} referenced", event.start_mark)
-            stack[-1].append(self._anchors[event.anchor])
-        elif kind is yaml.ScalarEvent:
-            node: Node = ScalarNode(_tag(event), event.value, event.start_mark, event.end_mark, style=event.style)
-            stack[-1].append(node)
-            if event.anchor:
-                self._anchors[event.anchor] = node
-        elif kind in (yaml.SequenceStartEvent, yaml.MappingStartEvent):
-            make = SequenceNode if kind is yaml.SequenceStartEvent else MappingNode
-            node = make(_tag(event), [], event.start_mark, None, flow_style=event.flow_style)
-            stack[-1].append(node)
-            if event.anchor:
-                self._anchors[event.anchor] = node
-            self._nodes.append(node)
-            stack.append(node.value)
-            if len(stack) > MAX_DEPTH:
-                raise TooDeep(f"nested deeper than {MAX_DEPTH} levels")
-        elif kind in (yaml.SequenceEndEvent, yaml.MappingEndEvent):
-            values, node = stack.pop(), self._nodes.pop()
-            node.end_mark = event.end_mark
-            if type(node) is MappingNode:
-                node.value = list(zip(values[::2], values[1::2], strict=True))
-
-
-def _tag(event: Any) -> Any:
-    return event.tag if event.tag and event.tag != "!" else None
-
-
-def _refuse_cycles(root: Node) -> None:
-    """Raise Refused where a node contains itself; each node is visited once."""
-    open_nodes: set[int] = set()
-    done: set[int] = set()
-    stack: list[tuple[Node, bool]] = [(root, False)]
-    while stack:
-        node, leaving = stack.pop()
-        if leaving:
-            open_nodes.discard(id(node))
-            done.add(id(node))
-            continue
-        if type(node) is ScalarNode or id(node) in done:
-            continue
-        if id(node) in open_nodes:
-            raise Refused(None, None, "an anchor contains itself", node.start_mark)
-        open_nodes.add(id(node))
-        stack.append((node, True))
-        if type(node) is MappingNode:
-            for key, value in node.value:
-                stack.append((key, False))
-                stack.append((value, False))
-        else:
-            stack.extend((item, False) for item in node.value)
 
 
 def _broken(index: int, first_line: int, text: bytes, error: yaml.YAMLError) -> Broken:

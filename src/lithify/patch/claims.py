@@ -7,7 +7,8 @@ from functools import cached_property
 from itertools import count
 from typing import Any
 
-from lithify.documents.yaml import read_documents, to_python
+from lithify.documents.nodes import to_python
+from lithify.documents.yaml import read_documents
 from lithify.model.workload import CONTAINER_LISTS
 from lithify.patch.pods import CLAIM, id_of, pods_of
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from lithify.documents.edit import Draft, Editor
 from lithify.documents.emit import render_block
+from lithify.documents.nodes import MappingNode, ScalarNode, child
 from lithify.documents.splice import Obstacle, Uneditable
-from lithify.documents.yaml import MappingNode, ScalarNode, child
 from lithify.engines.command_line.runline import RunLine, mount_value, parse_run_line
 from lithify.engines.compose.flags import (
     ONCE_DONE,

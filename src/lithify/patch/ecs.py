@@ -15,8 +15,8 @@ from typing import Any
 
 from lithify.documents.edit import Draft, Editor
 from lithify.documents.emit import render_block, render_json
+from lithify.documents.nodes import MappingNode, ScalarNode, child
 from lithify.documents.splice import Uneditable
-from lithify.documents.yaml import MappingNode, ScalarNode, child
 from lithify.model.image import EntryType
 from lithify.model.location import Route
 from lithify.model.mount import Mount, Seed, StorageKind

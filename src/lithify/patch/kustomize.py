@@ -12,8 +12,9 @@ from typing import Any
 
 from lithify.documents.edit import Editor
 from lithify.documents.emit import render_block
+from lithify.documents.nodes import to_python
 from lithify.documents.splice import Uneditable
-from lithify.documents.yaml import Document, read_documents, to_python
+from lithify.documents.yaml import Document, read_documents
 from lithify.engines.kustomize import build_changed, file_of
 from lithify.errors import EngineRefused, EngineUnreachable, InvalidInput
 from lithify.model.patch import Change, Patched, PatchedFile, PatchedFiles, Refused

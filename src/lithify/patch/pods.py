@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lithify.documents.yaml import Broken, read_documents, to_python
+from lithify.documents.nodes import to_python
+from lithify.documents.yaml import Broken, read_documents
 from lithify.errors import InvalidInput
 from lithify.model.location import Route
 from lithify.model.patch import Change

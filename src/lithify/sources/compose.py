@@ -8,18 +8,8 @@ import os
 import re
 from collections.abc import Callable, Iterator
 
-from lithify.documents.yaml import (
-    Broken,
-    Document,
-    MappingNode,
-    Node,
-    ScalarNode,
-    SequenceNode,
-    duplicates,
-    entries,
-    is_null,
-    read_documents,
-)
+from lithify.documents.nodes import MappingNode, Node, ScalarNode, SequenceNode, duplicates, entries, is_null
+from lithify.documents.yaml import Broken, Document, read_documents
 from lithify.model.finding import Skipped
 from lithify.model.location import Location, Route
 from lithify.model.project import DEFAULTS, project_files

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lithify.documents.yaml import to_python
+from lithify.documents.nodes import to_python
 from lithify.model.location import Route
 from lithify.sources.base import read_bytes
 from lithify.sources.compose import Compose, Fields, join

@@ -3,17 +3,8 @@
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from lithify.documents.yaml import (
-    Broken,
-    Document,
-    MappingNode,
-    Node,
-    ScalarNode,
-    SequenceNode,
-    entries,
-    is_null,
-    read_documents,
-)
+from lithify.documents.nodes import MappingNode, Node, ScalarNode, SequenceNode, entries, is_null
+from lithify.documents.yaml import Broken, Document, read_documents
 from lithify.model.location import Location, Route
 from lithify.model.workload import Container, ObjectName, Oddity, Volume, VolumeMount, Workload
 from lithify.sources.base import Reading, normal_path, read_comments

@@ -268,7 +268,8 @@ def read_named(path: str, data: bytes) -> Reading:
 
     What is broken is an oddity. What holds no object at all is left out: nobody is to think that it was judged.
     """
-    from lithify.documents.yaml import Broken, MappingNode, entries, read_documents
+    from lithify.documents.nodes import MappingNode, entries
+    from lithify.documents.yaml import Broken, read_documents
     from lithify.sources.manifest import read_broken
 
     reading = Reading(path)

@@ -4,7 +4,8 @@ import os
 import re
 from collections.abc import Iterator
 
-from lithify.documents.yaml import Document, MappingNode, Node, ScalarNode, SequenceNode, entries, read_documents
+from lithify.documents.nodes import MappingNode, Node, ScalarNode, SequenceNode, entries
+from lithify.documents.yaml import Document, read_documents
 from lithify.errors import EngineUnreachable
 from lithify.sources.base import KUSTOMIZATIONS, Reading, left_out, unreadable
 from lithify.sources.helm import places

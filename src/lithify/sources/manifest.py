@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lithify.documents.scalar import EVERYWHERE, NULL
-from lithify.documents.yaml import (
-    Broken,
-    Document,
+from lithify.documents.nodes import (
     MappingNode,
     Node,
     ScalarNode,
@@ -21,10 +18,10 @@ from lithify.documents.yaml import (
     duplicates,
     entries,
     is_null,
-    is_template,
-    read_documents,
     scalar,
 )
+from lithify.documents.scalar import EVERYWHERE, NULL
+from lithify.documents.yaml import Broken, Document, is_template, read_documents
 from lithify.model.finding import Skipped
 from lithify.model.location import Location, Route
 from lithify.model.quantity import parse_quantity

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from lithify.documents.yaml import Broken, read_documents, to_python
+from lithify.documents.nodes import to_python
+from lithify.documents.yaml import Broken, read_documents
 from lithify.errors import InvalidInput
 from lithify.model.location import Key, Route
 from lithify.model.path import container_path, printable

@@ -13,8 +13,9 @@ from tests.unit.patch import kubectl
 
 from lithify.documents.edit import Editor, splice
 from lithify.documents.emit import render_block, render_flow, render_scalar
+from lithify.documents.nodes import to_python
 from lithify.documents.splice import Obstacle, Uneditable
-from lithify.documents.yaml import Document, read_documents, to_python
+from lithify.documents.yaml import Document, read_documents
 from lithify.model.location import Route
 
 

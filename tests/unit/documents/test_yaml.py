@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lithify.documents import yaml as reader
+from lithify.documents import compose
+from lithify.documents.nodes import duplicates, entries, to_python
 from lithify.documents.scalar import read_plain
-from lithify.documents.yaml import Broken, Document, entries, read_documents, to_python
+from lithify.documents.yaml import Broken, Document, read_documents
 
 CASES = Path(__file__).parents[2] / "cases" / "yaml" / "kubectl.jsonl"
 RECORDED = [json.loads(line) for line in CASES.read_text().splitlines()]
@@ -50,8 +51,8 @@ def test_events_give_the_same_as_the_composer(case: dict[str, Any], monkeypatch:
     if case["name"] == "tabafter":
         pytest.skip("PyYAML's own scanner takes no tab after a colon")
     fast = read(case["yaml"])
-    monkeypatch.setattr(reader, "_Composer", None)
-    monkeypatch.setattr(reader, "_Parser", None)
+    monkeypatch.setattr(compose, "_Composer", None)
+    monkeypatch.setattr(compose, "_Parser", None)
     slow = read(case["yaml"])
     assert slow[0] == fast[0]
     assert bool(slow[1]) == bool(fast[1])
@@ -110,7 +111,7 @@ def test_places_follow_merge_keys_and_later_duplicates() -> None:
     assert isinstance(document, Document)
     assert document.find(document.root, ("b", "p")) == (2, 3)
     assert document.find(document.root, ("c",)) == (6, 1)
-    assert reader.duplicates(document.root) == ["c"]
+    assert duplicates(document.root) == ["c"]
 
 
 def test_concatenated_json_keeps_its_places() -> None:

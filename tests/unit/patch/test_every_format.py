@@ -18,8 +18,9 @@ from tests.unit.patch import plans, test_helm, test_kustomize
 from tests.unit.patch.plans import planned
 from tests.unit.patch.programs import on_path
 
+from lithify.documents.nodes import to_python
 from lithify.documents.unit import parse_unit
-from lithify.documents.yaml import Document, read_documents, to_python
+from lithify.documents.yaml import Document, read_documents
 from lithify.model.mount import Mount
 from lithify.model.patch import Patched, PatchedFiles
 from lithify.model.workload import Container

@@ -18,8 +18,9 @@ from tests.unit.patch.plans import place, planned
 from tests.unit.patch.schemas import VERSIONS, errors, knows
 
 from lithify.documents.edit import splice
+from lithify.documents.nodes import to_python
 from lithify.documents.splice import Uneditable
-from lithify.documents.yaml import Document, read_documents, to_python
+from lithify.documents.yaml import Document, read_documents
 from lithify.model.image import ImageFacts
 from lithify.model.location import Route
 from lithify.model.mount import Mount, MountPlan, PathClass, Redirect, Seed, StorageKind

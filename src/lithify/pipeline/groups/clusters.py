@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lithify.documents.yaml import Broken, read_documents, to_python
+from lithify.documents.nodes import to_python
+from lithify.documents.yaml import Broken, read_documents
 from lithify.engines.kubernetes.copies import LEFT_OUT, Json, Place, below, containers_of
 from lithify.engines.kubernetes.engine import ClusterEngine
 from lithify.engines.kubernetes.roles import BINDINGS, ROLES, flaw

@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lithify.documents.yaml import Broken, read_documents, to_python
+from lithify.documents.nodes import to_python
+from lithify.documents.yaml import Broken, read_documents
 from lithify.engines.base import Container
 from lithify.engines.pods.engine import Host, PodEngine
 from lithify.errors import EngineRefused, EngineUnreachable, InvalidInput, NothingToExamine
