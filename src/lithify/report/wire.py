@@ -69,7 +69,7 @@ def parse(data: bytes, *types: type[T], source: str) -> T:
         ) from error
     found = document.get("schema") if isinstance(document, dict) else None
     wanted = {_schema_of(type_): type_ for type_ in types}
-    if found not in wanted:
+    if not isinstance(found, str) or found not in wanted:
         what = "it names no schema" if found is None else f"its schema is {found!r}"
         raise InvalidInput(f"{source}: {what}", hint=f"give a document of schema {' or '.join(map(str, wanted))}")
     try:

@@ -76,6 +76,7 @@ def test_every_result_carries_a_versioned_schema(type_: type) -> None:
     [
         ("{", "not JSON"),
         ("[]", "it names no schema"),
+        ('{"schema": ["lithify.dev/mount-plan/v1"]}', "its schema is"),
         ('{"schema": "lithify.dev/mount-plan/v9"}', "its schema is 'lithify.dev/mount-plan/v9'"),
         ('{"schema": "lithify.dev/mount-plan/v1", "key": 3, "container": "x"}', r"\$.key"),
         ('{"schema": "lithify.dev/mount-plan/v1", "container": "x"}', "key"),
