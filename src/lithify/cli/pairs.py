@@ -37,13 +37,14 @@ def pairs(arguments: argparse.Namespace) -> list[tuple[str, str]]:
 
 
 def insist_on_place(path: str) -> None:
-    """Raise OutputFailed where no file could be made at `path`."""
-    folder = os.path.dirname(path) or "."
+    """Raise OutputFailed where no file could be made at `path`, nor a device or pipe there be written to."""
     if os.path.isdir(path):
         raise failed(path, errno.EISDIR)
-    if not os.path.isdir(folder):
+    special = os.path.exists(path) and not os.path.isfile(path)
+    needed = path if special else os.path.dirname(os.path.realpath(path))
+    if not os.path.exists(needed):
         raise failed(path, errno.ENOENT)
-    if not os.access(folder, os.W_OK):
+    if not os.access(needed, os.W_OK):
         raise failed(path, errno.EACCES)
 
 

@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,16 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else() -> None:
             assert os.listdir(directory) == ["plan.json"]
         finally:
             libc.umount2(directory.encode(), 2)
+
+
+def test_a_device_or_pipe_is_a_place_also_in_a_folder_where_no_file_can_be_made() -> None:
+    """As `/dev/null` and `/dev/stdout` are for an ordinary user, and `>(upload)`."""
+    lines = ["import os", "from lithify.cli.pairs import insist_on_place"]
+    lines += ["os.setresgid(65534, 65534, 65534)", "os.setresuid(65534, 65534, 65534)"] if os.geteuid() == 0 else []
+    lines += ["insist_on_place(f'/dev/fd/{os.pipe()[1]}')", "insist_on_place('/dev/null')"]
+    lines += ["insist_on_place('/dev/lithify-none')"]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert "OutputFailed: /dev/lithify-none: Permission denied" in done.stderr
 
 
 def test_a_place_that_is_none_is_told(tmp_path: Path) -> None:
