@@ -160,7 +160,7 @@ class _ChartPatch:
 
     def _without_release(self, name: str) -> str:
         """Return a name that does for every release: the release's own stands in those of its workloads."""
-        rest = name.removeprefix(self.chart.release).lstrip("-")
+        rest = name.removeprefix(f"{self.chart.release}-").lstrip("-")
         own = slug(self.chart.name)
         if rest.startswith(f"{own}{JOINT}"):
             return rest

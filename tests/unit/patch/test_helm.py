@@ -186,6 +186,13 @@ def test_a_claim_of_an_earlier_version_keeps_its_name(tmp_path: Path) -> None:
     assert all(not file.changed for file in patched.files if file.path == str(held))
 
 
+def test_only_the_whole_name_of_the_release_is_left_out_of_a_claims(tmp_path: Path) -> None:
+    ours = chart("everything", tmp_path)
+    before = ours.render()
+    patched = helm.patch(ours, before, claimed(hardened(before), "released--kept"))
+    assert "adds the claim everything--released--kept" in [change.text for change in patched.changes]
+
+
 def test_claims_stay_apart_without_the_name_of_the_release(tmp_path: Path) -> None:
     """What differs by that alone would be one claim, in which two places mix; nor is one of the chart's own ours."""
     ours = chart("everything", tmp_path)
