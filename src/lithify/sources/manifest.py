@@ -491,7 +491,7 @@ class _Manifest:
             listed = fields.get(list_name)
             if listed is not None and not is_null(listed):
                 containers += self._read_list(workload, list_name, listed, place, inherited, volumes)
-        for key in () if workload.name.kind in _PODS else filter(_is_further_list, fields):
+        for key in () if workload.name.kind in _PODS else _further_lists(fields):
             containers += self._read_list(workload, key, fields[key], place, inherited, volumes)
         for key, many in _STEP_KEYS:
             node = fields.get(key)
@@ -819,15 +819,17 @@ def _search(root: Node, steps: dict[str, bool]) -> Iterator[tuple[Node, Route, N
         )
 
 
-def _is_further_list(key: str) -> bool:
-    """Tell whether custom resources keep containers beside those of an operator under this key: `extraContainers`."""
-    return key.endswith("Containers") and key not in CONTAINER_LISTS
+def _further_lists(found: dict[str, Node]) -> Iterator[str]:
+    """Yield the keys under which a custom resource keeps containers beside those of an operator: `extraContainers`."""
+    for key in found:
+        named = key.endswith("Containers") and key not in CONTAINER_LISTS
+        if named and any(type(_at(item, "image")) is ScalarNode for item in _mappings(found[key])):
+            yield key
 
 
 def _is_pod_spec(found: dict[str, Node], route: Route, steps: dict[str, bool]) -> bool:
-    for key in filter(_is_further_list, found):
-        if any(type(_at(item, "image")) is ScalarNode for item in _mappings(found[key])):
-            return True
+    if any(_further_lists(found)):
+        return True
     for key in CONTAINER_LISTS:
         listed = found.get(key)
         if type(listed) is SequenceNode:
