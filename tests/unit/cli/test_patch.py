@@ -101,6 +101,21 @@ def test_the_only_container_is_still_the_only_one_beside_its_seed(
     assert f"{pod}: nothing has to change" in capfd.readouterr().err
 
 
+def test_the_only_service_is_still_the_only_one_beside_what_gives_its_volume_away(
+    plan: Path, tmp_path: Path, state: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "compose.yaml"
+    path.write_text("services:\n  app:\n    image: nginx\n    user: '7'\n")
+    kept = Mount(path=PurePosixPath("/kept"), storage=StorageKind.VOLUME, name="kept", uid=7, gid=7, mode=0o700)
+    given = MountPlan(key=RunKey(image="nginx"), container="somebody", mounts=(kept,))
+    plan.write_text(render_json(given))
+    assert run(path, "--plan", plan, "--copier", "busybox", "--write") == 0
+    assert "\n  app-init:\n" in path.read_text()
+    capfd.readouterr()
+    assert run(path, "--plan", plan, "--copier", "busybox", "--write") == 0
+    assert f"{path}: nothing has to change" in capfd.readouterr().err
+
+
 def test_the_printed_undo_works_where_the_state_directory_is_not_known(
     pod: Path, plan: Path, state: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

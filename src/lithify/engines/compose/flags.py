@@ -10,7 +10,7 @@ Compose hands `tmpfs:` entries to the engine as they stand, so that what holds f
 
 import mmap
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import PurePosixPath
@@ -136,6 +136,12 @@ def giving_service(plan: ServicePlan, sources: Mapping[str, str]) -> dict[str, o
             {"type": "volume", "source": names[mount.path], "target": str(mount.path)} for mount in plan.given_away
         ],
     }
+
+
+def gives_volumes(entrypoint: Sequence[str]) -> bool:
+    """Tell whether a service is one of ours that gives volumes away."""
+    shell, option, script, *_ = (*entrypoint, "", "", "")
+    return (shell, option) == ("sh", "-c") and script.startswith("chown ")
 
 
 def where_given(plan: ServicePlan, service: Mapping[str, Any]) -> dict[str, object]:

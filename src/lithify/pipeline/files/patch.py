@@ -16,6 +16,7 @@ from lithify.model.mount import MountPlan
 from lithify.model.patch import Patched, PatchedFiles, Planned
 from lithify.model.path import printable
 from lithify.model.text import UTF_16
+from lithify.model.workload import Container
 from lithify.patch.kubernetes import Options
 from lithify.patch.seeding import SEEDS
 from lithify.report.wire import read_json
@@ -60,6 +61,8 @@ class _Place:
     """What it answers to, from the plain name to the one that tells it from all others."""
     image: str = ""
     """As the file has it."""
+    ours: bool = False
+    """An earlier patch added it."""
 
 
 _PLANS: tuple[type[GroupHardening | Hardening | MountPlan], ...] = (GroupHardening, Hardening, MountPlan)
@@ -188,9 +191,19 @@ def _places(path: str, data: bytes, kind: str) -> list[_Place]:
                     name=container.name,
                     names=names,
                     image=container.image or "",
+                    ours=_is_ours(container, kind),
                 )
             )
     return _told_apart(places)
+
+
+def _is_ours(container: Container, kind: str) -> bool:
+    """Tell whether an earlier patch added a container."""
+    if kind != "compose":
+        return container.name.startswith(SEEDS)
+    from lithify.engines.compose.flags import gives_volumes
+
+    return gives_volumes(container.command)
 
 
 def _told_apart(places: Sequence[_Place]) -> list[_Place]:
@@ -209,7 +222,7 @@ def _assign(given: GivenPlan, places: Sequence[_Place], path: str) -> tuple[Plan
     """Return the container that a plan is for, and where the file has it."""
     wish = given.container or given.plan.container
     fitting = [place for place in places if wish in place.names]
-    theirs = [place for place in places if not place.name.startswith(SEEDS)]  # the others an earlier patch added
+    theirs = [place for place in places if not place.ours]
     if not fitting and not given.container and len(theirs) == 1:
         fitting = theirs
     if len(fitting) != 1:
