@@ -74,9 +74,8 @@ def parse(words: list[str], commands: Mapping[str, str]) -> argparse.Namespace:
     shared.add_argument("--debug", action="store_true", default=None, help="show a traceback with an error")
     arguments = parser.parse_args([*after, *before])
     arguments.settings = None
-    told = (
-        arguments.config or (getattr(arguments, "jobs", None) or 0) < 0
-    )  # other flags can't be what no setting may be
+    # Of the flags only this one can be what no setting may be.
+    told = arguments.config or (getattr(arguments, "jobs", None) or 0) < 0
     if told or os.path.lexists("lithify.toml") or any(map(_is_ours, os.environ)):
         _configure(arguments)
     arguments.rest = rest

@@ -76,7 +76,7 @@ def add_kubernetes_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--feature-gate", dest="gates", action="append", default=[], metavar="GATE", help="a gate that is open there"
     )
-    group.add_argument("--copier", default="", metavar="IMAGE", help="has sh and cp, for images that have none")
+    group.add_argument("--copier", default="", metavar="IMAGE", help="has a shell, for images that have none")
     group.add_argument("--exact-modes", action="store_true", help="give every place its mode, by an init container")
     group.add_argument(
         "--fresh-start",
