@@ -486,8 +486,13 @@ def failed_before(event: LogEvent, original: Behaviour | None) -> bool:
     """
     if original is None or event.error is not LogError.EROFS:
         return False
-    said = _DENIED.sub("denied", normalised(event.raw))
-    return any(_DENIED.sub("denied", line) == said for line in original.warnings)
+    return _DENIED.sub("denied", normalised(event.raw)) in _denied(original.warnings)
+
+
+@lru_cache(maxsize=4)
+def _denied(lines: frozenset[str]) -> frozenset[str]:
+    """Return lines with one word for both errors: once, as a log may complain thousands of times."""
+    return frozenset(_DENIED.sub("denied", line) for line in lines)
 
 
 def _once(lines: Iterable[str]) -> tuple[str, ...]:
