@@ -58,7 +58,7 @@ ENVELOPES: dict[str, Callable[[str], str]] = {
 CONTAINERS = {"compose": "web-1", "kubectl": "web-7d4b9c-x/app", "journald": "web", "three deep": "web-1"}
 
 
-def read_json(text: str | bytes, **options: Any) -> list[LogEvent]:
+def read(text: str | bytes, **options: Any) -> list[LogEvent]:
     data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
     return list(read_log(data.removesuffix(b"\n").split(b"\n"), **options))
 
@@ -66,7 +66,7 @@ def read_json(text: str | bytes, **options: Any) -> list[LogEvent]:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["row"])
 def test_a_shape_is_read(row: dict[str, Any]) -> None:
     """Everything that the case tells of a line comes out as it says."""
-    events = read_json(row["log"])
+    events = read(row["log"])
     assert events, "nothing was found"
     told = {key: row[key] for key in _TOLD if key in row}
     assert {key: getattr(events[0], key) for key in told} == told
@@ -83,7 +83,7 @@ def test_a_shape_is_read_in_every_envelope(row: dict[str, Any]) -> None:
     """Error, paths and operation come out the same, whatever is put around the lines."""
     wrong = {}
     for envelope, wrap in ENVELOPES.items():
-        events = read_json("".join(f"{wrap(line)}\n" for line in row["log"].removesuffix("\n").split("\n")))
+        events = read("".join(f"{wrap(line)}\n" for line in row["log"].removesuffix("\n").split("\n")))
         found = _found(row, events)
         if found != _expected(row) or events[0].container != CONTAINERS.get(envelope, ""):
             wrong[envelope] = found
@@ -122,7 +122,7 @@ def test_every_disguise_has_a_case() -> None:
 @pytest.mark.parametrize("envelope", ["none", "compose", "cri", "docker json-file", "json", "logfmt"])
 @pytest.mark.parametrize("line", NEGATIVES, ids=lambda line: line.decode()[:40])
 def test_what_only_looks_like_it_is_no_event(line: bytes, envelope: str) -> None:
-    assert read_json(ENVELOPES[envelope](line.decode())) == []
+    assert read(ENVELOPES[envelope](line.decode())) == []
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_what_only_looks_like_it_is_no_event(line: bytes, envelope: str) -> None
     ],
 )
 def test_translations_of_the_error_are_known(text: str) -> None:
-    (event,) = read_json(f"touch: /srv/x: {text}\n")
+    (event,) = read(f"touch: /srv/x: {text}\n")
     assert (event.error, event.path) == (LogError.EROFS, PurePosixPath("/srv/x"))
 
 
@@ -145,12 +145,12 @@ class TestPaths:
     """What is made of the text that stands for a path."""
 
     def test_a_relative_path_is_resolved_and_doubted(self) -> None:
-        (event,) = read_json("open acme.json: read-only file system\n", working_directory=PurePosixPath("/srv/app"))
+        (event,) = read("open acme.json: read-only file system\n", working_directory=PurePosixPath("/srv/app"))
         assert (str(event.path), event.relative, event.confidence) == ("/srv/app/acme.json", True, 0.4)
         assert "relative" in event.remedy
 
     def test_bytes_that_are_not_utf8_are_kept(self) -> None:
-        (event,) = read_json(b"tee: /srv/caf\xe9: Read-only file system\n")
+        (event,) = read(b"tee: /srv/caf\xe9: Read-only file system\n")
         assert event.path is not None
         assert str(event.path).encode("utf-8", "surrogateescape") == b"/srv/caf\xe9"
         assert event.cause.isprintable()
@@ -170,7 +170,7 @@ class TestPaths:
         ],
     )
     def test_what_may_not_be_proposed_is_refused(self, path: str, shown: str | None, why: str) -> None:
-        (event,) = read_json(f"OSError: [Errno 30] Read-only file system: '{path}'\n")
+        (event,) = read(f"OSError: [Errno 30] Read-only file system: '{path}'\n")
         assert _plain(event.path) == shown
         assert why in event.refused
         assert event.usable == (shown is not None and not why)
@@ -190,7 +190,7 @@ class TestPaths:
         assert not judge_path(f"/srv/{name}", PurePosixPath("/")).folded
 
     def test_a_temporary_sibling_means_a_rename_and_says_so(self) -> None:
-        (event,) = read_json("sed: couldn't open temporary file /srv/conf/sedAbC123: Read-only file system\n")
+        (event,) = read("sed: couldn't open temporary file /srv/conf/sedAbC123: Read-only file system\n")
         assert event.renames
         assert "directory must be mounted" in event.remedy
 
@@ -214,21 +214,21 @@ MOUNTS = parse_mountinfo(
     ],
 )
 def test_the_mount_table_tells_the_root_from_other_mounts(path: str, ground: Ground, said: str, advice: str) -> None:
-    (event,) = read_json(f"touch: cannot touch '{path}': Read-only file system\n", mounts=MOUNTS)
+    (event,) = read(f"touch: cannot touch '{path}': Read-only file system\n", mounts=MOUNTS)
     assert event.ground is ground
     assert said in event.cause
     assert advice in event.remedy
 
 
 def test_without_a_mount_table_nothing_is_claimed_about_the_root() -> None:
-    (event,) = read_json("touch: cannot touch '/x/y': Read-only file system\n")
+    (event,) = read("touch: cannot touch '/x/y': Read-only file system\n")
     assert event.ground is Ground.UNKNOWN
     assert "root filesystem" not in event.cause
 
 
 def test_errors_on_a_planned_mount_name_it() -> None:
     mounts: tuple[MountPoint, ...] = MOUNTS
-    (event,) = read_json("mkdir: cannot create directory '/tmp/x': Permission denied\n", mounts=mounts)
+    (event,) = read("mkdir: cannot create directory '/tmp/x': Permission denied\n", mounts=mounts)
     assert "a tmpfs at /tmp" in event.cause
 
 
@@ -251,7 +251,7 @@ class TestLines:
             assert reader.lines == text.count(b"\n")
 
     def test_a_log_without_a_last_line_end_is_read_whole(self) -> None:
-        assert len(read_json(b"open /srv/x: read-only file system")) == 1
+        assert len(read(b"open /srv/x: read-only file system")) == 1
 
     def test_an_item_may_hold_several_lines(self) -> None:
         assert len(list(read_log([b"open /a: read-only file system\nopen /b: read-only file system"]))) == 2
@@ -272,18 +272,18 @@ class TestLines:
             "a-1  | groupmod: cannot lock /etc/group; try again later.\n"
             "b-1  | \tat java.base/java.io.File.createTempFile(File.java:2179)\n"
         )
-        found = {(event.container, _plain(event.path)) for event in read_json(log)}
+        found = {(event.container, _plain(event.path)) for event in read(log)}
         assert found == {("a-1", "/etc/group"), ("b-1", "/tmp")}
 
     def test_a_block_of_one_runtime_does_not_swallow_what_follows(self) -> None:
         log = (
             "Error: EROFS: read-only file system, open '/srv/a'\n    at x (y:1:2)\nopen /srv/b: read-only file system\n"
         )
-        assert [str(event.path) for event in read_json(log)] == ["/srv/a", "/srv/b"]
+        assert [str(event.path) for event in read(log)] == ["/srv/a", "/srv/b"]
 
     def test_a_joined_go_error_names_each_path_once(self) -> None:
         log = 'level=error err="mkdir /srv/a: read-only file system\\nmkdir /srv/b: read-only file system"\n'
-        assert [str(event.path) for event in read_json(log)] == ["/srv/a", "/srv/b"]
+        assert [str(event.path) for event in read(log)] == ["/srv/a", "/srv/b"]
 
 
 def test_events_are_counted_by_what_they_say() -> None:
@@ -341,7 +341,7 @@ def test_nothing_that_is_read_raises_and_all_that_comes_out_is_printable(lines: 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(PARTS, max_size=25).map("".join))
 def test_bits_of_shapes_in_any_order_do_no_harm(line: str) -> None:
-    for event in read_json(line):
+    for event in read(line):
         assert (event.raw + event.cause + event.remedy + event.container + event.program).isprintable()
         if event.path is not None:
             str(event.path).encode("utf-8", "surrogateescape")
@@ -381,7 +381,7 @@ HOSTILE = {
 def test_a_hostile_line_costs_no_more_than_its_length(name: str) -> None:
     line = HOSTILE[name].encode()
     start = time.process_time()
-    read_json(line)
+    read(line)
     assert time.process_time() - start < 2.0
 
 
@@ -397,8 +397,8 @@ def test_a_huge_line_is_cut_and_read_on_after_it() -> None:
 
 def test_no_advice_mounts_all_of_etc() -> None:
     """What lies right in it can be mounted as a file alone."""
-    (event,) = read_json("touch: cannot touch '/etc/x': Read-only file system\n")
+    (event,) = read("touch: cannot touch '/etc/x': Read-only file system\n")
     assert "mount /etc/x alone, seeded from the image; never all of /etc. A single file" in event.remedy
-    (event,) = read_json("touch: cannot touch '/etc/app/x': Read-only file system\n")
+    (event,) = read("touch: cannot touch '/etc/app/x': Read-only file system\n")
     assert "mount /etc/app alone" in event.remedy
     assert event.remedy.endswith("never all of /etc.")
