@@ -717,7 +717,7 @@ def test_a_state_directory_behind_a_link(shop: Workshop, static_rootfs: Path, tm
     shop.state.mkdir()
     (tmp_path / "link").symlink_to(shop.state)
     shop.engine = BundleEngine(shop.engine._runtime_name, tmp_path / "link")
-    container = shop.started(static_rootfs, "/probe", "sleep", "5")
+    container = shop.started(static_rootfs, "/probe", "sleep", "1000")
     assert container.pid() is not None
 
 
