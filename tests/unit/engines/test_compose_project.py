@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from lithify.engines.command_line.runline import parse_run_line
 from lithify.engines.compose.flags import giver_image, plan_service
 from lithify.engines.compose.project import Project, Scratch
 from lithify.errors import EngineRefused, NothingToExamine
@@ -212,6 +213,18 @@ def test_a_volume_that_is_not_its_users_is_told_with_its_remedy() -> None:
         assert not made.given_away
         (told,) = (note for note in made.notes if "root's at first" in note)
         assert "RUN install -d -o 1000 -g 1000 /mnt/state" in told
+        assert "--copier" in told
+
+
+@pytest.mark.parametrize(("engine", "stack"), [("docker", True), ("podman", False)])
+def test_no_image_is_asked_for_where_no_service_would_run_it(engine: str, stack: bool) -> None:
+    line = parse_run_line([engine, "run", "--name=web", "x"])
+    moved = Mount(path=container_path("/mnt/state"), storage=StorageKind.VOLUME, uid=1000, gid=1000)
+    plan = MountPlan(key=RunKey(image="x"), container="", mounts=(moved,))
+    made = plan_service(line, NO_SHELL, plan, stack=stack, giver="tools")
+    assert not made.given_away
+    (told,) = (note for note in made.notes if "root's at first" in note)
+    assert "--copier" not in told
 
 
 def test_a_service_beside_it_gives_volumes_to_their_user_before_it_starts() -> None:

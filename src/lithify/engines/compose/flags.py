@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 from lithify.engines.command_line.docker_flags import DockerFlags
 from lithify.engines.command_line.flags import EngineHost, PlanFlags, permissions
@@ -83,7 +83,7 @@ def plan_service(
     """
     kind = StackFlags if stack else PodmanComposeFlags if line.engine == "podman" else ComposeFlags
     flags: _Collected = kind(line=line, image=image, host=_NO_HOST)
-    flags.gives_away = bool(giver) and kind is ComposeFlags
+    flags.gives_away = bool(giver) and flags.may_give
     notes = flags.add(plan).command.notes
     named = {mount.path: mount.source for mount in line.mounts() if mount.kind is MountKind.VOLUME and mount.source}
     standing = [mount for mount in plan.mounts if mount.path in named and flags.gives_away and flags.needs_owner(mount)]
@@ -163,6 +163,8 @@ class _Collected(PlanFlags):
     arguments: dict[int, str] = field(default_factory=dict, init=False)
     working_directory: str | None = field(default=None, init=False)
     files: list[Mount] = field(default_factory=list, init=False)
+    may_give: ClassVar[bool] = False
+    """A service beside it may give its volumes to their user, for which it waits (`giving_service`)."""
     gives_away: bool = field(default=False, init=False)
     given_away: list[Mount] = field(default_factory=list, init=False)
 
@@ -217,9 +219,10 @@ class _Collected(PlanFlags):
             self.given_away.append(mount)
         elif self.needs_owner(mount):
             made = shlex.join(("install", "-d", "-o", str(mount.uid), "-g", str(mount.gid), str(mount.path)))
+            other = ", or an image with a shell is named with --copier" if self.may_give else ""
             self.note(
                 "root's at first: the image lacks the directory, so that the engine makes it; a program that is not "
-                f"root needs it there (RUN {made}), or an image with a shell is named with --copier",
+                f"root needs it there (RUN {made}){other}",
                 mount.path,
             )
         plain = entry is not None and (entry.uid, entry.gid, entry.mode) == (0, 0, 0o755)
@@ -249,6 +252,8 @@ class _Collected(PlanFlags):
 class ComposeFlags(_Collected, DockerFlags):
     """A service that Docker runs."""
 
+    may_give = True
+
     def _add_tmpfs_volume(self, mount: Mount, settings: str) -> None:
         self.add_tmpfs_volume(mount, settings)
 
@@ -274,8 +279,10 @@ class StackFlags(ComposeFlags):
 
     Such a tmpfs is root's and not executable; its mode is that of the directory in the image, or 1777 where the image
     has none. Where that would keep the program out, the place is an anonymous volume, which Docker fills from the
-    image with owner and mode.
+    image with owner and mode. No service waits for another.
     """
+
+    may_give = False
 
     def _add_tmpfs(self, mount: Mount) -> None:
         entry = self.entry(mount)
