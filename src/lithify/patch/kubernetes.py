@@ -25,7 +25,7 @@ _REMEDIES = {
     Obstacle.TEMPLATE: "patch the chart's values, or what helm template prints",
     Obstacle.DUPLICATE: "take one of the two keys away: the last one counts",
     Obstacle.CHECK: "this is a form of YAML that lithify does not know: please report it",
-    Obstacle.UNREADABLE: "correct the file first: kubectl would refuse it too",
+    Obstacle.UNREADABLE: "correct the file first: what can't be read can't be changed safely",
 }
 
 
