@@ -85,7 +85,7 @@ def _owned(
 ) -> Iterator[PurePosixPath]:
     if len(path.parts) > _DEEPEST_OWNED:
         return
-    for name in [name for name, is_directory, _ in directory.entries() if is_directory]:
+    for name in sorted(name for name, is_directory, _ in directory.entries() if is_directory):
         below = path / name
         child = None if is_pseudo(below) or is_code(below) or not left[0] else directory.child(name)
         if child is None:

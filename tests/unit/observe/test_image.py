@@ -10,6 +10,7 @@ from tests.unit.observe.conftest import needs_root
 from lithify.errors import NothingToExamine
 from lithify.model.image import EntryType, ImageFacts
 from lithify.model.writes import Process
+from lithify.observe import image
 from lithify.observe.image import MANY, directories_of, find_code_roots, has_shell, read_image_entries, resolve
 
 P = PurePosixPath
@@ -202,7 +203,7 @@ def test_a_script_that_runs_and_that_the_image_lacks_was_made(
     assert [str(path) for path in find_code_roots([root], facts, [running])] == roots
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has directories of other users")
+@needs_root
 def test_directories_of_users(root: Path, tmp_path: Path) -> None:
     """Where a user may write and perhaps did not yet: the outermost, of any layer, as it is on top."""
     lower = tmp_path / "lower"
@@ -223,6 +224,18 @@ def test_directories_of_users(root: Path, tmp_path: Path) -> None:
     found = [str(path) for path in directories_of([root, lower], {33})]
     assert found == ["/opt/mine", "/srv/uploads", "/var/lib/app"]
     assert directories_of([root, lower], ()) == ()
+
+
+@needs_root
+def test_of_many_directories_of_a_user_the_same_are_taken_each_time(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever order the filesystem has them in."""
+    monkeypatch.setattr(image, "_MOST_OWNED", 3)
+    for number in reversed(range(40)):
+        (root / f"srv/{number:02}").mkdir(parents=True)
+        os.chown(root / f"srv/{number:02}", 33, 33)
+    assert [path.name for path in directories_of([root], {33})] == ["00", "01", "02"]
 
 
 def test_no_layers_are_no_facts() -> None:
