@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 _KEYWORDS = frozenset(("if", "then", "else", "elif", "do", "while", "until", "time", "!", "{", "}", "fi", "done"))
+_MAYBE = frozenset(("if", "case", "for", "select", "while", "until"))
+"""Words that begin commands which may be run, or not, or again."""
+_MAYBE_ENDS = frozenset(("fi", "esac", "done"))
 _OPERATORS = ";&|()\n"
 _ARRAY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=\Z")
 _ELEMENTS = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\[@\]\}")
@@ -95,7 +98,7 @@ class Script:
     text: str
     commands: list[Command] = field(default_factory=list)
     arrays: dict[str, tuple[Word, ...] | None] = field(default_factory=dict)
-    """The words of each array; None for one that is set more than once, added to, or has keys."""
+    """The words of each array; None for one that is set more than once or in some runs only, added to, or has keys."""
 
     def spelt_out(self, words: Iterable[Word]) -> tuple[Word, ...]:
         """Return words with those of an array, where they stand there, in the place of `"${ARRAY[@]}"`."""
@@ -164,6 +167,11 @@ class _Parser:
         self.at = 0
         self.heredocs: list[tuple[str, bool]] = []
         self.depth = 0
+        self.maybe = 0
+        """How many commands around this may be run, or not, or again."""
+        self.subshells = 0
+        self.led = False
+        """Whether this is run depends on the command before."""
 
     def run(self) -> None:
         self.list_("", nested=False)
@@ -196,6 +204,8 @@ class _Parser:
                 self.depth -= 1
                 return
             elif letter in _OPERATORS:
+                self.subshells += (letter == "(" and not words) - (letter == ")" and self.subshells > 0)
+                self.led = letter in "&|" or (self.led and letter == "\n" and not self.ends_statement())
                 done()
                 if letter == "\n":
                     self.at += 1
@@ -213,6 +223,8 @@ class _Parser:
                     word = self.array(word)
                 if word.shown.isdecimal() and following in ("<", ">") and following:
                     continue
+                if not words:
+                    self.maybe += (word.shown in _MAYBE) - (word.shown in _MAYBE_ENDS and self.maybe > 0)
                 if not words and word.shown in _KEYWORDS:
                     alone = False
                     continue
@@ -241,7 +253,8 @@ class _Parser:
         if not all(_ASSIGNMENT.match(word.shown) for word in words):  # which may be one that is run later
             self.script.commands.append(Command(words=tuple(words), alone=False))
         shown = name.shown.rstrip("+=")
-        known = shown not in self.script.arrays and "+" not in name.shown
+        always = self.depth == 1 and not self.maybe and not self.subshells and not self.led
+        known = always and shown not in self.script.arrays and "+" not in name.shown
         keyed = any(word.shown.startswith("[") for word in words)
         self.script.arrays[shown] = tuple(words) if known and not keyed else None
         value = Part(text=self.text[name.end : self.at], literal=False)

@@ -76,6 +76,11 @@ def test_options_that_stand_in_an_array_are_known_and_stay_there() -> None:
     (b"run() {", b"OPTIONS[1]=--rm\nrun() {"),
     (b"run() {", b"if x; then OPTIONS=(--rm); fi\nrun() {"),
     (b"run() {", b"read -ra OPTIONS\nrun() {"),
+    (b"OPTIONS=(-d", b"[ -t 0 ] &&\nOPTIONS=(-d"),
+    (b"OPTIONS=(-d", b"for each in 1 2; do\nrun; done | (OPTIONS=(-d"),
+    (b"OPTIONS=(-d --name web   # as always\n  --env \"A=b c\" \\\n  -p 80:80)",
+     b"case $1 in\n  web) f x;;\n  *)\n    OPTIONS=(-p 80:80);;\nesac"),
+    (b"OPTIONS=(-d --name web   # as always\n  --env \"A=b c\" \\\n  -p 80:80)", b"if x\nthen\nOPTIONS=(-d)\nfi"),
     (b'"${OPTIONS[@]}"', b"${OPTIONS[@]}"),
     (b'"${OPTIONS[@]}"', b'"${OPTIONS[*]}"'),
     (b"OPTIONS=(-d", b"OPTIONS=([0]=-d"),
@@ -83,9 +88,15 @@ def test_options_that_stand_in_an_array_are_known_and_stay_there() -> None:
 ])  # fmt: skip
 def test_an_array_that_only_a_running_shell_knows_is_left_alone(old: bytes, new: bytes) -> None:
     text = ARRAY.replace(old, new)
+    assert text != ARRAY
     patched = patch(text, place("/tmp"))
     assert patched.text == text
     assert "any number of words" in patched.refused[0].reason
+
+
+def test_an_array_after_what_may_not_be_run_is_known() -> None:
+    before = b"if x && (y); then for a in b; do case $a in b) c;; esac; done; fi\nf() { true; }\nx || y\n"
+    assert not patch(before + ARRAY, place("/tmp")).refused
 
 
 def test_what_has_to_change_in_an_array_is_for_a_person() -> None:
