@@ -243,6 +243,7 @@ def test_what_is_saved_only_when_asked_to_end_is_kept(lithify: Lithify, images: 
     assert places(result.plan) == {"/run": "memory", "/var/lib/app": "volume"}
     later = {check.name: check.summary for check in result.verdict.works}
     assert [later[f"check ({phase})"] for phase in ("restarted", "recreated")] == ["exit 0", "exit 0"]
+    assert result.write_set.observation.asked_to_end
     assert any("it saves late" in note for note in result.write_set.observation.notes)
 
 

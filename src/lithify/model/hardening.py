@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from lithify.model.bake import Baked
 from lithify.model.behaviour import Behaviour
 from lithify.model.mount import MountPlan
+from lithify.model.run import TargetKind
 from lithify.model.verdict import Verdict
 from lithify.model.writes import WriteSet
 
@@ -28,6 +29,8 @@ class Hardening:
     """From a program with a writable root to one that runs without, with the proof."""
 
     target: str
+    kind: TargetKind | None = None
+    """What that is; None in documents of earlier versions."""
     engine: str
     write_set: WriteSet
     plan: MountPlan

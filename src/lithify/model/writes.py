@@ -193,6 +193,8 @@ class Observation:
     restarts: int = 0
     from_start: bool = True
     """False where lithify attached to a container that already ran."""
+    asked_to_end: bool = False
+    """It was asked to end before each second start, and not killed: it saves only then."""
     sources: tuple[Source, ...] = ()
     notes: tuple[str, ...] = ()
     """What could not be seen this time, and why."""

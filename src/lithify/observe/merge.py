@@ -195,6 +195,7 @@ def _merge_observations(every: Sequence[WriteSet]) -> Observation:
         exercise="; ".join(_united(each.exercise for each in observations if each.exercise)),
         restarts=sum(each.restarts for each in observations),
         from_start=any(each.from_start for each in observations),
+        asked_to_end=any(each.asked_to_end for each in observations),
         sources=_united(source for each in observations for source in each.sources),
         notes=_united(notes),
     )

@@ -172,7 +172,7 @@ class _ChartPatch:
         """Return the values that say most of what is wanted, none where they would say anything else as well."""
         values = Values(self.chart)
         reached = values.reached([need for need in self.wanted if need.sayable])
-        chosen = _choose(reached, self.wanted, self.old)
+        chosen = _choose(reached, self.wanted)
         while chosen:
             overlay = values.overlay(chosen)
             wrong = self._wrong(overlay)
@@ -416,11 +416,8 @@ runtimeConfig:
 """
 
 
-def _choose(
-    reached: Sequence[Value], wanted: Sequence[Need], old: Sequence[Mapping[str, Any]]
-) -> dict[Value, list[Need]]:
+def _choose(reached: Sequence[Value], wanted: Sequence[Need]) -> dict[Value, list[Need]]:
     """Return which value says which needs: the one that reaches most of the places that need it, and no other."""
-    del old
     by_want: dict[tuple[str, str, str], list[Need]] = {}
     for need in wanted:
         if need.sayable:

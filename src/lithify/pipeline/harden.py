@@ -214,6 +214,7 @@ class _Hardener:
         kept = tuple(filter(None, [proof.trial.kept]))
         return Hardening(
             target=trials.target.title,
+            kind=trials.target.kind,
             engine=trials.engine.name,
             write_set=replace(self.write_set, image=self._surveyed(plan)),
             plan=plan,

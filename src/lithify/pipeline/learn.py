@@ -129,14 +129,10 @@ def learn(trials: Trials, *, keep: bool = False) -> Learnt:
         write_set.observation,
         exercise=trials.exercise.words,
         restarts=trial.restarts,
+        asked_to_end=trials.gently,
         notes=(*write_set.observation.notes, *notes),
     )
     return Learnt(write_set=replace(write_set, observation=observation), trial=trial)
-
-
-def saves_at_the_end(write_set: WriteSet) -> bool:
-    """Tell whether its program was asked to end before each second start, for it saves only then."""
-    return _SAVES_AT_THE_END in write_set.observation.notes
 
 
 def _lost_by_the_kill(trial: Trial) -> bool:

@@ -12,6 +12,7 @@ from lithify.model.image import EntryType
 from lithify.model.mount import Mount, MountPlan, Seed, StorageKind
 from lithify.model.path import printable
 from lithify.model.quantity import render_human
+from lithify.model.run import TargetKind
 from lithify.model.text import counted
 from lithify.model.verdict import Check, Verdict
 from lithify.model.writes import BLIND_SPOTS, Write, WriteSet
@@ -45,7 +46,7 @@ def render_hardening(result: Hardening, *, paint: Paint = plain, width: int = 80
         page.text(paint("dim", printable(line.strip())[: width * 2]), "            ")
     page.text(_after(result), "  after   ")
     _writes(page, result.write_set)
-    _plan(page, result.plan, pod=result.engine.startswith(("pod on ", "cluster ")))
+    _plan(page, result.plan, pod=result.kind is TargetKind.POD)
     _baked(page, result.baked)
     _command(page, result)
     _verdict(page, result.verdict, why_not(result.verdict, result.plan, group=group))

@@ -13,6 +13,7 @@ from lithify.model.hardening import Hardening
 from lithify.model.image import ImageFacts
 from lithify.model.mount import Mount, MountPlan, StorageKind
 from lithify.model.patch import Refused, unified_diff
+from lithify.model.run import TargetKind
 from lithify.model.verdict import Check, Verdict
 from lithify.model.writes import Observation, RunKey, WriteSet
 from lithify.report.group import render_group
@@ -163,11 +164,11 @@ def test_a_place_of_a_pod_is_called_what_the_file_gets() -> None:
     mount = Mount(path=PurePosixPath("/tmp"), storage=StorageKind.MEMORY, size=4 << 20, mode=0o1777)
     kept = replace(mount, path=PurePosixPath("/data"), storage=StorageKind.VOLUME, size=None)
     plan = MountPlan(key=KEY, container="web", mounts=(mount, kept))
-    for engine, words in (
-        ("pod on docker", ("emptyDir", "claim", ", ")),
-        ("docker", ("tmpfs", "volume", ", noexec, ")),
+    for kind, words in (
+        (TargetKind.POD, ("emptyDir", "claim", ", ")),
+        (TargetKind.SERVICE, ("tmpfs", "volume", ", noexec, ")),
     ):
-        page = render_group(group(Member(name="app", hardening=replace(hardening(), plan=plan, engine=engine))))
+        page = render_group(group(Member(name="app", hardening=replace(hardening(), plan=plan, kind=kind))))
         memory, stays, code = words
         assert f"/tmp  {memory}, at most 4.0 MiB{code}0:0 1777" in page
         assert f"/data  {stays}, stays{code}0:0 1777" in page

@@ -17,7 +17,6 @@ from lithify.model.run import Exercise, Target
 from lithify.model.verdict import Verdict
 from lithify.model.writes import WriteSet
 from lithify.pipeline.harden import Wishes, harden
-from lithify.pipeline.learn import saves_at_the_end
 from lithify.pipeline.prove import run_planned, users_of
 from lithify.pipeline.trial import Trials
 
@@ -161,7 +160,7 @@ def _prove_as_it_stands(group: Group, member: Member, wishes: Wishes) -> Verdict
     assert hardening is not None
     engine, target, exercise = group.engine_for(member.name, {})
     trials = Trials(engine=engine, target=target, exercise=exercise, original=hardening.original, live=wishes.live)
-    trials.gently = saves_at_the_end(hardening.write_set)
+    trials.gently = hardening.write_set.observation.asked_to_end
     users = users_of(hardening.plan, hardening.write_set)
     proof = run_planned(trials, hardening.plan, users, as_it_stands=True)
     return Verdict(
