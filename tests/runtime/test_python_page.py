@@ -33,7 +33,8 @@ def test_the_page_does_what_it_says(tmp_path: Path, lithify: Lithify, nginx_root
 
 def test_every_promised_name_is_there() -> None:
     """Also once the packages that might bear the same name have been imported."""
-    for package in iter_modules(library.__path__, "lithify."):
-        import_module(package.name)
+    for module in iter_modules(library.__path__, "lithify."):
+        if module.ispkg:
+            import_module(module.name)
     for name in library.__all__:
         assert not isinstance(getattr(library, name), ModuleType), name
