@@ -215,7 +215,7 @@ def main() -> int:
     """Measure what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3.0, help="for which each load runs")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", choices=("churn", "services"))
     arguments = parser.parse_args()
     missing = [name for name in ("docker", "gcc", "strace", "wrk", "redis-benchmark") if not shutil.which(name)]

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from lithify.model.mount import PathClass
 from lithify.model.path import printable
 from lithify.model.writes import Change, Source, Writer
-from lithify.plan.needs import Need, Seen
+from lithify.plan.needs import Need, Seen, distinct
 
 _SHOWN = 3
 _VERBS = {
@@ -94,10 +94,10 @@ def what_for(needs: Iterable[Need]) -> str:
     kept = False
     for need in needs:
         kept |= need.persistent
-        for seen in need.seen:
-            because.setdefault(seen.path_class, set()).add(seen.classified.because)
-            if not seen.classified.certain:
-                unsure.add(seen.path_class)
+        for classified in distinct(need.seen):
+            because.setdefault(classified.path_class, set()).add(classified.because)
+            if not classified.certain:
+                unsure.add(classified.path_class)
     parts = []
     for path_class in sorted(because):
         hedge = ", probably" if path_class in unsure else ""

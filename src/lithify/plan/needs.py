@@ -7,7 +7,7 @@ Opened and unchanged, or touched in its metadata only, asks for nothing until a 
 """
 
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from operator import itemgetter
@@ -308,13 +308,11 @@ def _need(
     optional: bool = False,
 ) -> Need:
     ordered = tuple(sorted(seen, key=lambda s: _order(s.write)) if len(seen) > 1 else seen)
-    persistent = False
+    classes = frozenset(one.path_class for one in distinct(ordered))
+    persistent = PathClass.STATE in classes
     if gatherer.settings.state_decisions:
         decisions = [(gatherer.settings.decision(s.write.path), s.path_class) for s in ordered]
         persistent = any(d is StateDecision.VOLUME or (d is None and c is PathClass.STATE) for d, c in decisions)
-    else:
-        persistent = any(s.path_class is PathClass.STATE for s in ordered)
-    classes = frozenset(s.path_class for s in ordered)
     return Need(
         path=path,
         seen=ordered,
@@ -325,6 +323,11 @@ def _need(
         persistent=persistent,
         optional=optional,
     )
+
+
+def distinct(seen: Iterable[Seen]) -> Collection[Classified]:
+    """Return what writes are for, each once: there are few, for very many writes."""
+    return {id(one.classified): one.classified for one in seen}.values()
 
 
 def _only_removes(seen: Seen, gatherer: _Gatherer) -> bool:
