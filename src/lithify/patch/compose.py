@@ -331,8 +331,7 @@ def _giver(wanted: ServicePlan, names: Mapping[str, str], service: Mapped) -> Ma
     kept = {"image": wanted.giver, **{key: service[key] for key in keys if key in service}}
     kept |= where_given(wanted, service)
     made = giving_service(wanted, names)
-    sources = {**{volume.path: names[volume.name] for volume in wanted.volumes if volume.name}, **wanted.standing}
-    volumes = [render_volume(ServiceVolume(path=m.path), sources[m.path]) for m in wanted.given_away]
+    volumes = [render_volume(ServiceVolume(path=path), source) for path, source in wanted.sources(names).items()]
     words = made["entrypoint"]
     assert isinstance(words, list)
     return {**kept, **made, "entrypoint": list(map(_escaped, words)), "volumes": volumes}

@@ -65,6 +65,11 @@ class ServicePlan:
     """The image of the service that gives them away."""
     notes: tuple[str, ...] = ()
 
+    def sources(self, names: Mapping[str, str]) -> dict[PurePosixPath, str]:
+        """Return the volume of each place in `given_away`; `names` has what the project calls those of the plan."""
+        known = {volume.path: names[volume.name] for volume in self.volumes if volume.name} | dict(self.standing)
+        return {mount.path: known[mount.path] for mount in self.given_away}
+
 
 ONCE_DONE = {"condition": "service_completed_successfully"}
 """How a service depends on the one that gives its volumes away."""
@@ -112,18 +117,17 @@ def giver_image(service: Mapping[str, Any], image: ImageFacts, copier: str = "")
     return own if own and not service.get("build") and image.has_shell else copier
 
 
-def giving_service(plan: ServicePlan, sources: Mapping[str, str]) -> dict[str, object]:
+def giving_service(plan: ServicePlan, names: Mapping[str, str]) -> dict[str, object]:
     """Return the service, its image left out, that gives each place of `given_away` to its user, and ends.
 
-    It comes to the same however often it runs, and looks at nothing below a place. `sources` has the volumes by the
-    names that the plan has for them.
+    It comes to the same however often it runs, and looks at nothing below a place. `names` has what the project calls
+    the volumes of the plan.
     """
     calls = []
     for (uid, gid, mode), mounts in groupby(plan.given_away, key=lambda mount: (mount.uid, mount.gid, mount.mode)):
         paths = [str(mount.path) for mount in mounts]
         calls += [["chown", f"{uid}:{gid}", *paths], ["chmod", f"{mode:o}", *paths]]
     script = " && ".join(map(shlex.join, calls))
-    names = {**{volume.path: sources[volume.name] for volume in plan.volumes if volume.name}, **plan.standing}
     return {
         "user": "0:0",
         "entrypoint": ["sh", "-c", script],
@@ -133,7 +137,7 @@ def giving_service(plan: ServicePlan, sources: Mapping[str, str]) -> dict[str, o
         "cap_add": ["CHOWN", "DAC_OVERRIDE", "FOWNER"],
         "security_opt": ["no-new-privileges:true"],
         "volumes": [
-            {"type": "volume", "source": names[mount.path], "target": str(mount.path)} for mount in plan.given_away
+            {"type": "volume", "source": source, "target": str(path)} for path, source in plan.sources(names).items()
         ],
     }
 
