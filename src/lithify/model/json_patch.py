@@ -9,8 +9,8 @@ Operation = dict[str, Any]
 def json_patch(before: Any, after: Any) -> list[Operation]:
     """Return operations that make `after` of `before`; none where they are the same.
 
-    Mappings are followed by key. Of a list the common beginning and end are kept, one that only grew at its end is
-    added to, and entries that stayed where they were are followed.
+    Mappings are followed by key. Entries of a list are followed by their place, and what is more is added at its end; a
+    list that has become shorter is replaced.
     """
     return list(_changes(before, after, ""))
 
@@ -18,9 +18,9 @@ def json_patch(before: Any, after: Any) -> list[Operation]:
 def _changes(before: Any, after: Any, path: str) -> Iterator[Operation]:
     if isinstance(before, dict) and isinstance(after, dict):
         for key in [key for key in before if key not in after]:
-            yield {"op": "remove", "path": f"{path}/{_escaped(key)}"}
+            yield {"op": "remove", "path": path + pointer(key)}
         for key, value in after.items():
-            where = f"{path}/{_escaped(key)}"
+            where = path + pointer(key)
             if key in before:
                 yield from _changes(before[key], value, where)
             else:
@@ -39,5 +39,6 @@ def _same(before: Any, after: Any) -> bool:
     return type(before) is type(after) and bool(before == after)
 
 
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
+def pointer(*route: str | int) -> str:
+    """Return the JSON pointer (RFC 6901) to what lies so many keys and indices down."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in route)

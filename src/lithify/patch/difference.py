@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from lithify.model.json_patch import pointer
+
 BUILT_IN = frozenset(("Pod", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "PodTemplate",
                       "ReplicationController"))  # fmt: skip
 """Kinds whose pod specs have merge keys everywhere."""
@@ -109,19 +111,19 @@ def _operations(before: Any, after: Any, path: str) -> Iterator[dict[str, Any]]:
     if isinstance(before, dict) and isinstance(after, dict):
         for key in before:
             if key not in after:
-                yield {"op": "remove", "path": f"{path}/{_escaped(key)}"}
+                yield {"op": "remove", "path": path + pointer(key)}
         for key, value in after.items():
             if key not in before:
-                yield {"op": "add", "path": f"{path}/{_escaped(key)}", "value": value}
+                yield {"op": "add", "path": path + pointer(key), "value": value}
             else:
-                yield from _operations(before[key], value, f"{path}/{_escaped(key)}")
+                yield from _operations(before[key], value, path + pointer(key))
     elif isinstance(before, list) and isinstance(after, list) and (front := _added_in_front(before, after)) is not None:
         for index, item in enumerate(before):
             changes = list(_operations(item, after[index + front], f"{path}/{index}"))
             name = item.get("name") if isinstance(item, dict) else None
             if changes and isinstance(name, str):
                 # with other values there may be another at this index, and what is for this one is not for that
-                yield {"op": "test", "path": f"{path}/{index}/name", "value": name}
+                yield name_test(f"{path}/{index}", name)
             yield from changes
         for item in after[front + len(before) :]:
             yield {"op": "add", "path": f"{path}/-", "value": item}
@@ -129,6 +131,11 @@ def _operations(before: Any, after: Any, path: str) -> Iterator[dict[str, Any]]:
             yield {"op": "add", "path": f"{path}/0", "value": item}
     else:
         yield {"op": "replace", "path": path, "value": after}
+
+
+def name_test(path: str, name: str) -> dict[str, Any]:
+    """Return the operation of a JSON patch that fails where what is at `path` is called otherwise."""
+    return {"op": "test", "path": f"{path}/name", "value": name}
 
 
 def _added_in_front(before: Sequence[Any], after: Sequence[Any]) -> int | None:
@@ -140,10 +147,6 @@ def _added_in_front(before: Sequence[Any], after: Sequence[Any]) -> int | None:
         if _equal(item, before[0]) or (name is not None and isinstance(item, dict) and item.get("name") == name):
             return index
     return 0
-
-
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
 
 
 def normal(value: Any, key: str = "") -> Any:

@@ -19,10 +19,11 @@ from lithify.documents.splice import Uneditable
 from lithify.engines.helm import Chart
 from lithify.engines.kustomize import build_with
 from lithify.errors import EngineRefused, EngineUnreachable, LithifyError
+from lithify.model.json_patch import pointer
 from lithify.model.location import Route
 from lithify.model.patch import Change, Patched, PatchedFile, PatchedFiles, Refused
 from lithify.patch.claims import JOINT, ClaimNames, slug
-from lithify.patch.difference import normal, patch_of
+from lithify.patch.difference import name_test, normal, patch_of
 from lithify.patch.pods import (
     Need,
     ObjectId,
@@ -469,24 +470,16 @@ def _tests(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[dict
         planned = {one["name"]: one for _, _, one in containers_of(new)}
         for key, index, one in containers_of(old):
             if planned.get(one["name"]) != one:
-                yield _test(_pointer(*route, key, index), one["name"])
+                yield name_test(pointer(*route, key, index), one["name"])
 
 
 def _images(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield, as a JSON patch, what gives each seed the image of its container, which the next values may change."""
     for (route, old), (_, new) in zip(pods_of(before), pods_of(after), strict=True):
-        places = {one["name"]: _pointer(*route, key, index) for key, index, one in containers_of(new)}
+        places = {one["name"]: pointer(*route, key, index) for key, index, one in containers_of(new)}
         for seed, (_, owner) in seeds_of(old, new).items():
-            yield _test(places[owner], owner)
+            yield name_test(places[owner], owner)
             yield {"op": "copy", "from": f"{places[owner]}/image", "path": f"{places[seed]}/image"}
-
-
-def _test(container: str, name: str) -> dict[str, Any]:
-    return {"op": "test", "path": f"{container}/name", "value": name}
-
-
-def _pointer(*route: str | int) -> str:
-    return "".join(f"/{part}" for part in route)
 
 
 def _edited(path: str, overlay: dict[str, Any], said: Sequence[tuple[Value, Need]]) -> PatchedFile:
