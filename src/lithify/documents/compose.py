@@ -55,8 +55,7 @@ class Refused(yaml.MarkedYAMLError):
 
 def compose(text: bytes) -> Iterator[Node]:
     """Yield the roots of the documents in `text` that hold anything; a last line counts as ended, as kubectl has it."""
-    if not text.endswith(b"\n"):
-        text += b"\n"
+    text = ended(text)
     openers = text.count(b"[") + text.count(b"{") + text.count(b"-") + text.count(b"?")
     deep = openers > _SUSPICIOUS and _could_be_deep(text)
     aliases = b"*" in text and b"&" in text
@@ -76,13 +75,18 @@ def compose(text: bytes) -> Iterator[Node]:
             yield root
 
 
+def ended(text: bytes) -> bytes:
+    """Return text with its last line ended, as kubectl takes it."""
+    return text if text.endswith(b"\n") else text + b"\n"
+
+
 def check(text: bytes) -> None:
     """Raise what is wrong with a document, as `compose` does; nodes are made only where aliases may lead nowhere."""
     if _Parser is None or b"*" in text:
         for _ in compose(text):
             pass
     else:
-        _Parser(text if text.endswith(b"\n") else text + b"\n").raw_parse()
+        _Parser(ended(text)).raw_parse()
 
 
 def refuse_no_json(root: Node) -> None:

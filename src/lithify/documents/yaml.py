@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import yaml
 
-from lithify.documents.compose import check, compose, refuse_no_json
+from lithify.documents.compose import check, compose, ended, refuse_no_json
 from lithify.documents.nodes import Node, child
 from lithify.model.location import Route
 from lithify.model.text import as_utf8
@@ -111,7 +111,7 @@ def read_documents(
             if 0 < most < len(text) and b"items" in text:
                 from lithify.documents.lists import compose_parts
 
-                parts = compose_parts(text if text.endswith(b"\n") else text + b"\n", most)
+                parts = compose_parts(ended(text), most)
                 for root, left_out in parts or ():
                     if odd:
                         refuse_no_json(root)
