@@ -56,7 +56,7 @@ class Refused(yaml.MarkedYAMLError):
 def compose(text: bytes) -> Iterator[Node]:
     """Yield the roots of the documents in `text` that hold anything; a last line counts as ended, as kubectl has it."""
     text = ended(text)
-    openers = text.count(b"[") + text.count(b"{") + text.count(b"-") + text.count(b"?")
+    openers = len(text) - len(text.translate(None, b"[{-?"))
     deep = openers > _SUSPICIOUS and _could_be_deep(text)
     aliases = b"*" in text and b"&" in text
     if deep or _Composer is None:
@@ -138,7 +138,7 @@ if _Parser is not None:
         "_Composer",
         (_Parser,),
         {
-            "resolve": lambda _self, _kind, _value, _implicit: None,
+            "resolve": object.__subclasshook__,  # of kind, text and what is implicit: the tag is then NotImplemented
             "descend_resolver": is_,  # of parent and index
             "ascend_resolver": tuple,  # of nothing
         },

@@ -23,7 +23,7 @@ from lithify.documents.nodes import (
 from lithify.documents.scalar import EVERYWHERE, NULL
 from lithify.documents.yaml import Broken, Document, is_template, read_documents
 from lithify.model.finding import Skipped
-from lithify.model.location import Location, Route
+from lithify.model.location import Key, Location, Route
 from lithify.model.quantity import parse_quantity
 from lithify.model.workload import (
     CONTAINER_LISTS,
@@ -346,13 +346,16 @@ class _Manifest:
     def location(self, node: Node, route: Route) -> Location:
         return Location(self.reading.path, self.document.index, route, finder=self.document.find, anchor=node)
 
-    def fields(self, node: Node | None, location: Location) -> dict[str, Node]:
-        """Return the entries of a mapping, none for anything else; duplicate keys are kept as an oddity."""
+    def fields(self, node: Node | None, place: Location, *keys: Key) -> dict[str, Node]:
+        """Return the entries of the mapping that `keys` lead to from `place`, none for what is none.
+
+        Duplicate keys are kept as an oddity.
+        """
         if type(node) is not MappingNode:
             return {}
         found = entries(node)
         if len(found) != len(node.value):
-            self._notice_duplicates(node, location)
+            self._notice_duplicates(node, place.below(keys))
         return found
 
     def _notice_duplicates(self, node: Node, location: Location) -> None:
@@ -418,7 +421,7 @@ class _Manifest:
             reason = next(reason for prefix, reason in _WITHOUT_CONTAINERS.items() if api_version.startswith(prefix))
             self.reading.skipped.append(Skipped(place, reason))
             return
-        metadata = self.fields(fields.get("metadata"), place / "metadata")
+        metadata = self.fields(fields.get("metadata"), place, "metadata")
         name.name = text_of(metadata.get("name")) or text_of(metadata.get("generateName"))
         name.namespace = text_of(metadata.get("namespace"))
         exemptions = self._annotations(metadata) if self.annotated else ()
@@ -560,15 +563,13 @@ class _Manifest:
 
     def _read_pod_security(self, fields: dict[str, Node], place: Location, workload: Workload) -> SecurityContext:
         context = SecurityContext()
-        node = fields.get("securityContext")
-        here = place / "securityContext" if node is not None else place
-        declared = self.fields(node, here)
+        declared = self.fields(fields.get("securityContext"), place, "securityContext")
         # Elsewhere in a custom resource it may be what its operator makes of a container.
         of_pod = workload.name.kind in _PODS or (len(place.route) > 1 and str(place.route[-2]).endswith("emplate"))
         for key in declared if of_pod else ():
             if key == FLAG or resembles_flag(key):
                 message = f"{key} in the pod's securityContext has no effect: the field exists for containers only"
-                self.oddities.append(Oddity("pod-level-flag", message, here / key))
+                self.oddities.append(Oddity("pod-level-flag", message, place.below(("securityContext", key))))
         self._read_identity(context, declared)
         host_users = fields.get("hostUsers")
         context.user_namespace = host_users is not None and boolean(host_users) is False
@@ -639,20 +640,19 @@ class _Manifest:
         context.escalation = inherited.escalation
         context.added_capabilities = inherited.added_capabilities
         context.dropped_capabilities = inherited.dropped_capabilities
-        here = place / "securityContext"
         if type(node) is not MappingNode:
             if not is_null(node):
                 message = f"securityContext is {noun(node)}, not a mapping: the API server refuses the object"
-                self.oddities.append(Oddity("malformed-field", message, here))
+                self.oddities.append(Oddity("malformed-field", message, place / "securityContext"))
             return context
-        declared = self.fields(node, here)
+        declared = self.fields(node, place, "securityContext")
         flag = declared.get(FLAG)
         if flag is not None:
-            context.read_only_root = self._read_flag(flag, here / FLAG)
+            context.read_only_root = self._read_flag(flag, place.below(("securityContext", FLAG)))
         for key in () if _SECURITY_KEYS.issuperset(declared) else declared.keys() - _SECURITY_KEYS:
             if resembles_flag(key):
                 message = f"{key} is not a field and has no effect; {FLAG} is"
-                self.oddities.append(Oddity("misspelt-flag", message, here / key))
+                self.oddities.append(Oddity("misspelt-flag", message, place.below(("securityContext", key))))
         self._read_identity(context, declared)
         privileged = declared.get("privileged")
         if privileged is not None:
