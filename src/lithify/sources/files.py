@@ -201,7 +201,7 @@ def kind_of(path: str, data: bytes) -> str:
         return "script"
     if b"ontainerDefinitions" in data:
         return "ecs"
-    if _has_services(data) and not _has_kind(data):
+    if not _has_kind(data) and _has_services(data):  # a kind stands at the top, and is found at once
         return "compose"
     return "kubernetes" if b"ontainers" in data or b"kind" in data or path == "-" else by_name
 
