@@ -25,7 +25,7 @@ from lithify.sources.base import (
     read_comments,
 )
 from lithify.sources.interpolate import interpolate, read_variables
-from lithify.sources.manifest import capability_names, noun, read_exemptions
+from lithify.sources.manifest import TEMPLATE_REASON, capability_names, noun, read_exemptions
 
 _TRUE = frozenset(("true", "yes", "y", "on"))
 _FALSE = frozenset(("false", "no", "n", "off"))
@@ -44,6 +44,8 @@ _LISTS = frozenset(
     )
 )  # joined, not replaced, when files or services are merged
 _MAX_FILES = 100
+_TEMPLATE_LINE = re.compile(rb"^[ \t]*\{\{", re.MULTILINE)
+"""A line of a Go template's own; elsewhere on a line a stack may have one, which Swarm fills in."""
 _SWARM_ONLY = frozenset(("update_config", "rollback_config", "placement", "endpoint_mode"))
 
 
@@ -142,6 +144,9 @@ class Compose:
         for broken in documents:
             if isinstance(broken, Broken):
                 place = Location(path, broken.index, line=broken.line, column=broken.column)
+                if _TEMPLATE_LINE.search(broken.text):
+                    reading.skipped.append(Skipped(place, TEMPLATE_REASON))
+                    continue
                 reading.oddities.append(Oddity("unreadable-input", f"this file can't be read: {broken.reason}", place))
         whole = [document for document in documents if isinstance(document, Document)]
         folder = os.path.dirname(path)

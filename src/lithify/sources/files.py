@@ -214,6 +214,25 @@ def _has_kind(data: bytes) -> bool:
     return data.startswith(b"kind:") or b"\nkind:" in data or b'"kind"' in data
 
 
+def leave_out_broken(reading: Reading, data: bytes) -> None:
+    """Leave out what can't be read in a file that says nowhere that it is ours: nobody could apply it.
+
+    An editor's settings, in JSON with comments, speak of containers too.
+    """
+    if reading.workloads or _says_what_it_is(reading.path, data):
+        return
+    reason = "neither YAML nor JSON, and no apiVersion in it: nothing that anybody could apply"
+    reading.skipped += [Skipped(oddity.location, reason) for oddity in reading.oddities]
+    reading.oddities = []
+
+
+def _says_what_it_is(path: str, data: bytes) -> bool:
+    """Tell whether a file gives itself out for a manifest or a Compose file, whatever is wrong with it."""
+    if b"apiVersion" in data or data.startswith(b"kind:") or b"\nkind:" in data or kind_by_name(path):
+        return True
+    return _has_services(data) and not path.endswith(".json")
+
+
 def insist_on_yaml(path: str, data: bytes) -> None:
     """Raise InvalidInput for the first document that is neither YAML nor JSON; what only a template makes so is let by.
 

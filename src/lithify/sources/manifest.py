@@ -131,7 +131,7 @@ _CONTAINER_KEYS = frozenset(
     )
 )
 _OS_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
-_TEMPLATE_REASON = "a Go template outside a chart: render it first (helm template, or name the chart's folder)"
+TEMPLATE_REASON = "a Go template outside a chart: render it first (helm template, or name the chart's folder)"
 
 
 def read_manifest(path: str, data: bytes) -> Reading:
@@ -165,7 +165,7 @@ def read_manifest_parts(path: str, data: bytes, most: int) -> Iterator[Reading]:
             size += len(text)
         reading.documents += not part
         if isinstance(document, Broken):
-            if begun and reading.skipped and reading.skipped[-1].reason == _TEMPLATE_REASON:
+            if begun and reading.skipped and reading.skipped[-1].reason == TEMPLATE_REASON:
                 reading.skipped.pop()  # `{{ if .x }}` can be read, what stands behind it can't
             read_broken(reading, document)
             continue
@@ -175,7 +175,7 @@ def read_manifest_parts(path: str, data: bytes, most: int) -> Iterator[Reading]:
             also += [comment for comment in reversed(comments) if comment.line in lines]
         if b"{{" in text and _has_complex_key(document.root):
             place = Location(path, document.index, line=document.first_line + 1, column=1)
-            reading.skipped.append(Skipped(place, _TEMPLATE_REASON))
+            reading.skipped.append(Skipped(place, TEMPLATE_REASON))
             continue
         if manifest is None or not part:
             manifest = _Manifest(reading, document)
@@ -269,7 +269,7 @@ def read_broken(reading: Reading, broken: Broken) -> None:
     """Say in `reading` that a document can't be read: an oddity, or a skip where it is a template."""
     place = Location(reading.path, broken.index, line=broken.line, column=broken.column)
     if is_template(broken.text):
-        reading.skipped.append(Skipped(place, _TEMPLATE_REASON))
+        reading.skipped.append(Skipped(place, TEMPLATE_REASON))
     else:
         reading.oddities.append(Oddity("unreadable-input", f"this document can't be read: {broken.reason}", place))
 

@@ -78,6 +78,7 @@ def test_exit_codes(words: list[str], code: int, place: Path, capsys: pytest.Cap
         ("a.yaml", "image: {tag: 1}\n", 3, "a.yaml: skipped: nothing in it describes a container\n"),
         ("a.txt", "a: [b", 3, "a.txt: skipped: nothing in it describes a container\n"),
         ("a.yaml", "{{ if .x }}\na: b\n{{ end }}\n", 3, "a.yaml:2:1: skipped: a Go template outside a chart"),
+        ("a.yaml", "services:\n  {{ if .x }}\n  a: b: c\n", 3, "a.yaml:3:3: skipped: a Go template outside a chart"),
         ("compose.yaml", "include: [nothere.yaml]\n", 3, "compose.yaml:1:11: skipped: nothere.yaml is not followed"),
         ("a.yaml", "kind: Service\n", 0, "0 findings; 0 containers in 1 input\n"),
     ],
@@ -101,6 +102,31 @@ def test_a_file_that_was_named_and_not_judged_is_told(
         assert capsys.readouterr().out.startswith(told.replace(name, "-"))
     assert main(["audit", "good.yaml", name]) == (1 if code == 1 else 0)
     assert main(["audit", "--shard", "1/1", name]) == (1 if code == 1 else 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line", "told"),
+    [
+        ("tasks.json", '{\n // containers\n "tasks": []}\n', 3, "skipped: neither YAML nor JSON, and no apiVersion"),
+        ("consul.json", '{\n // how\n "services": []}\n', 3, "skipped: neither YAML nor JSON, and no apiVersion"),
+        ("a.yaml", "apiVersion: v1\nspec: {containers: b: c}\n", 2, "high: this document can't be read"),
+        ("a.yaml", "kind: Pod\nspec: {containers: b: c}\n", 2, "high: this document can't be read"),
+        ("a.json", '{"apiVersion": "v1",\n // how\n "containers": []}\n', 3, "high: this document can't be read"),
+        ("a.yaml", "services:\n  web: {image: b: c}\n", 2, "high: this file can't be read"),
+        ("compose.json", '{\n // how\n "services": []}\n', 3, "high: this file can't be read"),
+    ],
+)
+def test_what_cannot_be_read_in_a_folder_is_told_where_somebody_could_apply_it(
+    name: str, text: str, line: int, told: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """JSON with comments is what editors have their settings in; by its name it would be a finding, too."""
+    (place / "folder").mkdir()
+    (place / "folder" / name).write_text(text)
+    assert main(["audit", "folder"]) == (3 if "skipped" in told else 1)
+    output = capsys.readouterr().out
+    assert output.startswith(f"folder/{name}:{line}:")
+    assert told in output
+    assert main(["audit", f"folder/{name}"]) == 1
 
 
 def test_a_folder_is_searched_for_what_describes_containers(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

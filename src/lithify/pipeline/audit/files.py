@@ -22,7 +22,15 @@ from lithify.pipeline.audit.spool import Spool
 from lithify.pipeline.audit.spread import Results, spread
 from lithify.pipeline.extensions import Extension, foreign_sources
 from lithify.sources.base import Reading, left_out, read_bytes, unreadable
-from lithify.sources.files import Input, find_inputs, kind_by_name, read_named, read_parts, read_stdin
+from lithify.sources.files import (
+    Input,
+    find_inputs,
+    kind_by_name,
+    leave_out_broken,
+    read_named,
+    read_parts,
+    read_stdin,
+)
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:
@@ -181,6 +189,8 @@ class Examiner:
         silent = path in self.named
         for reading in read_parts(path, data, stack=self.stack, elsewhere=self.examines):
             key = b"" if depends_on_more(reading) else key
+            if reading.oddities and kind == "file" and path not in self.named:
+                leave_out_broken(reading, data)
             silent = silent and not (reading.workloads or reading.oddities or reading.skipped)
             if not silent:
                 self._keep(reading, spool)
