@@ -11,6 +11,9 @@ from lithify.sources.manifest import read_manifest
 
 _LIBRARY = re.compile(rb"^type:[ \t]*[\"']?library\b", re.MULTILINE)
 _LONGEST = 400
+_OF_VALUES = re.compile(r"\bvalues\b|\bexecut", re.IGNORECASE)
+"""What a template says, or a schema, that does not get the values that it asks for."""
+_PANIC = re.compile(rb"^panic: (.+)", re.MULTILINE)
 _SOURCE = re.compile(rb"^# Source: (.+)$", re.MULTILINE)
 
 
@@ -36,8 +39,11 @@ def read_chart(folder: str, values: Sequence[str] = ()) -> Reading:
     if result.truncated:
         return unreadable(folder, "helm template writes more than fits")
     if result.code != 0:
-        hint = "" if values else "; what it asks for is given with --values FILE"
-        return unreadable(folder, f"helm template failed: {_reason(result.message)}{hint}")
+        panic = _PANIC.search(result.stderr)
+        broke = f"Helm itself broke down: {panic[1].decode('utf-8', 'replace').strip()}" if panic else ""
+        reason = broke or _reason(result.message)
+        hint = "" if values or not _OF_VALUES.search(reason) else "; what it asks for is given with --values FILE"
+        return unreadable(folder, f"helm template failed: {reason}{hint}")
     reading = read_manifest(folder, result.stdout)
     reading.depends = True
     _name_templates(reading, folder, result.stdout)

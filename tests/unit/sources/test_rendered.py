@@ -97,6 +97,11 @@ def test_a_chart_that_fails_is_a_finding(chart: Path) -> None:
     (finding,) = audit([str(chart)]).findings()
     assert finding.rule == "unreadable-input"
     assert "no tag" in finding.message
+    assert "--values FILE" in finding.message
+    (chart / "Chart.yaml").write_text("apiVersion: v9\nname: shop\nversion: 1.0.0\n")
+    (finding,) = audit([str(chart)]).findings()
+    assert finding.message.startswith("can't be read: helm template failed: ")
+    assert "--values" not in finding.message, "no value mends that"
 
 
 @pytest.mark.usefixtures("helm")
@@ -145,6 +150,19 @@ def test_without_the_tools_they_are_skipped(chart: Path, tmp_path: Path, monkeyp
         report = audit([str(folder)])
         assert [words in skipped.reason for skipped in report.skipped()] == [True]
         assert not list(report.findings())
+
+
+def test_a_helm_that_breaks_down_is_told_by_its_panic(
+    chart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not by the last line of its stack. A fake: no chart that is to be had brings every Helm down."""
+    fake = tmp_path / "bin" / "helm"
+    fake.parent.mkdir()
+    fake.write_text("#!/bin/sh\nprintf 'panic: nil map\\n\\ngoroutine 1:\\n' >&2\nseq 20 >&2\nexit 2\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    (finding,) = audit([str(chart)]).findings()
+    assert finding.message == "can't be read: helm template failed: Helm itself broke down: nil map"
 
 
 @pytest.mark.parametrize(
