@@ -77,6 +77,9 @@ class Engine:
     def pid(self, name: str) -> str:
         return call(self.name, "inspect", "--format", "{{.State.Pid}}", name)
 
+    def id(self, name: str) -> str:
+        return call(self.name, "inspect", "--format", "{{.Id}}", name)
+
     def clean(self) -> None:
         # Podman asks first, and waits ten seconds for an answer.
         at_once = ["--time=0"] if self.name == "podman" else []
@@ -244,6 +247,69 @@ def test_what_lies_writable_over_the_root(docker: Engine, tmp_path: Path) -> Non
     }
     assert any("to /dev, mounted by the engine" in message for message in found["writable-and-executable"])
     assert "hidden-image-content" not in found
+
+
+@pytest.fixture
+def host_folder(tmp_path: Path) -> Iterator[Path]:
+    """A directory of the host with another filesystem mounted on `below` in it."""
+    (tmp_path / "below").mkdir()
+    call("mount", "-t", "tmpfs", "lithify-test", str(tmp_path / "below"))
+    yield tmp_path
+    call("umount", str(tmp_path / "below"))
+
+
+def test_a_directory_of_the_host_is_known_wherever_it_comes_in(engine: Engine, host_folder: Path) -> None:
+    """Below a link of the image, and where a read-only bind does not reach what the host has mounted below it."""
+    binds = f"-v {host_folder}:/data:ro -v {host_folder}:/var/run/app -v {host_folder / 'below'}:/var/run/ro:ro"
+    writes = "! touch /data/x && touch /data/below/x /var/run/app/x /var/run/app/below/x && ! touch /var/run/ro/x"
+    name = engine.make(f"-u 0 --read-only {binds} --tmpfs /fixed:ro", f"{writes} || exit 1")
+    found = engine.found(name)
+    assert found["writable-host-path"] == [
+        f"container {name!r} can write to the host's {host_folder} at /run/app",
+        (
+            f"container {name!r} can write to the host's {host_folder}/below at /data/below: "
+            "mounted below /data, which is read-only"
+        ),
+    ]
+    assert not [m for m in found.get("unbounded-scratch", ()) if "/data" in m or "/run/app" in m or "/fixed" in m]
+    on_node = {f.message for f in audit_node([engine.id(name)]).findings() if f.rule == "writable-host-path"}
+    assert on_node == {m.replace(name, engine.id(name)[:12]) for m in found["writable-host-path"]}
+
+
+def test_named_volumes_are_no_directories_of_the_host(engine: Engine, tmp_path: Path) -> None:
+    """Whoever asks; a directory that only looks like an engine's own is one."""
+    (tmp_path / "containers").mkdir()
+    volume = f"lithify-audit-{time.monotonic_ns()}"
+    try:
+        name = engine.make(f"-v {volume}:/named -v {tmp_path}/containers:/own")
+        for report in (engine.audit(name), audit_node([engine.id(name)])):
+            (container,) = report.containers()
+            places = {path: (kind, source) for path, kind, source, *_ in container.places}
+            assert places["/named"] == ("volume", volume)
+            assert places["/own"] == ("bind", f"{tmp_path}/containers")
+            (told,) = [f.message for f in report.findings() if f.rule == "writable-host-path"]
+            assert f"the host's {tmp_path}/containers at /own" in told
+    finally:
+        engine.clean()
+        call(engine.name, "volume", "rm", volume)
+
+
+def test_what_podman_lays_over_the_hosts_files_is_not_theirs(podman: Engine, tmp_path: Path) -> None:
+    """`:O` and a writable image: what is written there goes with the container. A `--rootfs` does not."""
+    image = f"type=image,source={podman.image},destination=/image,rw=true"
+    name = podman.make(f"-u 0 --read-only -v {tmp_path}:/over:O --mount {image}", "touch /over/x /image/x || exit 1")
+    assert not list(tmp_path.iterdir())
+    for run in (True, False):
+        if not run:
+            call("podman", "kill", name)
+        assert {p[0]: p[1] for p in podman.verdict(name).places}["/over"] == "overlay"
+        assert {p[0]: p[1] for p in podman.verdict(name).places}["/image"] == "overlay"
+        assert "writable-host-path" not in podman.found(name)
+    (tmp_path / "data").write_bytes(bytes(300_000))
+    root = f"lithify-audit-root-{time.monotonic_ns()}"
+    podman.made.append(root)
+    call("podman", *ARGUMENTS["podman"][0], "create", "--name", root, "--rootfs", str(tmp_path), "/data")
+    assert "data-in-container-layer" not in podman.found(root)
 
 
 def test_the_hosts_file_is_writable_without_the_flag(docker: Engine) -> None:

@@ -248,7 +248,7 @@ def _existing(spellings: Iterable[str], bases: Iterable[Path], view: str) -> Pat
     for base in bases:
         for spelling in spellings:
             path = os.path.join(base, spelling)
-            path = view + _within(view, path) if view else os.path.realpath(path)
+            path = view + resolved_within(view, path) if view else os.path.realpath(path)
             if os.path.isdir(path):
                 return Path(path)
     return None
@@ -274,7 +274,22 @@ def split_view(path: Path) -> tuple[str, str]:
     return (_HOST, text.removeprefix(_HOST)) if text.startswith(f"{_HOST}/") else ("", text)
 
 
-def _within(view: str, path: str) -> str:
+def host_mounts() -> tuple[MountPoint, ...]:
+    """Return the mounts of this host; nothing where they may not be read."""
+    try:
+        return read_mounts(1 if host_view() else "self")
+    except NotPermitted:
+        return ()
+
+
+def path_on_host(mount: MountPoint, host: Iterable[MountPoint]) -> str:
+    """Return where what `mount` shows lies on the host, by the host's own mounts; nothing where none of them has it."""
+    holding = [one for one in host if one.device == mount.device and mount.root.is_relative_to(one.root)]
+    nearest = max(holding, key=lambda one: (len(one.root.parts), -len(one.path.parts)), default=None)
+    return "" if nearest is None else str(nearest.path / mount.root.relative_to(nearest.root))
+
+
+def resolved_within(view: str, path: str) -> str:
     """Return a path under another root with its links resolved as there: the kernel would take `/...` for ours."""
     resolved, rest, links = "", path.split("/")[::-1], 0
     while rest and links < _MOST_LINKS:

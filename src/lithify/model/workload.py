@@ -132,7 +132,7 @@ class Volume:
 class VolumeMount:
     """A volume at a path of one container."""
 
-    __slots__ = ("executable", "location", "path", "read_only", "sub_path", "volume")
+    __slots__ = ("below", "executable", "location", "path", "read_only", "sub_path", "volume")
 
     def __init__(self, path: str, volume: Volume, location: Location) -> None:
         self.path = path
@@ -143,6 +143,8 @@ class VolumeMount:
         self.executable = True
         """False where the mount is noexec."""
         self.sub_path = ""
+        self.below = ""
+        """The path of the mount that it came with: what the host had mounted below a directory of its own."""
 
     @property
     def writable(self) -> bool:

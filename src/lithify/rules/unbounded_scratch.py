@@ -34,7 +34,7 @@ RULE = Rule(
 def check(workload: Workload) -> Iterator[Finding]:
     """Yield a finding for each emptyDir or tmpfs without a size; medium severity where it is memory without a limit."""
     for volume in workload.volumes:
-        if volume.kind in ("emptyDir", "tmpfs") and volume.size is None:
+        if volume.kind in ("emptyDir", "tmpfs") and volume.size is None and not _read_only(workload, volume):
             severity = Severity.MEDIUM if volume.memory and not _limited(workload, volume) else Severity.LOW
             kind = "memory" if volume.memory else "disk"
             fix = None
@@ -54,6 +54,12 @@ def _name(workload: Workload, volume: Volume) -> str:
         return f"volume {volume.name!r}"
     mounts = (mount for container in workload.containers for mount in container.mounts)
     return next((f"{volume.kind} on {mount.path}" for mount in mounts if mount.volume is volume), volume.kind)
+
+
+def _read_only(workload: Workload, volume: Volume) -> bool:
+    """Tell whether it is mounted, and nobody may write there."""
+    mounts = [m for container in workload.containers for m in container.mounts if m.volume is volume]
+    return bool(mounts) and not any(mount.writable for mount in mounts)
 
 
 def _limited(workload: Workload, volume: Volume) -> bool:

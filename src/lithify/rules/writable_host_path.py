@@ -18,13 +18,17 @@ After::
 Reported as high where the host's directory is one of the system, or an engine's; in Compose files, where a bind mount
 of the project's own folder is common, as low otherwise.
 
+A read-only bind mount does not reach what the host has mounted below that directory: with `/:/host:ro` a container can
+write to `/host/run`. In a running container this is seen, and told in one finding. `recursiveReadOnly: Enabled`, in
+Compose `bind: {recursive: readonly}`, with `podman run` `-v /:/host:ro,rro` reach it.
+
 References: Kubernetes, "Volumes: hostPath"; Pod Security Standards, baseline.
 """
 
 from collections.abc import Iterator
 
 from lithify.model.finding import Finding, Fix, Rule, Severity
-from lithify.model.workload import Workload
+from lithify.model.workload import VolumeMount, Workload
 
 RULE = Rule(
     "writable-host-path",
@@ -47,20 +51,34 @@ _BELOW = (
     "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/sbin", "/sys", "/usr",
     "/var/lib/containerd", "/var/lib/containers", "/var/lib/docker", "/var/lib/etcd", "/var/lib/kubelet",
 )  # fmt: skip
+_NAMED = 3
 _SOCKETS = ("docker.sock", "containerd.sock", "crio.sock", "podman.sock", "cri-dockerd.sock", "docker_engine")
 
 
 def check(workload: Workload) -> Iterator[Finding]:
-    """Yield a finding for each mount of a host directory that is not read-only."""
+    """Yield a finding for each mount of a host directory that is not read-only; one for all that came with another."""
     for container in workload.containers:
+        below: dict[str, list[VolumeMount]] = {}
         for mount in container.mounts:
             host = mount.volume.host_path
             if not host or not mount.writable:
                 continue
+            if mount.below:
+                below.setdefault(mount.below, []).append(mount)
+                continue
             severity = _severity(host, kubernetes=workload.kubernetes)
             message = f"{container.label} can write to the host's {host} at {mount.path}"
-            fix = Fix("mount it read-only", (*mount.location.route, "readOnly"), True) if workload.kubernetes else None
+            asked = mount.volume.kind == "hostPath"  # and not for another reason, as hostIPC
+            fix = Fix("mount it read-only", (*mount.location.route, "readOnly"), True) if asked else None
             yield RULE.finding(container, message, location=mount.location, severity=severity, fix=fix)
+        for path, mounts in below.items():
+            severity = max(_severity(mount.volume.host_path, kubernetes=workload.kubernetes) for mount in mounts)
+            named = ", ".join(f"{mount.volume.host_path} at {mount.path}" for mount in mounts[:_NAMED])
+            more = f" and {len(mounts) - _NAMED} more" if len(mounts) > _NAMED else ""
+            message = (
+                f"{container.label} can write to the host's {named}{more}: mounted below {path}, which is read-only"
+            )
+            yield RULE.finding(container, message, location=mounts[0].location, severity=severity)
 
 
 def _severity(host: str, *, kubernetes: bool) -> Severity:

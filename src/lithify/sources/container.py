@@ -11,7 +11,7 @@ from lithify.model.location import Location
 from lithify.model.workload import Container, Exemption, ObjectName, Observed, Volume, VolumeMount, Workload
 from lithify.sources.base import EXEMPTION_KEY, Reading, normal_path, parse_exemption
 from lithify.sources.manifest import capability_names
-from lithify.sources.mounted import observe, place_of, tmpfs_size
+from lithify.sources.mounted import observe, place_of, tmpfs_size, volume_at
 
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
@@ -143,12 +143,16 @@ def _volume(item: Mapping[str, Any], location: Location) -> Volume:
         return Volume(name[:12], "anonymous", location)
     volume = Volume(name or source, kind, location)
     if kind == "bind":
+        # Podman says so of its overlay volumes and images too (`:O`, `type=image,rw`), whose writes go elsewhere.
+        if volume_at(source, location).kind == "overlay":
+            return Volume(source, "overlay", location)
         volume.host_path = source
     return volume
 
 
 def _observe(container: Container, found: Mapping[str, Any]) -> None:
-    written = found.get("SizeRw")
+    # Of a root filesystem that is a directory of the host (`--rootfs`), Podman counts all that is in it.
+    written = found.get("SizeRw") if not found.get("Rootfs") else None
     container.observed = Observed(written=written if isinstance(written, int) else None)
     state = _mapping(found, "State")
     pid = state.get("Pid")

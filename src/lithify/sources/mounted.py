@@ -2,7 +2,15 @@
 
 import re
 
-from lithify.engines.mounts import MountPoint, process_root, read_mounts, visible_mounts
+from lithify.engines.mounts import (
+    MountPoint,
+    host_mounts,
+    path_on_host,
+    process_root,
+    read_mounts,
+    resolved_within,
+    visible_mounts,
+)
 from lithify.engines.node.containers import is_of, layer_bytes
 from lithify.errors import NotPermitted
 from lithify.model.location import Location
@@ -47,22 +55,64 @@ def observe(container: Container, pid: int, *, identity: str = "") -> None:
     observed.read_only = root.read_only
     if not container.workload.source.startswith(("docker", "podman")):  # these say it themselves
         observed.written = layer_bytes(pid)
-    declared = {mount.path: mount for mount in container.mounts}
-    container.mounts = tuple(
-        _mounted(point, declared.get(str(point.path)), container.location)
-        for point in sorted(visible_mounts(mounts), key=lambda point: str(point.path))
-        if point is not root and (str(point.path) in declared or _holds_files(point))
-    )
+    # What was asked for below a link (/var/run) lies where that leads to.
+    declared = {resolved_within(f"/proc/{pid}/root", mount.path): mount for mount in container.mounts}
+    host = host_mounts()
+    found: list[VolumeMount] = []
+    binds: list[tuple[str, VolumeMount]] = []
+    for point in sorted(visible_mounts(mounts), key=lambda point: str(point.path)):
+        asked = declared.get(str(point.path))
+        if point is root or (asked is None and not _holds_files(point)):
+            continue
+        lies = "" if point.device == root.device else path_on_host(point, host)
+        mount = _mounted(point, asked, lies, container.location)
+        if asked is not None and asked.volume.host_path:
+            binds.append((lies, mount))
+        elif mount.volume.host_path:
+            bind = next((bind for above, bind in binds if _comes_with(bind, above, mount)), None)
+            if bind is not None and bind.writable and mount.writable:
+                continue
+            mount.below = "" if bind is None else bind.path
+        found.append(mount)
+    container.mounts = tuple(found)
 
 
-_ANONYMOUS = re.compile(r"/volumes/([0-9a-f]{64})(?:/_data)?$")
+def _comes_with(bind: VolumeMount, lies: str, mount: VolumeMount) -> bool:
+    """Tell whether `mount` is mounted on the host below what `bind` shows, which lies there at `lies`."""
+    below = mount.path.removeprefix(bind.path.rstrip("/") + "/")
+    return below != mount.path and mount.volume.host_path == f"{lies.rstrip('/')}/{below}"
+
+
+_UNNAMED = re.compile(r"/volumes/([0-9a-f]{64})(?:/_data)?$")
 """Where Docker, Podman and the CRI's containerd keep what an image's VOLUME gets when nothing is mounted there."""
+_NAMED = re.compile(r"/volumes/([^/]+)/_data(?:/|$)")
+_OF_POD = re.compile(r"/pods/[0-9a-f-]{32,36}/(?:volumes/kubernetes\.io~([a-z-]+)/([^/]+)|etc-hosts$|containers/)")
+_OF_ENGINE = re.compile(r"/(?:containers|sandboxes|overlay-containers)/[0-9a-f]{64}/")
+_OVERLAY = re.compile(r"/overlay-containers/[0-9a-f]{64}/userdata/overlay/")
+_KINDS = {
+    "empty-dir": "emptyDir",
+    "configmap": "configMap",
+    "secret": "secret",
+    "projected": "projected",
+    "downward-api": "downwardAPI",
+    "csi": "persistentVolumeClaim",
+    "local-volume": "persistentVolumeClaim",
+    "nfs": "nfs",
+}
 
 
-def anonymous_volume(source: str) -> str:
-    """Return what to call a volume without a name by where it lies on the host; nothing where it is none."""
-    match = _ANONYMOUS.search(source)
-    return match[1][:12] if match else ""
+def volume_at(path: str, place: Location) -> Volume:
+    """Return what a directory or file of the host is, by where engines and kubelets keep theirs; else a bind of it."""
+    pod = _OF_POD.search(path)
+    if pod is not None:
+        return Volume(pod[2] or path, _KINDS.get(pod[1], "mount") if pod[1] else "engine", place)
+    for pattern, kind in ((_UNNAMED, "anonymous"), (_NAMED, "volume"), (_OVERLAY, "overlay"), (_OF_ENGINE, "engine")):
+        match = pattern.search(path)
+        if match is not None:
+            return Volume(match[1][:12] if kind == "anonymous" else match[1] if kind == "volume" else path, kind, place)
+    volume = Volume(path, "bind", place)
+    volume.host_path = path
+    return volume
 
 
 def place_of(location: Location, path: str) -> Location:
@@ -85,20 +135,24 @@ def _holds_files(point: MountPoint) -> bool:
     return not str(point.path).startswith(("/proc/", "/sys/"))
 
 
-def _mounted(point: MountPoint, declared: VolumeMount | None, location: Location) -> VolumeMount:
-    """Return what is mounted, as what it was asked for as."""
+def _mounted(point: MountPoint, declared: VolumeMount | None, lies: str, location: Location) -> VolumeMount:
+    """Return what is mounted, as what it was asked for as; `lies` is where the host has it."""
     path = str(point.path)
-    place = place_of(location, path)
+    place = place_of(location, path) if declared is None else declared.location
     if declared is not None:
         mount = VolumeMount(path, declared.volume, place)
-    else:
-        memory = point.filesystem == "tmpfs"
-        unnamed = anonymous_volume(str(point.root))
-        kind = "engine" if path in _OWN else "tmpfs" if memory else "anonymous" if unnamed else "mount"
-        volume = Volume("" if memory else unnamed or point.source, kind, place)
-        volume.memory = memory
-        volume.size = tmpfs_size(point.option("size") or "")
+    elif path in _OWN and not lies.startswith("/dev"):
+        mount = VolumeMount(path, Volume(point.source, "engine", place), place)
+    elif lies or point.filesystem != "tmpfs":
+        volume = volume_at(lies or str(point.root), place)
+        if not lies and volume.kind == "bind":
+            volume = Volume(point.source, "mount", place)
         mount = VolumeMount(path, volume, place)
+    else:
+        mount = VolumeMount(path, Volume("", "tmpfs", place), place)
+    if declared is None and point.filesystem == "tmpfs" and not mount.volume.host_path:
+        mount.volume.name, mount.volume.memory = "", True
+        mount.volume.size = tmpfs_size(point.option("size") or "")
     mount.read_only = point.read_only
     mount.executable = point.executable
     return mount

@@ -16,7 +16,7 @@ from lithify.model.workload import Container, ObjectName, Observed, Volume, Volu
 from lithify.sources.base import Reading, normal_path
 from lithify.sources.container import memory_volumes
 from lithify.sources.manifest import capability_names
-from lithify.sources.mounted import anonymous_volume, observe, place_of, tmpfs_size
+from lithify.sources.mounted import observe, place_of, tmpfs_size, volume_at
 
 _DEFAULT_CAPABILITIES = frozenset(
     (
@@ -26,17 +26,6 @@ _DEFAULT_CAPABILITIES = frozenset(
 )  # fmt: skip
 """What containerd and Docker leave a container that asks for nothing; CRI-O and Podman leave fewer."""
 _OWN = frozenset(("/dev", "/dev/shm", "/run/.containerenv", "/run/secrets"))  # noqa: S108
-_EMPTY_DIR = "/volumes/kubernetes.io~empty-dir/"
-_KINDS = {
-    _EMPTY_DIR: "emptyDir",
-    "/volumes/kubernetes.io~configmap/": "configMap",
-    "/volumes/kubernetes.io~secret/": "secret",
-    "/volumes/kubernetes.io~projected/": "projected",
-    "/volumes/kubernetes.io~downward-api/": "downwardAPI",
-    "/volumes/kubernetes.io~csi/": "persistentVolumeClaim",
-    "/volumes/kubernetes.io~local-volume/": "persistentVolumeClaim",
-    "/volumes/kubernetes.io~nfs/": "nfs",
-}
 
 
 def read_here(names: Sequence[str] = ()) -> Iterator[Reading]:
@@ -158,6 +147,8 @@ def _declared(container: Container, spec: Mapping[str, Any]) -> Iterator[VolumeM
         if not isinstance(item, dict) or item.get("type") not in ("bind", "tmpfs"):
             continue
         path, source = normal_path(str(item.get("destination") or "/")), str(item.get("source") or "")
+        if "/volume-subpaths/" in source:  # a kubelet's way to a part of a volume: the mount table says of which
+            continue
         options = [str(option) for option in item.get("options") or ()]
         if item["type"] == "tmpfs" and path in _OWN:
             continue
@@ -175,19 +166,7 @@ def _volume(container: Container, path: str, source: str, *, memory: bool) -> Vo
         volume = Volume("", "tmpfs", place)
         volume.memory = True
         return volume
-    for part, kind in _KINDS.items():
-        if part in source:
-            return Volume(source.partition(part)[2].split("/")[0], kind, place)
-    unnamed = anonymous_volume(source)
-    if unnamed:
-        return Volume(unnamed, "anonymous", place)
-    # What kubelet and engines keep for the container itself is theirs; all else is a directory of the host.
-    own = ("/containers/", "/etc-hosts", "/sandboxes/", "/hostname", "/resolv.conf", "/hosts", "/shm", "/userdata/")
-    if any(source.endswith(end) or (end.endswith("/") and end in source) for end in own):
-        return Volume(source, "engine", place)
-    volume = Volume(source, "bind", place)
-    volume.host_path = source
-    return volume
+    return volume_at(source, place)
 
 
 def _mapping(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
