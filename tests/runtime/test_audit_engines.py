@@ -20,7 +20,9 @@ from lithify.pipeline.audit.engine import audit_engine
 from lithify.sources import engine as engine_source
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "audit-report-v1.json"
-STIG_FORMAT = "{{.Id}}: ReadonlyRootfs={{.HostConfig.ReadonlyRootfs}}"
+FLAG = ": ReadonlyRootfs={{.HostConfig.ReadonlyRootfs}}"
+STIG_FORMAT = "{{ .Name }}" + FLAG
+"""As the check of V-260936 has it."""
 REMOUNT = "--read-only --cap-add SYS_ADMIN --security-opt seccomp=unconfined -u 0"
 ARGUMENTS = {
     "docker": ([], []),
@@ -116,7 +118,7 @@ def test_the_flag_is_told_as_the_check_tells_it(engine: Engine) -> None:
         engine.make(words)
         engine.make(words, run=False)
     told = {container.id: container for container in engine.audit().containers()}
-    for line in call(engine.name, "inspect", "--format", STIG_FORMAT, *engine.made).splitlines():
+    for line in call(engine.name, "inspect", "--format", "{{.Id}}" + FLAG, *engine.made).splitlines():
         identity, _, flag = line.partition(": ReadonlyRootfs=")
         container = told[identity]
         assert container.declared is (flag == "true")
@@ -393,6 +395,25 @@ def test_reports_of_an_engine(docker: Engine, tmp_path: Path, capsys: pytest.Cap
     for line in call("docker", "inspect", "--format", STIG_FORMAT, good, bad).splitlines():
         assert line in details
     assert capsys.readouterr().err == ""
+
+
+def test_the_check_is_of_what_no_kubelet_runs(docker: Engine, tmp_path: Path) -> None:
+    """On Docker, too: what cri-dockerd makes for a kubelet is of a pod, and the check does not apply to it."""
+    good = docker.make("--read-only", run=False)
+    labels = {"docker.type": "container", "pod.name": "web", "pod.namespace": "shop"}
+    words = " ".join(f"--label io.kubernetes.{key}={value}" for key, value in labels.items())
+    other = docker.make(words, run=False)
+    pods = docker.made[-1] = f"k8s_app_{other}"
+    call("docker", "rename", other, pods)
+    checklist = tmp_path / "a.cklb"
+    main(["audit", "--engine", "docker", "--format", "cklb", "--output", str(checklist), good, pods])
+    status, details = answer(checklist)
+    assert status == "not_reviewed"  # not all of the engine's
+    assert "ReadonlyRootfs=false" not in details
+    assert "1 containers under Kubernetes, to which this check does not apply" in details
+    (container,) = docker.audit(pods).containers()
+    assert (container.object.kind, container.object.name, container.object.namespace) == ("Pod", "web", "shop")
+    assert container.verdict is State.WRITABLE
 
 
 def answer(path: Path) -> tuple[str, str]:

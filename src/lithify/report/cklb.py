@@ -106,12 +106,14 @@ def _line(container: ContainerVerdict) -> str:
     differs = bool(container.declared) is not (container.effective is State.READ_ONLY)
     state = f", effectively {container.effective.value}" if container.declared or differs else ""
     why = f": {container.reason}" if container.reason and differs else ""
-    named = f"{container.location.path if container.id else container.location}"
-    if not container.id:
-        named += f" {container.object.name or container.name}"
-    # As the check itself prints it where there is an id: Id, flag.
-    head = f"{container.id}: {flag}" if container.id else flag
-    return printable(f"{head}: {named} ({container.image}){state}{why}")
+    if container.id and container.object.kind == "Container":
+        # As the check itself prints it, with Docker's slash; what it does not print comes behind.
+        engine, _, name = container.location.path.partition(":")
+        line = f"{'/' if engine == 'docker' else ''}{name}: {flag}, {engine} {container.id[:12]}"
+    else:
+        line = f"{flag}: {container.location.path if container.id else container.location}"
+        line += "" if container.id else f" {container.object.name or container.name}"
+    return printable(f"{line} ({container.image}){state}{why}")
 
 
 def _comments(report: Report, seen: _Seen) -> str:

@@ -28,7 +28,11 @@ def read_container(found: Mapping[str, Any], engine: str) -> Reading:
     here = Location(reading.path)
     labels = _mapping(_mapping(found, "Config"), "Labels")
     project = str(labels.get("com.docker.compose.project") or "")
-    workload = Workload(ObjectName("Container", name, project, engine), engine, here)
+    subject = ObjectName("Container", name, project, engine)
+    if "io.kubernetes.docker.type" in labels and name.startswith("k8s_"):  # a kubelet made it, by cri-dockerd
+        pod, namespace = (str(labels.get(f"io.kubernetes.pod.{key}") or "") for key in ("name", "namespace"))
+        subject = ObjectName("Pod", pod, namespace, "v1")
+    workload = Workload(subject, engine, here)
     if found.get("Platform") == "windows" or _mapping(found, "HostConfig").get("Isolation") in ("hyperv", "process"):
         workload.not_applicable = "Windows containers have no read-only root filesystem"
     container = Container(workload, "containers", 0, name, here)
