@@ -339,16 +339,14 @@ def a_bench(work: Path, ways: Sequence[str], kubeconfig: str) -> Iterator[Bench]
         yield Bench(work)
         return
     found = Node.find(Path(kubeconfig)) if kubeconfig else None
-    node = found or Node(Path(tempfile.mkdtemp(prefix="lithify-node-", dir="/var/tmp")), programs)
-    try:
+    with ExitStack() as last:
+        node = found or Node(last.enter_context(temporary_folder(on_disk=True)), programs)
         if found is None:
+            last.callback(node.down)
             node.up()
             # what makes storage for claims there lets nobody but root write: claims get the measure's own volumes
             node.kubectl("annotate", "storageclass", "--all", "--overwrite", NO_DEFAULT)
         yield Bench(work, Kubectl(programs / "kubectl", node.kubeconfig), node.import_image)
-    finally:
-        if found is None:
-            node.down()
 
 
 def main() -> int:

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 import uuid
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 from bench.services.build import Built, load, write_archive
 from bench.services.service import Service
 from lithify.engines.bundle.state import start_time
+from lithify.engines.temporary import temporary_folder
 
 PATIENCE = 180.0
 """Seconds that an engine or a cluster has for anything it is asked."""
@@ -271,7 +271,11 @@ def data_volumes(cluster: Kubectl, number: int) -> Iterator[None]:
 
 
 def _volumes(cluster: Kubectl, number: int) -> Iterator[None]:
-    folder = Path(tempfile.mkdtemp(prefix="lithify-bench-", dir="/var/tmp"))
+    with temporary_folder(on_disk=True) as folder:
+        yield from _volumes_in(folder, cluster, number)
+
+
+def _volumes_in(folder: Path, cluster: Kubectl, number: int) -> Iterator[None]:
     names = [f"lithify-bench-{uuid.uuid4().hex[:8]}" for _ in range(number)]
     for name in names:
         (folder / name).mkdir(mode=0o777)
@@ -292,7 +296,6 @@ def _volumes(cluster: Kubectl, number: int) -> Iterator[None]:
         yield
     finally:
         cluster.call("delete", "persistentvolume", *names, "--wait=false")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def give_image(built: Built, engine: str, import_image: Callable[[Path], None], work: Path) -> None:

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from tests.runtime.conftest import (
 from tests.runtime.hardening import copy_linked, images_removed
 
 import lithify as package
+from lithify.engines.temporary import temporary_folder
 
 __all__ = ["base_rootfs", "lean_rootfs", "lithify", "nginx_rootfs", "static_rootfs"]
 
@@ -41,15 +41,17 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             kubeconfig = Path(named)
             yield Cluster(kubeconfig, find_programs("kubectl"), work, Node.find(kubeconfig))
             return
+        programs = find_programs(*DAEMONS)
         # not pytest's own directory: the paths of sockets in it would be too long
-        node = Node(Path(tempfile.mkdtemp(prefix="lithify-node-", dir="/var/tmp")), find_programs(*DAEMONS))
-        node.up()
+        with temporary_folder(on_disk=True) as folder:
+            node = Node(folder, programs)
+            node.up()
+            try:
+                yield Cluster(node.kubeconfig, node.programs, work, node)
+            finally:
+                node.down()
     except NodeUnavailable as error:
         pytest.skip(f"no Kubernetes node can be had here: {error}")
-    try:
-        yield Cluster(node.kubeconfig, node.programs, work, node)
-    finally:
-        node.down()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ import pytest
 from tests.cluster.cluster import Cluster, wait_for
 from tests.cluster.node import DAEMONS, Node, NodeUnavailable, find_programs
 
+from lithify.engines.temporary import temporary_folder
+
 
 def test_a_pod_runs_and_writes_into_an_upper_layer(cluster: Cluster, app_image: str) -> None:
     """A pod is scheduled, started, logged, entered by exec, and reached from the host by its address."""
@@ -49,24 +51,24 @@ def _written_files(identity: str) -> set[str]:
 
 def test_a_node_that_is_taken_down_leaves_nothing(tmp_path: Path) -> None:
     """Folder, interface, control groups, processes: all gone, also of pods that still ran."""
-    folder = Path("/var/tmp") / f"lithify-node-{os.getpid()}"
-    try:
-        programs = find_programs(*DAEMONS)
-        node = Node(folder, programs)
-        node.up()
-    except NodeUnavailable as error:
-        pytest.skip(f"no Kubernetes node can be had here: {error}")
-    assert node.is_up()
-    found = Node.find(node.kubeconfig)
-    assert found is not None
-    assert found.is_up()
-    processes = _processes_of(folder)
-    assert len(processes) >= 7
-    node.down()
-    assert not folder.exists()
-    assert _processes_of(folder) == []
-    assert str(folder) not in Path("/proc/self/mountinfo").read_text()
-    node.down()
+    with temporary_folder(on_disk=True) as folder:
+        try:
+            programs = find_programs(*DAEMONS)
+            node = Node(folder, programs)
+            node.up()
+        except NodeUnavailable as error:
+            pytest.skip(f"no Kubernetes node can be had here: {error}")
+        assert node.is_up()
+        found = Node.find(node.kubeconfig)
+        assert found is not None
+        assert found.is_up()
+        processes = _processes_of(folder)
+        assert len(processes) >= 7
+        node.down()
+        assert not folder.exists()
+        assert _processes_of(folder) == []
+        assert str(folder) not in Path("/proc/self/mountinfo").read_text()
+        node.down()
 
 
 def _processes_of(folder: Path) -> list[str]:

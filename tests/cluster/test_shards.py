@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tests.runtime.conftest import cached, debootstrap
 from tests.runtime.hardening import Lithify
 
 import lithify as package
+from lithify.engines.temporary import temporary_folder
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "indexed-job"
 FILES = 120
@@ -87,16 +88,18 @@ def told_by(cluster: Cluster, namespace: str) -> str:
     return "\n".join((pods, *logs))
 
 
-def test_the_parts_of_a_job_join_to_the_whole(
-    cluster: Cluster, image: str, lithify: Lithify, request: pytest.FixtureRequest
-) -> None:
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """A folder that pods may read: not pytest's own directory, for the node has a /tmp of its own."""
+    with temporary_folder(on_disk=True) as folder:
+        folder.chmod(0o755)  # the pods read it as nobody
+        yield folder
+
+
+def test_the_parts_of_a_job_join_to_the_whole(cluster: Cluster, image: str, lithify: Lithify, disk: Path) -> None:
     if cluster.node is None:
         pytest.skip("the volumes are folders of this host")
-    # not pytest's own directory: the node has a /tmp of its own
-    work = Path(tempfile.mkdtemp(prefix="lithify-shards-", dir="/var/tmp"))
-    request.addfinalizer(lambda: shutil.rmtree(work))
-    work.chmod(0o755)  # the pods read it as nobody
-    manifests, reports = work / "manifests", work / "reports"
+    manifests, reports = disk / "manifests", disk / "reports"
     reports.mkdir()
     reports.chmod(0o777)
     write_corpus(str(manifests), FILES, 7)

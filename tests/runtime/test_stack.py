@@ -1,7 +1,6 @@
 """A patched stack on a real Swarm, in a network namespace of its own: what Swarm keeps is enough to work."""
 
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ import pytest
 import yaml
 from tests.runtime.hardening import Daemon, daemon
 from tests.runtime.test_formats import lithify
+
+from lithify.engines.temporary import temporary_folder
 
 STACK = """\
 version: "3.8"
@@ -31,7 +32,7 @@ def test_a_patched_stack_runs_read_only_on_a_swarm(
     path.write_text(STACK.replace("IMAGE", docker_nginx))
     lithify("harden", docker_nginx, "--tcp", "80", "--format", "json", "--output", "web.json")
     lithify("patch", "stack.yml", "--stack", "--plan", "web.json", "--container", "web", "--write", "--state-dir", "s")
-    with daemon(Path(tempfile.mkdtemp(prefix="lithify-swarm-", dir="/var/tmp"))) as own:
+    with temporary_folder(on_disk=True) as folder, daemon(folder) as own:
         if own is None:
             pytest.skip("needs root and dockerd")
         save = subprocess.run(["docker", "save", docker_nginx], capture_output=True, check=True, timeout=120)

@@ -17,23 +17,27 @@ from lithify.engines.bundle.state import discard
 
 _PREFIX = "lithify-tmp-"
 _OURS = re.compile(_PREFIX + "[a-z0-9_]{8}")
+_DISK = "/var/tmp"  # noqa: S108 - in folders of random names that only we may enter
 _UNLOCKED = 60.0
 """Seconds after which a folder that nobody locks is taken for one left behind: until then it may be about to be."""
 
 
 @contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
+def temporary_folder(*, on_disk: bool = False) -> Iterator[Path]:
     """Give an empty folder that only we may enter, and remove it at the end with all that is in it.
 
-    Those that killed processes of this user left behind are removed first. OSError where there is no room.
+    `on_disk` makes it where folders are large and seen by others (`/var/tmp`), in whatever the usual ones lie. Those
+    that killed processes of this user left behind are removed first. OSError where there is no room.
     """
-    _sweep()
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as name, _locked(name):
+    usual = tempfile.gettempdir()
+    for home in {usual, _DISK}:
+        _sweep(home)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=_DISK if on_disk else usual) as name, _locked(name):
         yield Path(name)
 
 
-def _sweep() -> None:
-    with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
+def _sweep(home: str) -> None:
+    with contextlib.suppress(OSError), os.scandir(home) as entries:
         for entry in entries:
             if _OURS.fullmatch(entry.name):
                 with contextlib.suppress(OSError):

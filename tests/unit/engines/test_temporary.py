@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lithify.engines import temporary
 from lithify.engines.temporary import temporary_folder
 
 _KILLED = """
@@ -47,6 +48,21 @@ def test_what_a_killed_process_left_goes_with_the_next(place: Path) -> None:
     with temporary_folder():
         assert not left.exists()
     assert place.joinpath("kept", "file").read_text() == "somebody's"
+
+
+def test_those_on_disk_go_with_any_other(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the next is made for."""
+    disk = place / "disk"
+    disk.mkdir()
+    monkeypatch.setattr(temporary, "_DISK", str(disk))
+    with temporary_folder(on_disk=True) as folder, temporary_folder():
+        assert folder.parent == disk
+    left = disk / "lithify-tmp-abcdefgh"
+    left.mkdir()
+    os.utime(left, (0, 0))
+    with temporary_folder() as folder:
+        assert folder.parent == place
+        assert not list(disk.iterdir())
 
 
 def test_what_is_not_left_behind_stays(place: Path) -> None:
