@@ -108,9 +108,9 @@ def readers(cluster: Cluster) -> list[dict[str, str]]:
     return [pod["metadata"] | pod["spec"] for pod in pods if pod["status"].get("phase") == "Running"]
 
 
-def copies(cluster: Cluster) -> int:
-    """Return how many pods of trials run."""
-    scratch = [name for name in left(cluster) if name.startswith("lithify-")]
+def copies(cluster: Cluster, purpose: str = "") -> int:
+    """Return how many pods of trials run, or of those for `purpose`."""
+    scratch = [name for name in left(cluster) if name.startswith("lithify-") and name.endswith(purpose)]
     pods = [pod for name in scratch for pod in cluster.get("pods", "-n", name)["items"]]
     names = [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") == "Running"]
     return sum(not name.startswith("reader-") for name in names)
@@ -310,7 +310,8 @@ def test_a_pod_on_a_node_ends_soon_after_the_last_that_was_run_in_it(cluster: Cl
 def test_what_a_killed_lithify_left_is_swept_from_the_desk(cluster: Cluster, desk: Desk, file: Path) -> None:
     """Its namespaces, its pod on the node; that would have ended by itself, and what runs in it ends at once."""
     terminal = desk.lithify.terminal(*desk.words(file, "--for", "10m"))
-    wait_for(lambda: copies(cluster), 120)
+    # The one before, for a look into the image, is on its way out as soon as it runs.
+    wait_for(lambda: copies(cluster, "-learn"), 120)
     (reader,) = readers(cluster)
     assert int(reader["activeDeadlineSeconds"]) <= 6 * 3600
     terminal.kill(signal.SIGKILL)
@@ -323,7 +324,9 @@ def test_what_a_killed_lithify_left_is_swept_from_the_desk(cluster: Cluster, des
     words = ("learn", "deployment/none", "-n", "default", "--kubeconfig", desk.kubeconfig)
     done = desk.lithify.terminal(*words).end()
     assert done.code == 3, done.err
-    assert done.err.count("removed what an earlier run left: namespace lithify-") >= 2
+    told = set(re.findall(r"removed what an earlier run left: namespace (lithify-[a-z0-9-]+)", done.err))
+    assert reader["namespace"] in told
+    assert [name for name in told if name.endswith("-learn")]
     wait_for(lambda: left(cluster) == [], 90)
 
 
