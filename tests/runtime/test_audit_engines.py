@@ -2,12 +2,17 @@
 
 import json
 import os
+import select
 import shutil
+import socket
+import socketserver
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import jsonschema
 import pytest
@@ -436,6 +441,48 @@ def test_no_engine_no_verdict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock")
     assert main(["audit", "--engine", "docker"]) == 4
     assert "no answer from docker" in capsys.readouterr().err
+
+
+@contextmanager
+def relay(place: Path, connections: int) -> Iterator[str]:
+    """Give the address of the Docker that runs here, for as many connections; it is as if it went after that."""
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+    left = [connections]
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            left[0] -= 1
+            with socket.socket(socket.AF_UNIX) as engine:
+                if left[0] < 0:
+                    return
+                engine.connect(host)
+                ways = {self.request: engine, engine: self.request}
+                while True:
+                    for one in select.select(list(ways), (), ())[0]:
+                        data = one.recv(1 << 16)
+                        if not data:
+                            return
+                        ways[one].sendall(data)
+
+    with socketserver.ThreadingUnixStreamServer(str(place / "docker"), Handler) as server:
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"unix://{place}/docker"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("connections", [1, 2])
+def test_an_engine_that_goes_half_way(
+    connections: int, docker: Engine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has said what it has, and does not say what that is: no report, rather than one of what was heard."""
+    docker.make(run=False)
+    with tempfile.TemporaryDirectory(prefix="lt-") as folder, relay(Path(folder), connections) as host:
+        monkeypatch.setenv("DOCKER_HOST", host)
+        assert main(["audit", "--engine", "docker"]) == 4
+        monkeypatch.undo()
+    told = capsys.readouterr()
+    assert "no answer from docker" in told.err
+    assert told.out == ""
 
 
 @pytest.fixture

@@ -29,17 +29,25 @@ def read_engine(engine: str, names: Sequence[str] = ()) -> Iterator[Reading]:
         if not name or name.startswith("-"):
             raise UsageError(f"{printable(name)!r} names no container", hint="give names or ids as `ps` shows them")
     client = Client.of(line_of_image(engine, "image"))  # with what LITHIFY_DOCKER_ARGS and its like add
-    listed = _words(client.ask("ps", "--all", "--quiet", "--no-trunc"))
+    listed = _listed(client)
     services, elsewhere = _services(client)
     if not names:
         if not listed and not services:
             raise NothingToExamine(f"{engine} has no container", hint="name files instead, or another engine")
+        left = set(listed)
         yield from map(read_service, _inspect(client, "service", services))
-        yield from (read_container(item, engine) for item in _inspect(client, "container", listed))
+        for item in _inspect(client, "container", listed):
+            left.discard(str(item.get("Id")))
+            yield read_container(item, engine)
+        left = left.intersection(_listed(client)) if left else left  # the others went meanwhile
     else:
+        left = set()
         yield from _read_named(client, names)
     rest = len(listed) + len(services) - len(set(names)) if names else 0
     skipped = [Skipped(Location(engine, route=("services",)), elsewhere)] if elsewhere else []
+    if left:
+        reason = f"{engine} says nothing of {len(left)} containers that it has: {', '.join(sorted(left))}"
+        skipped.append(Skipped(Location(engine, route=("containers",)), reason))
     if rest > 0:
         skipped.append(
             Skipped(Location(engine, route=("containers",)), f"{rest} more containers and services were not named")
@@ -73,12 +81,19 @@ def _services(client: Client) -> tuple[list[str], str]:
     if client.engine != "docker":
         return [], ""
     info = client.run("info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}")
-    words = _words(info.stdout) if info.code == 0 else []
+    if info.code != 0:
+        client.require()
+        return [], f"whether there are services can't be told: {printable(info.message)}"
+    words = _words(info.stdout)
     if words[:2] == ["active", "true"]:
         return _words(client.ask("service", "ls", "--quiet")), ""
     if words[:1] == ["active"]:
         return [], "this node is no manager of its swarm: the services are not seen, their containers here are"
     return [], ""
+
+
+def _listed(client: Client) -> list[str]:
+    return _words(client.ask("ps", "--all", "--quiet", "--no-trunc"))
 
 
 def _words(data: bytes) -> list[str]:
