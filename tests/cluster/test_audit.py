@@ -236,6 +236,13 @@ def test_a_finding_leads_into_the_object_that_is_edited(report: dict[str, Any]) 
     assert finding["route"] == [*where, "securityContext", "readOnlyRootFilesystem"]
 
 
+def test_the_checklist_does_not_apply(cluster: Cluster, namespace: str, lithify: Lithify) -> None:
+    run = lithify.run("audit", "--cluster", f"--kubeconfig={cluster.kubeconfig}", "-n", namespace, "--format=cklb")
+    (rule,) = json.loads(run.out)["stigs"][0]["rules"]
+    assert rule["status"] == "not_applicable"
+    assert "from what runs under Kubernetes" in rule["comments"]
+
+
 def test_an_annotation_on_the_owner_exempts(report: dict[str, Any]) -> None:
     found = [f for f in report["findings"] if f["rule"] == "runs-as-root"]
     assert {f["kind"] for f in found if f["exemption"]} == {"Deployment"}
@@ -337,6 +344,10 @@ def test_what_is_not_there_and_what_is_not_allowed_are_told(cluster: Cluster, na
     run = lithify.run("audit", "--cluster", f"--kubeconfig={cluster.kubeconfig}", "-n", namespace, "deployment/none")
     assert run.code == 3
     assert "no pod of Deployment/none" in run.err
+    words = ("-n", namespace, "-n", "lithify-test-none", "daemonset/void", "--format=json")
+    run = lithify.run("audit", "--cluster", f"--kubeconfig={cluster.kubeconfig}", *words)
+    assert run.code == 1, run.err
+    assert "namespace lithify-test-none has no pod" in {skipped["reason"] for skipped in json.loads(run.out)["skipped"]}
     cluster.kubectl("create", "serviceaccount", "-n", namespace, "nobody")
     token = cluster.kubectl("create", "token", "-n", namespace, "nobody").strip()
     config = cluster.kubectl("config", "view", "--raw", "--output=json")
@@ -388,12 +399,16 @@ def test_a_service_account_sees_what_its_role_allows(
     # In a mount namespace of its own, the files stand where a kubelet puts them.
     place = "/run/secrets/kubernetes.io"
     script = f'mount -t tmpfs none /run && mkdir -p {place} && cp -r "$0" {place}/ && exec "$@"'
-    audit = [sys.executable, "-m", "lithify.cli.main", "audit", "--cluster", "-n", namespace, "--format=json"]
+    audit = [sys.executable, "-m", "lithify.cli.main", "audit", "--cluster", "-n", "default", "-n", namespace]
+    audit.append("--format=json")
     command = ["unshare", "--mount", "sh", "-c", script, str(account), *audit]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1, done.stderr
     found = json.loads(done.stdout)
     assert found["summary"]["containers"] == report["summary"]["containers"]
     assert {c["kind"] for c in found["containers"]} == {"ReplicaSet", "DaemonSet", "StatefulSet", "Job", "Pod"}
+    (forbidden,) = [f for f in found["findings"] if f["rule"] == "unreadable-input"]
+    assert forbidden["file"] == "cluster:default"
+    assert "the right to list pods in namespace default" in forbidden["message"]
     reasons = " ".join(skipped["reason"] for skipped in found["skipped"])
     assert f"the right to get replicasets.apps in namespace {namespace}" in reasons

@@ -16,7 +16,7 @@ from lithify.model.finding import Skipped
 from lithify.model.location import Location, Route
 from lithify.model.path import printable
 from lithify.model.workload import CONTAINER_LISTS, FLAG, Container, Exemption, ObjectName, Observed
-from lithify.sources.base import Reading, left_out
+from lithify.sources.base import Reading, left_out, unreadable
 from lithify.sources.manifest import read_annotations, read_object, template_route
 from lithify.sources.mounted import observe
 
@@ -49,20 +49,31 @@ def read_cluster(
     objects, in the context's namespace where none is given. NothingToExamine where a name has no pod.
     """
     kinds = [_kind_and_name(cluster, name) for name in names]
-    places: Sequence[str | None] = namespaces or ([cluster.namespace] if names else [None])
+    places: Sequence[str | None] = list(dict.fromkeys(namespaces)) or ([cluster.namespace] if names else [None])
     reader = _Reader(cluster)
     met: set[tuple[str, str]] = set()
+    forbidden: list[NotPermitted] = []
     left = seen = 0
     for place in places:
-        for pod in _pods(cluster, place):
-            seen += 1
-            reading, called = reader.read(pod)
-            matching = called.intersection(kinds)
-            if kinds and not matching:
-                left += 1
-                continue
-            met |= matching
-            yield str(pod["metadata"].get("namespace", "")), reading
+        before = seen
+        try:
+            for pod in _pods(cluster, place):
+                seen += 1
+                reading, called = reader.read(pod)
+                matching = called.intersection(kinds)
+                if kinds and not matching:
+                    left += 1
+                    continue
+                met |= matching
+                yield str(pod["metadata"].get("namespace", "")), reading
+        except NotPermitted as error:  # others of those named may be seen
+            forbidden.append(error)
+            if len(forbidden) == len(places):
+                raise
+            yield "", unreadable(f"cluster:{place}", f"{error}; {error.hint}")
+            continue
+        if seen == before and len(places) > 1:
+            yield "", left_out(f"cluster:{place}", f"namespace {printable(str(place))} has no pod")
     for kind, name in kinds:
         if (kind, name) not in met:
             where = ", ".join(str(place) for place in places)
@@ -81,7 +92,7 @@ def _pods(cluster: Cluster, namespace: str | None) -> Iterator[dict[str, Any]]:
     try:
         yield from cluster.objects(POD, namespace)
     except NotPermitted as error:
-        if namespace is None:
+        if namespace is None and error.hint.startswith("missing"):
             error.hint += "; or name the namespaces that you may see with --namespace"
         raise
 
