@@ -395,6 +395,9 @@ def test_reports_of_an_engine(docker: Engine, tmp_path: Path, capsys: pytest.Cap
     report = json.loads(path.read_bytes())
     jsonschema.validate(report, json.loads(SCHEMA.read_bytes()))
     assert {entry["name"]: entry["verdict"] for entry in report["containers"]} == {good: "read-only", bad: "writable"}
+    page = tmp_path / "a.md"
+    main(["audit", "--engine", "docker", "--format", "markdown", "--output", str(page), bad])
+    assert "|  | high | Container/" in page.read_text()  # it has no lines
     status, details = answer(checklist)
     assert status == "open"
     for line in call("docker", "inspect", "--format", STIG_FORMAT, good, bad).splitlines():

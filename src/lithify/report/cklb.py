@@ -55,6 +55,8 @@ class _Seen:
     def __init__(self, report: Report) -> None:
         self.judged: list[ContainerVerdict] = []
         self.kubernetes = 0
+        self.pods_run = False
+        """Some of these were seen in a cluster or on a node."""
         self.exempted: dict[int, str] = {}
         """What was accepted, in words, by the container's id."""
         all_named = True
@@ -64,6 +66,7 @@ class _Seen:
                     self.judged.append(container)
                 else:
                     self.kubernetes += 1
+                    self.pods_run = self.pods_run or bool(container.id)
             for finding in result.findings:
                 if finding.exemption is not None and finding.rule == "writable-root-filesystem":
                     words = _accepted(finding.exemption)
@@ -120,6 +123,8 @@ def _comments(report: Report, seen: _Seen) -> str:
     source = "the engine: all its containers, running or not" if seen.complete else "files: what they declare"
     if seen.running and not seen.complete:
         source = "some containers of the engine"
+    elif seen.pods_run and not seen.judged:
+        source = "what runs under Kubernetes"
     text = (
         f"Evaluated by lithify {report.tool_version} on {report.today} from {source}. "
         f"This checklist answers {_GROUP} alone; it merges into a full one by rule_id or group_id."

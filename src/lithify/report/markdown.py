@@ -25,7 +25,7 @@ def render(report: Report, write: Write) -> None:
 
 def _section(result: FileResult, findings: list[Finding]) -> str:
     rows = [
-        f"| {f.location.line} | {f.severity.label} | {_subject(f)} | {_cell(f.message)} | `{f.rule}` |\n"
+        f"| {f.location.line or ''} | {f.severity.label} | {_subject(f)} | {_cell(f.message)} | `{f.rule}` |\n"
         for f in findings
     ]
     head = "| line | severity | object | finding | rule |\n|---:|---|---|---|---|\n"
@@ -43,9 +43,8 @@ def _exempted(result: FileResult, findings: list[Finding], *, heading: bool) -> 
             exemption.until and f"until {exemption.until}",
         ]
         because = _cell(", ".join(filter(None, told)) or "no reason given")
-        lines.append(
-            f"- exempted, line {finding.location.line}: {_cell(finding.message)} `{finding.rule}` ({because})\n"
-        )
+        where = f", line {finding.location.line}" if finding.location.line else ""
+        lines.append(f"- exempted{where}: {_cell(finding.message)} `{finding.rule}` ({because})\n")
     return (f"\n## {_cell(result.path)}\n\n" if heading else "\n") + "".join(lines)
 
 

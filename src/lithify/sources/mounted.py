@@ -142,7 +142,7 @@ def _mounted(point: MountPoint, declared: VolumeMount | None, lies: str, locatio
     if declared is not None:
         mount = VolumeMount(path, declared.volume, place)
     elif path in _OWN and not lies.startswith("/dev"):
-        mount = VolumeMount(path, Volume(point.source, "engine", place), place)
+        mount = VolumeMount(path, Volume(lies or point.source, "engine", place), place)
     elif lies or point.filesystem != "tmpfs":
         volume = volume_at(lies or str(point.root), place)
         if not lies and volume.kind == "bind":

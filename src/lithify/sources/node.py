@@ -35,7 +35,9 @@ def read_here(names: Sequence[str] = ()) -> Iterator[Reading]:
     not run. NothingToExamine where a name is nobody's or nothing runs here.
     """
     found = {container.id: container for container in read_node()}
-    unseen = [_ask_cri(found)]
+    crictls = find_crictl()
+    unseen = [_ask_cri(crictl, found) for crictl in crictls]
+    unseen += [] if crictls else ["crictl is not installed: containers that do not run are not seen"]
     unseen += [
         f"containers of {engine} that do not run are not seen: see them with --engine {engine}"
         for engine in ("docker", "podman")
@@ -56,11 +58,8 @@ def read_here(names: Sequence[str] = ()) -> Iterator[Reading]:
         yield reading
 
 
-def _ask_cri(found: dict[str, NodeContainer]) -> str:
+def _ask_cri(crictl: Sequence[str], found: dict[str, NodeContainer]) -> str:
     """Add what the CRI knows to what was seen; return why it knows less than it might."""
-    crictl = find_crictl()
-    if not crictl:
-        return "crictl is not installed: containers that do not run are not seen"
     try:
         for one in read_cri(crictl):
             seen = found.get(one.id)

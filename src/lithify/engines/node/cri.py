@@ -17,19 +17,18 @@ _BULK = 50
 _LIMIT = 1 << 28
 
 
-def find_crictl() -> tuple[str, ...]:
-    """Return how crictl is started here, nothing where there is none.
+def find_crictl() -> tuple[tuple[str, ...], ...]:
+    """Return how crictl is started here, once for each runtime; nothing where there is none.
 
     Which socket it asks is its own business (`/etc/crictl.yaml`, CONTAINER_RUNTIME_ENDPOINT); where nothing says so,
-    it is told the one that the node's shims belong to.
+    it is told those that the node's shims belong to.
     """
     program = shutil.which("crictl")
     if program is None:
         return ()
     if os.environ.get("CONTAINER_RUNTIME_ENDPOINT") or Path("/etc/crictl.yaml").exists():
-        return (program,)
-    known = endpoints()
-    return (program, "--runtime-endpoint", known[0]) if known else (program,)
+        return ((program,),)
+    return tuple((program, "--runtime-endpoint", one) for one in endpoints()) or ((program,),)
 
 
 def read_cri(crictl: Sequence[str]) -> Iterator[NodeContainer]:
