@@ -138,7 +138,7 @@ if _Parser is not None:
         "_Composer",
         (_Parser,),
         {
-            "resolve": object.__subclasshook__,  # of kind, text and what is implicit: the tag is then NotImplemented
+            "resolve": lambda _self, _kind, _value, _implicit: None,
             "descend_resolver": is_,  # of parent and index
             "ascend_resolver": tuple,  # of nothing
         },
