@@ -17,7 +17,7 @@ def may_hold_containers(text: bytes) -> bool:
     if (
         b"tekton.dev/" in text
         or b"kubevirt.io/" in text
-        or (b"argoproj.io/" in text and (b"ontainer" in text or b"workloadRef" in text))
+        or (b"argoproj.io/" in text and (b"ontainer" in text or b"script" in text or b"workloadRef" in text))
     ):
         return True
     # A tab at the start of a line, and brackets nested out of all measure, are errors wherever they stand.
@@ -199,6 +199,7 @@ class Container:
         "name",
         "observed",
         "oddities",
+        "partial",
         "role",
         "security",
         "workload",
@@ -228,6 +229,8 @@ class Container:
         self.observed: Observed | None = None
         """None where it is only described."""
         self.image = ""
+        self.partial = False
+        """True where it is a part of a container: an operator has the rest, the image and perhaps the flag."""
         self.command: tuple[str, ...] = ()
         self.arguments: tuple[str, ...] = ()
         self.security = security or SecurityContext()
@@ -247,6 +250,12 @@ class Container:
         noun = "service" if self.list_name == "services" else "container"
         role = f"{self.role} " if self.role else ""
         return f"injected {role}{noun} {name}" if self.injected else f"{role}{noun} {name}"
+
+    @property
+    def undecided(self) -> bool:
+        """True where what stands there does not say whether its root filesystem can be written to."""
+        security = self.security
+        return self.partial and security.read_only_root is None and not security.can_remount
 
     def mount_over(self, path: str) -> VolumeMount | None:
         """Return the mount that lies exactly on `path`, the last one where there are several."""

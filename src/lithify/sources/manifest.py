@@ -40,6 +40,7 @@ from lithify.model.workload import (
     resembles_flag,
 )
 from lithify.sources.base import EXEMPTION_KEY, CommentExemption, Reading, normal_path, parse_exemption, read_comments
+from lithify.sources.custom import OTHERS, PodSpec, Whole, at, further_lists, holds_containers, pod_specs
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:
@@ -64,18 +65,8 @@ _PODS: dict[str, tuple[str, ...]] = {
         _TEMPLATE,
     ),
 }
-_STEPS = {
-    # What runs as a container without standing in a list of that name: key -> list or single.
-    "argoproj.io/": {"container": False, "script": False, "sidecars": True},
-    "tekton.dev/": {"steps": True, "sidecars": True},
-}
-_OTHERS = {"sidecars": True}
 _LEAST = len("{image: x},")
 """Bytes that a container takes at least."""
-_STEP_KEYS = (("container", False), ("script", False), ("steps", True), ("sidecars", True))
-_ARGO_TEMPLATES = ("templates", "templateDefaults", "inline", "template")
-_OF_CHARTS = frozenset(("values", "valuesObject", "postRenderers", "patchesStrategicMerge"))
-"""Where custom resources keep values for charts, and patches of what these make: no container there is a whole one."""
 MOST = 20_000
 """Containers of one list that are judged: no API server takes an object with more, and each takes 9 KB meanwhile."""
 _LEAST_OF_MOUNT = 2
@@ -131,6 +122,7 @@ _CONTAINER_KEYS = frozenset(
     )
 )
 _OS_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
+_PATCH_UNREAD = "a patch of the pod that can't be read before its expressions are filled in: judged without it"
 TEMPLATE_REASON = "a Go template outside a chart: render it first (helm template, or name the chart's folder)"
 
 
@@ -426,19 +418,19 @@ class _Manifest:
         name.namespace = text_of(metadata.get("namespace"))
         exemptions = self._annotations(metadata) if self.annotated else ()
         pods = list(self._pods(node, fields, name, place))
-        if not pods and kind == "Rollout" and type(_at(node, "spec", "workloadRef")) is MappingNode:
+        if not pods and kind == "Rollout" and type(at(node, "spec", "workloadRef")) is MappingNode:
             self.reading.skipped.append(Skipped(place / "spec" / "workloadRef", _ELSEWHERE))
         head, self.oddities = self.oddities, []
-        for pod, route, template in pods:
+        for spec in pods:
             if self.left < 0:
                 self.reading.oddities.append(Oddity("unreadable-input", MULTIPLIED, place))
                 break
             self.oddities = []
             workload = Workload(name, "kubernetes", place)
-            workload.pod = route
-            own = self._annotations(entries(template)) if self.annotated and template is not None else ()
+            workload.pod = spec.route
+            own = self._annotations(entries(spec.template)) if self.annotated and spec.template is not None else ()
             workload.exemptions = exemptions + own
-            self._read_pod(workload, pod, place.on(pod, route), node)
+            self._read_pod(workload, spec, node)
             workload.oddities = (*head, *self.oddities)
             head = []
             self.left -= len(workload.containers)
@@ -447,6 +439,10 @@ class _Manifest:
             workload = Workload(name, "kubernetes", place)
             workload.oddities = tuple(head)
             self.reading.workloads.append(workload)
+
+    def _skip_once(self, place: Location, reason: str) -> None:
+        if not any(one.location.route == place.route and one.reason == reason for one in self.reading.skipped[-1:]):
+            self.reading.skipped.append(Skipped(place, reason))
 
     def _annotations(self, metadata: dict[str, Node]) -> tuple[Exemption, ...]:
         found = []
@@ -458,10 +454,8 @@ class _Manifest:
                     found.append(parse_exemption(rule, text_of(value), origin=origin.rstrip("s")))
         return tuple(found)
 
-    def _pods(
-        self, root: Node, fields: dict[str, Node], name: ObjectName, place: Location
-    ) -> Iterator[tuple[Node, Route, Node | None]]:
-        """Yield each pod spec of an object, its route, and the metadata of its template."""
+    def _pods(self, root: Node, fields: dict[str, Node], name: ObjectName, place: Location) -> Iterator[PodSpec]:
+        """Yield each pod spec of an object."""
         route, api_version = _PODS.get(name.kind), name.api_version
         if route is not None:
             template: Node = None
@@ -473,42 +467,56 @@ class _Manifest:
                 template = found.get("metadata")
                 node = found.get(key)
             if type(node) is MappingNode:
-                yield node, route, template if type(template) is MappingNode else None
+                yield PodSpec(node, route, template if type(template) is MappingNode else None)
                 return
         if name.kind == "StepAction" and api_version.startswith("tekton.dev/"):
-            yield root, (), None  # one step, told by its `spec`
+            yield PodSpec(root, ())  # one step, told by its `spec`
             return
-        steps = next((found for prefix, found in _STEPS.items() if api_version.startswith(prefix)), _OTHERS)
-        yield from _search(root, steps)
+        yield from pod_specs(root, api_version)
 
-    def _read_pod(self, workload: Workload, pod: Node, place: Location, root: Node) -> None:
-        fields = self.fields(pod, place)
+    def _read_pod(self, workload: Workload, spec: PodSpec, root: Node) -> None:
+        place = workload.location.on(spec.node, spec.route)
+        fields = self.fields(spec.node, place)
+        whole = Whole(spec) if spec.around else None
+        if whole is not None:
+            fields = whole.fields
+            for route in whole.unread:
+                self._skip_once(workload.location.below(route), _PATCH_UNREAD)
         workload.not_applicable = _not_applicable(fields, by_container=self.host_process)
         inherited = self._read_pod_security(fields, place, workload)
-        volumes = self._read_volumes(fields, place)
+        volumes: dict[str, Volume] = {}
+        for node, route in spec.around:
+            volumes |= self._read_volumes(entries(node), self.location(node, (*workload.location.route, *route)))
+            self._read_claims(volumes, node, workload.location.below(route))
+        volumes |= self._read_volumes(fields, place)
         if workload.name.kind == "StatefulSet":
-            self._read_claims(volumes, root, workload.location)
+            self._read_claims(volumes, at(root, "spec"), workload.location / "spec")
         workload.volumes = tuple(volumes.values())
         containers: list[Container] = []
         for list_name in CONTAINER_LISTS:
             listed = fields.get(list_name)
-            if listed is not None and not is_null(listed):
+            if listed is not None and not is_null(listed) and (spec.steps is not OTHERS or holds_containers(listed)):
                 containers += self._read_list(workload, list_name, listed, place, inherited, volumes)
-        for key in () if workload.name.kind in _PODS else _further_lists(fields):
+        for key in () if workload.name.kind in _PODS else further_lists(fields):
             containers += self._read_list(workload, key, fields[key], place, inherited, volumes)
-        for key, many in _STEP_KEYS:
+        for key, many in spec.steps.items():
             node = fields.get(key)
             if key == "steps" and type(node) is SequenceNode:
                 containers += self._read_steps(workload, node, fields.get("stepTemplate"), place, inherited, volumes)
-            elif many and type(node) is SequenceNode:
+            elif many and type(node) is SequenceNode and (spec.steps is not OTHERS or holds_containers(node)):
                 containers += self._read_list(workload, key, node, place, inherited, volumes)
             elif not many and type(node) is MappingNode:
                 container = self._read_container(workload, key, 0, node, place / key, inherited, volumes)
                 container.name = container.name or text_of(fields.get("name"))  # it is called as its template is
                 containers.append(container)
+        for index, (node, route) in enumerate(whole.added if whole is not None else ()):
+            here = workload.location.below(route)
+            containers.append(self._read_container(workload, str(route[-1]), index, node, here, inherited, volumes))
         if workload.name.kind == "StepAction" and type(fields.get("spec")) is MappingNode:
             step = self._read_container(workload, "spec", 0, fields["spec"], place / "spec", inherited, volumes)
             containers.append(step)
+        for container in containers if spec.steps else ():
+            container.partial = not container.image
         workload.containers = tuple(containers)
 
     def _read_steps(
@@ -700,20 +708,20 @@ class _Manifest:
             volume = Volume(name, kind, place.on(item, ("volumes", index)))
             node = found.get(kind)
             if kind == "emptyDir":
-                volume.memory = text_of(_at(node, "medium")) == "Memory"
-                volume.size = quantity(_at(node, "sizeLimit"))
+                volume.memory = text_of(at(node, "medium")) == "Memory"
+                volume.size = quantity(at(node, "sizeLimit"))
             elif kind == "hostPath":
-                volume.host_path = normal_path(text_of(_at(node, "path")))
+                volume.host_path = normal_path(text_of(at(node, "path")))
             volumes[name] = volume
         return volumes
 
-    def _read_claims(self, volumes: dict[str, Volume], root: Node, place: Location) -> None:
-        spec = entries(root).get("spec")
-        listed = entries(spec).get("volumeClaimTemplates") if type(spec) is MappingNode else None
+    def _read_claims(self, volumes: dict[str, Volume], spec: Node, place: Location) -> None:
+        """Read the claims that a stateful set or workflow makes for its pods."""
+        listed = at(spec, "volumeClaimTemplates")
         for index, item in enumerate(listed.value) if type(listed) is SequenceNode else ():
             metadata = entries(item).get("metadata") if type(item) is MappingNode else None
             name = text_of(entries(metadata).get("name")) if type(metadata) is MappingNode else ""
-            route = (*place.route, "spec", "volumeClaimTemplates", index)
+            route = (*place.route, "volumeClaimTemplates", index)
             volumes[name] = Volume(name, "persistentVolumeClaim", self.location(item, route))
 
     def _read_mounts(self, listed: Node, here: Location, volumes: dict[str, Volume]) -> Iterator[VolumeMount]:
@@ -767,92 +775,23 @@ def _mappings(listed: Node | None) -> Iterator[Node]:
     return (item for item in (listed.value if type(listed) is SequenceNode else ()) if type(item) is MappingNode)
 
 
-def _at(node: Node | None, *keys: str) -> Node | None:
-    """Return what a route of keys leads to."""
-    for key in keys:
-        node = entries(node).get(key) if type(node) is MappingNode else None
-    return node
-
-
 def _is_host_process(security: Node | None) -> bool:
-    flag = _at(security, "windowsOptions", "hostProcess")
+    flag = at(security, "windowsOptions", "hostProcess")
     return flag is not None and boolean(flag) is True
 
 
 def _only_windows(affinity: Node | None) -> bool:
     """Tell whether each way to place a pod that it requires asks for a node with Windows."""
-    required = _at(affinity, "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
+    required = at(affinity, "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
     terms = required.value if type(required) is SequenceNode else ()
     return bool(terms) and all(any(_wants_windows(one) for one in _expressions(term)) for term in terms)
 
 
 def _expressions(term: Node) -> list[dict[str, Node]]:
-    listed = _at(term, "matchExpressions")
+    listed = at(term, "matchExpressions")
     return [entries(one) for one in _mappings(listed)]
 
 
 def _wants_windows(expression: dict[str, Node]) -> bool:
     label, operator = text_of(expression.get("key")), text_of(expression.get("operator"))
     return label in _OS_LABELS and operator == "In" and words(expression.get("values")) == ("windows",)
-
-
-def _search(root: Node, steps: dict[str, bool]) -> Iterator[tuple[Node, Route, Node | None]]:
-    """Yield what looks like a pod spec, wherever it stands in an object; each node is looked at once."""
-    seen: set[int] = set()
-    stack: list[tuple[Node, Route, Node | None]] = [(root, (), None)]
-    while stack:
-        node, route, above = stack.pop()
-        if type(node) is ScalarNode or id(node) in seen:
-            continue
-        seen.add(id(node))
-        if type(node) is SequenceNode:
-            stack.extend((item, (*route, index), None) for index, item in reversed(list(enumerate(node.value))))
-            continue
-        found = entries(node)
-        if route and _is_pod_spec(found, route, steps):
-            template = entries(above).get("metadata") if type(above) is MappingNode else None
-            yield node, route, template if type(template) is MappingNode else None
-        stack.extend(
-            (value, (*route, key), node)
-            for key, value in reversed(found.items())
-            if key not in CONTAINER_LISTS and key not in _OF_CHARTS
-        )
-
-
-def _further_lists(found: dict[str, Node]) -> Iterator[str]:
-    """Yield the keys under which a custom resource keeps containers beside those of an operator: `extraContainers`."""
-    for key in found:
-        named = key.endswith("Containers") and key not in CONTAINER_LISTS
-        if named and any(type(_at(item, "image")) is ScalarNode for item in _mappings(found[key])):
-            yield key
-
-
-def _is_pod_spec(found: dict[str, Node], route: Route, steps: dict[str, bool]) -> bool:
-    if any(_further_lists(found)):
-        return True
-    for key in CONTAINER_LISTS:
-        listed = found.get(key)
-        if type(listed) is SequenceNode:
-            items = [entries(item) for item in listed.value if type(item) is MappingNode]
-            if any(type(item.get("image")) is ScalarNode for item in items):
-                return True
-            of_template = route[-1] == "spec" and str(route[-2:][0]).endswith(
-                "emplate"
-            )  # `podTemplate`, as Flink has it
-            if of_template and any("name" in item for item in items):
-                return True
-    for key, many in steps.items():
-        node = found.get(key)
-        if node is None or (not many and not _is_argo_template(route)):
-            continue
-        steps_there = node.value if many and type(node) is SequenceNode else () if many else (node,)
-        if any(type(_at(step, "image")) is ScalarNode for step in steps_there):
-            return True
-    step_template = found.get("stepTemplate")
-    return step_template is not None and "steps" in steps and type(_at(step_template, "image")) is ScalarNode
-
-
-def _is_argo_template(route: Route) -> bool:
-    """Tell whether a route leads to a template of a workflow: an item of a list of them, or one that stands alone."""
-    last = route[-2] if type(route[-1]) is int and len(route) > 1 else route[-1]
-    return last in _ARGO_TEMPLATES

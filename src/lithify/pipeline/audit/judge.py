@@ -39,6 +39,8 @@ ALL: tuple[Any, ...] = (*CHECKED, *_FOREIGN, *NOTICED)
 RULES: dict[str, Rule] = {module.RULE.name: module.RULE for module in ALL}
 """Every rule by name."""
 
+_UNDECIDED = "a part of a container that its operator makes, who may set the flag: judge what it makes (--cluster)"
+
 
 class Judge:
     """Puts every rule that was asked for to what a source has read."""
@@ -64,6 +66,10 @@ class Judge:
         findings = [self._noticed(oddity, None) for oddity in reading.oddities if oddity.rule in self.names]
         exempting = bool(reading.comments)
         for workload in reading.workloads:
+            undecided = [container for container in workload.containers if container.undecided]
+            if undecided:
+                result.skipped = [*result.skipped, *(Skipped(one.location, _UNDECIDED) for one in undecided)]
+                workload.containers = tuple(one for one in workload.containers if not one.undecided)
             verdicts = {id(container): _verdict(container) for container in workload.containers}
             result.containers += verdicts.values()
             found = [self._noticed(oddity, workload) for oddity in workload.oddities if oddity.rule in self.names]

@@ -1,0 +1,326 @@
+"""Pod specs in custom resources, wherever they stand, and what an engine of workflows makes of them.
+
+An operator takes a pod from more than one place: Argo runs a template with what its workflow says for all, over the
+defaults of templates and under patches. What is read is the whole of it; where it stands is the template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from lithify.documents.nodes import MappingNode, Node, ScalarNode, SequenceNode, entries, is_null
+from lithify.model.location import Route
+from lithify.model.workload import CONTAINER_LISTS
+
+TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
+if TYPE_CHECKING:
+    from typing import Any
+
+_ARGO, _TEKTON = "argoproj.io/", "tekton.dev/"
+_STEPS: dict[str, dict[str, bool]] = {
+    # What runs as a container without standing in a list of that name: key -> list or single.
+    _ARGO: {"container": False, "script": False, "sidecars": True},
+    _TEKTON: {"steps": True, "sidecars": True},
+}
+OTHERS = {"sidecars": True}
+"""Those of every other API, where a list of that name may as well hold something else."""
+_TEMPLATES = ("templates", "inline", "template")
+_TYPES = ("container", "containerSet", "script")
+"""What a template of Argo may run: it takes of its defaults what it is itself."""
+_FOR_ALL = ("securityContext", "nodeSelector", "affinity")
+"""What a workflow says for every pod whose template does not say it itself, and a run of Tekton for its tasks'."""
+_POD_TEMPLATES = (("podTemplate",), ("taskRunTemplate", "podTemplate"))
+_OF_CHARTS = frozenset(("values", "valuesObject", "postRenderers", "patchesStrategicMerge"))
+"""Where custom resources keep values for charts, and patches of what these make: no container there is a whole one."""
+_PATCH = "podSpecPatch"
+_MAIN = "main"
+"""What Argo calls the container of a template."""
+_MERGE_KEYS = {
+    **dict.fromkeys((*CONTAINER_LISTS, "env", "sidecars", "volumes"), "name"),
+    "ports": "containerPort",
+    "volumeDevices": "devicePath",
+    "volumeMounts": "mountPath",
+}
+"""By what items of a list are the same to a strategic merge patch; lists of other names are replaced."""
+
+Place = tuple[Node, Route]
+
+
+class PodSpec:
+    """What looks like a pod spec, and what an engine adds to it."""
+
+    __slots__ = ("around", "defaults", "node", "patches", "route", "steps", "template")
+
+    def __init__(self, node: Node, route: Route, template: Node | None = None) -> None:
+        self.node = node
+        self.route = route
+        """The keys from the object to it."""
+        self.template = template
+        """The metadata of its template."""
+        self.steps: dict[str, bool] = {}
+        """Keys beside the lists of containers that hold some: a list, or one; none in kinds of Kubernetes' own."""
+        self.around: list[Place] = []
+        """What says something for every pod within, outermost first."""
+        self.defaults: Node | None = None
+        self.patches: list[Place] = []
+        """Text that is a strategic merge patch of the pod, in order."""
+
+
+def steps_of(api_version: str) -> dict[str, bool]:
+    """Return the keys under which objects of an API keep containers, and whether each holds a list of them."""
+    return next((found for prefix, found in _STEPS.items() if api_version.startswith(prefix)), OTHERS)
+
+
+class _Around:
+    """What holds for all that stands below: the API, and the workflow and template of Argo."""
+
+    __slots__ = ("defaults", "patches", "places", "steps")
+
+    def __init__(self, steps: dict[str, bool]) -> None:
+        self.steps = steps
+        self.places: list[Place] = []
+        self.defaults: Node | None = None
+        self.patches: list[Place] = []
+
+    def within(self, found: dict[str, Node], node: Node, route: Route) -> _Around:
+        """Return what holds within a mapping."""
+        version = found.get("apiVersion") if route else None
+        if type(version) is ScalarNode and "kind" in found:
+            return _Around(steps_of(version.value))  # an object in an object
+        inner = _Around(self.steps)
+        if self.steps is _STEPS[_TEKTON]:
+            inner.places = [(held, (*route, *keys)) for keys in _POD_TEMPLATES if (held := at(node, *keys)) is not None]
+            return inner if inner.places else self
+        if self.steps is not _STEPS[_ARGO] or not ("templates" in found or "containerSet" in found):
+            return self
+        if "templates" in found:
+            inner.places, inner.patches = [(node, route)], _patches_of(found, route)
+            inner.defaults = found.get("templateDefaults")
+        else:
+            inner.places, inner.patches = [*self.places, (node, route)], [*self.patches, *_patches_of(found, route)]
+        return inner
+
+
+def _patches_of(found: dict[str, Node], route: Route) -> list[Place]:
+    patch = found.get(_PATCH)
+    return [(patch, (*route, _PATCH))] if type(patch) is ScalarNode and patch.value.strip() else []
+
+
+def pod_specs(root: Node, api_version: str) -> Iterator[PodSpec]:
+    """Yield what looks like a pod spec, wherever it stands in an object; each node is looked at once."""
+    seen: set[int] = set()
+    stack: list[tuple[Node, Route, Node | None, _Around]] = [(root, (), None, _Around(steps_of(api_version)))]
+    while stack:
+        node, route, above, around = stack.pop()
+        if type(node) is ScalarNode or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if type(node) is SequenceNode:
+            stack.extend((item, (*route, index), None, around) for index, item in reversed(list(enumerate(node.value))))
+            continue
+        found = entries(node)
+        inner = around.within(found, node, route)
+        defaults = around.defaults if _is_argo_template(route) and not found.keys().isdisjoint(_TYPES) else None
+        if route and _is_pod_spec(_over(defaults, found), route, inner.steps):
+            template = entries(above).get("metadata") if type(above) is MappingNode else None
+            spec = PodSpec(node, route, template if type(template) is MappingNode else None)
+            spec.steps = inner.steps
+            if around.places:
+                spec.around, spec.defaults = around.places, defaults
+                spec.patches = [*around.patches, *_patches_of(found, route)]
+            yield spec
+        stack.extend(
+            (value, (*route, key), node, inner)
+            for key, value in reversed(found.items())
+            if key not in CONTAINER_LISTS and key not in _OF_CHARTS
+        )
+
+
+def at(node: Node | None, *keys: str) -> Node | None:
+    """Return what a route of keys leads to."""
+    for key in keys:
+        node = entries(node).get(key) if type(node) is MappingNode else None
+    return node
+
+
+def further_lists(found: dict[str, Node]) -> Iterator[str]:
+    """Yield the keys under which a custom resource keeps containers beside those of an operator: `extraContainers`."""
+    for key in found:
+        if key.endswith("Containers") and key not in CONTAINER_LISTS and holds_images(found[key]):
+            yield key
+
+
+def holds_images(listed: Node | None) -> bool:
+    """Tell whether a list has an item with an image, as lists of containers have."""
+    return any(has_image(item) for item in (listed.value if type(listed) is SequenceNode else ()))
+
+
+def holds_containers(listed: Node | None) -> bool:
+    """Tell whether a list has an item that may be a container, or a part of one: with a name or an image."""
+    items = listed.value if type(listed) is SequenceNode else ()
+    return any(type(item) is MappingNode and not entries(item).keys().isdisjoint(("image", "name")) for item in items)
+
+
+def has_image(node: Node | None) -> bool:
+    """Tell whether a mapping names an image."""
+    return type(node) is MappingNode and type(entries(node).get("image")) is ScalarNode
+
+
+def _is_pod_spec(found: dict[str, Node], route: Route, steps: dict[str, bool]) -> bool:
+    if any(further_lists(found)):
+        return True
+    for key in CONTAINER_LISTS:
+        listed = found.get(key)
+        if holds_images(listed):
+            return True
+        # `podTemplate`, as Flink has it
+        of_template = route[-1] == "spec" and str(route[-2:][0]).endswith("emplate")
+        if of_template and holds_containers(listed):
+            return True
+    for key, many in steps.items():
+        node = found.get(key)
+        if holds_images(node) if many else has_image(node) and _is_argo_template(route):
+            return True
+    return "steps" in steps and "steps" in found and has_image(found.get("stepTemplate"))
+
+
+def _is_argo_template(route: Route) -> bool:
+    """Tell whether a route leads to a template of a workflow: an item of a list of them, or one that stands alone."""
+    last = next((key for key in reversed(route[-2:]) if type(key) is not int), "")
+    return last in _TEMPLATES
+
+
+def _over(defaults: Node | None, found: dict[str, Node]) -> dict[str, Node]:
+    """Return a template over the defaults of its workflow."""
+    if type(defaults) is not MappingNode:
+        return found
+    return _merge({key: value for key, value in entries(defaults).items() if key in found or key not in _TYPES}, found)
+
+
+class Whole:
+    """A pod spec with everything that its engine makes of it."""
+
+    __slots__ = ("added", "fields", "unread")
+
+    def __init__(self, spec: PodSpec) -> None:
+        self.unread: list[Route] = []
+        """Patches that can't be read as they stand."""
+        self.added: list[Place] = []
+        """Containers that only a patch has, each with the place of the patch."""
+        self.fields: dict[str, Node] = {}
+        for node, _ in spec.around:
+            self.fields.update((key, value) for key, value in entries(node).items() if key in _FOR_ALL)
+        self.fields.update(_over(spec.defaults, entries(spec.node)))
+        for node, route in spec.patches:
+            patch = _read_patch(node)
+            if patch is None:
+                self.unread.append(route)
+            else:
+                self._apply(entries(patch), route)
+
+    def _apply(self, patch: dict[str, Node], route: Route) -> None:
+        """Let a patch change the pod: `main` in it is what the template runs."""
+        listed = patch.pop("containers", None)
+        self.fields = _merge(self.fields, patch)
+        for item in listed.value if type(listed) is SequenceNode else ():
+            name = _name(item)
+            if not any(self._replace(key, item, name) for key in ("containers", "sidecars")):
+                single = next((key for key in ("container", "script") if key in self.fields), "")
+                if name == _MAIN and single:
+                    self.fields[single] = merged(self.fields[single], _without_name(item))
+                elif has_image(item):
+                    self.added.append((item, route))
+
+    def _replace(self, key: str, item: Node, name: str) -> bool:
+        """Merge an item into the one of its name in a list, if there is one."""
+        listed = self.fields.get(key)
+        if type(listed) is not SequenceNode or name not in map(_name, listed.value):
+            return False
+        change = SequenceNode(listed.tag, [item], listed.start_mark)
+        self.fields[key] = _merge_lists(listed, change, "name")
+        return True
+
+
+def _name(node: Node) -> str:
+    name = entries(node).get("name") if type(node) is MappingNode else None
+    return str(name.value) if type(name) is ScalarNode else ""
+
+
+def _without_name(node: Node) -> Node:
+    """Return a container that is called as its template is."""
+    return MappingNode(node.tag, [(key, value) for key, value in node.value if key.value != "name"], node.start_mark)
+
+
+def _read_patch(node: Node) -> Node | None:
+    """Return what a text says, every node of it at the text's own place; None where it is no mapping."""
+    from lithify.documents.yaml import Document, read_documents
+
+    documents = list(read_documents(node.value.encode("utf-8", "replace")))
+    if len(documents) != 1 or not isinstance(documents[0], Document):
+        return None
+    root = documents[0].root
+    seen: set[int] = set()
+    stack = [root]
+    while stack:
+        at = stack.pop()
+        if id(at) in seen:
+            continue
+        seen.add(id(at))
+        at.start_mark = node.start_mark
+        if type(at) is SequenceNode:
+            stack += at.value
+        elif type(at) is MappingNode:
+            for key, value in at.value:
+                if type(key) is not ScalarNode:  # `{{ x }}`
+                    return None
+                stack += (key, value)
+    return root if type(root) is MappingNode else None
+
+
+def merged(base: Node | None, patch: Node) -> Node:
+    """Return a node with a strategic merge patch applied; it stands where the first one stood."""
+    if type(base) is not MappingNode or type(patch) is not MappingNode or _directive(patch) == "replace":
+        return patch
+    found = _merge(entries(base), entries(patch))
+    keys = {key.value: key for node in (patch, base) for key, _ in node.value if type(key) is ScalarNode}
+    pairs = [(keys.get(key) or _key(key, base), value) for key, value in found.items()]
+    return MappingNode(base.tag, pairs, base.start_mark)
+
+
+def _key(key: str, holder: Node) -> Node:
+    tag: Any = None  # as `documents.compose` makes it
+    return ScalarNode(tag, key, holder.start_mark)
+
+
+def _merge(base: dict[str, Node], patch: dict[str, Node]) -> dict[str, Node]:
+    found = dict(base)
+    for key, value in patch.items():
+        if key[:1] == "$":
+            continue
+        if is_null(value) or _directive(value) == "delete":
+            found.pop(key, None)
+        elif type(value) is SequenceNode and key in _MERGE_KEYS and type(found.get(key)) is SequenceNode:
+            found[key] = _merge_lists(found[key], value, _MERGE_KEYS[key])
+        else:
+            found[key] = merged(found.get(key), value)
+    return found
+
+
+def _merge_lists(base: Node, patch: Node, by: str) -> Node:
+    if any(_directive(item) == "replace" for item in patch.value):
+        items: Iterable[Node] = [item for item in patch.value if not _directive(item)]
+        return SequenceNode(base.tag, list(items), base.start_mark)
+    found: dict[object, Node] = {}
+    for item in (*base.value, *patch.value):
+        key = entries(item).get(by) if type(item) is MappingNode else None
+        name: object = key.value if type(key) is ScalarNode else id(item)
+        if _directive(item) == "delete":
+            found.pop(name, None)
+        else:
+            found[name] = merged(found.get(name), item)
+    return SequenceNode(base.tag, list(found.values()), base.start_mark)
+
+
+def _directive(node: Node) -> str:
+    told = entries(node).get("$patch") if type(node) is MappingNode else None
+    return str(told.value) if type(told) is ScalarNode else ""

@@ -1,0 +1,97 @@
+"""What an engine of workflows makes of a template: what holds for all, defaults, patches, each found at its place."""
+
+import pytest
+
+from lithify.model.workload import Container
+from lithify.sources.manifest import read_manifest
+
+WORKFLOW = "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec:\n"
+
+
+def containers(text: str) -> list[Container]:
+    """Return every container of a manifest."""
+    reading = read_manifest("m.yaml", text.encode())
+    return [container for workload in reading.workloads for container in workload.containers]
+
+
+def test_what_a_workflow_says_for_all_holds_for_its_templates() -> None:
+    """Volumes, claims and the security context of its pods stand once, above the templates."""
+    first, second, third = containers(
+        WORKFLOW + "  securityContext: {runAsUser: 7}\n"
+        "  volumes: [{name: h, hostPath: {path: /etc}}]\n"
+        "  volumeClaimTemplates: [{metadata: {name: c}}]\n"
+        "  templates:\n"
+        "  - container: {image: a, volumeMounts: [{name: h, mountPath: /h}, {name: c, mountPath: /c}]}\n"
+        "  - {securityContext: {runAsNonRoot: true}, script: {image: b}}\n"
+        "  - volumes: [{name: t, emptyDir: {}}]\n"
+        "    containerSet: {containers: [{name: s, image: c, volumeMounts: [{name: t, mountPath: /t}]}]}\n"
+    )
+    assert [(mount.volume.kind, mount.volume.host_path) for mount in first.mounts] == [
+        ("hostPath", "/etc"),
+        ("persistentVolumeClaim", ""),
+    ]
+    assert first.mounts[0].volume.location.route == ("spec", "volumes", 0)
+    assert (first.security.run_as_user, second.security.run_as_user, third.security.run_as_user) == (7, None, 7)
+    assert second.security.run_as_non_root
+    (mount,) = third.mounts
+    assert (mount.volume.kind, mount.volume.location.route) == ("emptyDir", ("spec", "templates", 2, "volumes", 0))
+
+
+def test_what_a_run_says_for_its_tasks_holds_for_their_steps() -> None:
+    """Tekton keeps it in a pod template."""
+    (step,) = containers(
+        "apiVersion: tekton.dev/v1\nkind: PipelineRun\nspec:\n"
+        "  taskRunTemplate: {podTemplate: {securityContext: {runAsUser: 5}, volumes: [{name: v, emptyDir: {}}]}}\n"
+        "  pipelineSpec: {tasks: [{taskSpec: {steps: [{image: y, volumeMounts: [{name: v, mountPath: /v}]}]}}]}\n"
+    )
+    assert (step.security.run_as_user, step.mounts[0].volume.kind) == (5, "emptyDir")
+
+
+@pytest.mark.parametrize(
+    ("patch", "flag", "user", "mounts"),
+    [
+        ("containers: [{name: main, securityContext: {readOnlyRootFilesystem: true}}]", True, 3, ["/a"]),
+        ('{"containers": [{"name": "main", "securityContext": null}]}', None, None, ["/a"]),
+        ("containers: [{name: main, securityContext: {$patch: replace, runAsUser: 4}}]", None, 4, ["/a"]),
+        ("containers: [{name: main, volumeMounts: [{name: v, mountPath: /b}]}]", False, 3, ["/a", "/b"]),
+        ("containers: [{name: main, volumeMounts: [{$patch: delete, mountPath: /a}]}]", False, 3, []),
+        ("containers: [{name: main, volumeMounts: [{$patch: replace}, {name: v, mountPath: /c}]}]", False, 3, ["/c"]),
+        ("containers: [{name: wait, securityContext: {readOnlyRootFilesystem: true}}]", False, 3, ["/a"]),
+        ("securityContext: {runAsUser: 9}", False, 3, ["/a"]),
+        ("[]", False, 3, ["/a"]),
+        ("text", False, 3, ["/a"]),
+        ("{a: b", False, 3, ["/a"]),
+    ],
+)
+def test_a_patch_of_the_pod_changes_what_is_judged(
+    patch: str, flag: object, user: int | None, mounts: list[str]
+) -> None:
+    """A strategic merge: mappings key by key, mounts by path, null and directives take away."""
+    text = (
+        "  templates:\n  - name: t\n    container:\n      image: a\n"
+        "      securityContext: {readOnlyRootFilesystem: false, runAsUser: 3}\n"
+        "      volumeMounts: [{name: v, mountPath: /a}]\n"
+        f"    podSpecPatch: |\n      {patch}\n"
+    )
+    (container,) = containers(WORKFLOW + text)
+    assert (container.security.read_only_root, container.security.run_as_user) == (flag, user)
+    assert [mount.path for mount in container.mounts] == mounts
+    assert (container.name, container.location.line, container.location.column) == ("t", 6, 5)
+
+
+def test_a_mistake_in_a_patch_is_told_at_its_container() -> None:
+    """It is text: its own lines are none of the file's."""
+    patch = "'{containers: [{name: main, securityContext: {readOnlyRootFilesystem: \"true\"}}]}'"
+    text = f"{WORKFLOW}  podSpecPatch: {patch}\n  templates:\n  - name: t\n    container: {{image: a}}\n"
+    (workload,) = read_manifest("m.yaml", text.encode()).workloads
+    assert [(one.rule, one.location.line) for one in workload.oddities] == [("mistyped-flag", 7)]
+
+
+def test_a_patch_that_can_not_be_read_is_told_once() -> None:
+    """Its expressions are filled in when it runs; the containers are judged as they stand."""
+    text = (
+        WORKFLOW + "  podSpecPatch: 'containers: [{name: {{x}}}]'\n  templates:\n" + "  - container: {image: a}\n" * 2
+    )
+    reading = read_manifest("m.yaml", text.encode())
+    assert [(one.location.line, one.location.route) for one in reading.skipped] == [(4, ("spec", "podSpecPatch"))]
+    assert len(reading.workloads) == 2
