@@ -98,6 +98,11 @@ def read_documents(
     chunks = _json_chunks(data) if _looks_like_json(data) else None
     index = 0
     for chunk in chunks or _chunks(data):
+        if isinstance(chunk, Broken):
+            chunk.index = index
+            index += 1
+            yield chunk
+            continue
         first_line, text = chunk[:2]
         odd = strict and chunks is None and _is_odd(text) and b"{{" not in text
         if wanted is not None and not wanted(text):
@@ -159,42 +164,74 @@ _SURROGATE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD
 
 def is_json(data: bytes) -> bool:
     """Tell whether a file is made of JSON objects, one or several, as kubectl tells it from YAML."""
-    return _looks_like_json(data) and _json_chunks(data) is not None
+    chunks = _json_chunks(data) if _looks_like_json(data) else None
+    return chunks is not None and not any(isinstance(chunk, Broken) for chunk in chunks)
 
 
 def _looks_like_json(data: bytes) -> bool:
     return data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"{"
 
 
-def _json_chunks(data: bytes) -> list[Chunk] | None:
-    """Cut concatenated JSON into its objects; None where it isn't JSON (a flow mapping or a template starts so too)."""
+_JSON_START = re.compile(r"^\{", re.MULTILINE)
+_PARSE = 20
+"""How much dearer it is to parse a character than to count lines up to it, as an error does."""
+_PATIENCE = 40
+"""How often the lines of a file are counted for objects behind broken ones."""
+_LITTLE = 1 << 24
+
+
+def _json_chunks(data: bytes) -> list[Chunk | Broken] | None:
+    """Cut concatenated JSON into its objects; None where it isn't JSON (a flow mapping or a template starts so too).
+
+    One that is broken behind a good one ends where the next line begins with an object. kubectl stops there.
+    """
     from json import JSONDecoder
 
     decoder = JSONDecoder()
+    chunks: list[Chunk | Broken] = []
+    line = position = tried = 0
     try:
         text = data.decode("utf-8-sig")
-        chunks: list[Chunk] = []
-        line = position = 0
-        offset = len(data) - len(text.encode())  # of the byte order mark
-        while position < len(text):
-            start = _JSON_SPACE.match(text, position).end()  # type: ignore[union-attr]
-            line += text.count("\n", position, start)
-            if start == len(text):
-                break
-            offset += len(text[position:start].encode())
+    except ValueError:
+        return None
+    offset = len(data) - len(text.encode())  # of the byte order mark
+    while position < len(text):
+        start = _JSON_SPACE.match(text, position).end()  # type: ignore[union-attr]
+        line += text.count("\n", position, start)
+        if start == len(text):
+            break
+        offset += len(text[position:start].encode())
+        try:
             _, position = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError) as error:
+            if not chunks or text[start] != "{":
+                return None
+            at = getattr(error, "pos", len(text))
+            tried += at + (at - start) * _PARSE
+            following = _JSON_START.search(text, start + 1) if tried < _PATIENCE * len(text) + _LITTLE else None
+            position = following.start() if following else len(text)
+            own = text[start:position]
+            broken = chunks[-1]
+            if not isinstance(broken, Broken):
+                chunks.append(broken := _broken_json(error, line, own))
+            if following is None:
+                broken.reason += "; the rest of the file is not read"
+        else:
             # libyaml counts columns from where its input starts: give it the whole first line.
             pad = start - text.rfind("\n", 0, start) - 1
             own = text[start:position]
             chunk = (" " * pad + _NOT_YAML.sub("\ufffd", own)).encode()
-            end = offset + len(own.encode())
             # JSON pairs surrogates, YAML has no such escape.
-            chunks.append((line, _SURROGATE.sub(rb"\1      \\ufffd", chunk), offset, end, pad))
-            offset = end
-            line += text.count("\n", start, position)
-    except (ValueError, RecursionError):
-        return None
+            chunks.append((line, _SURROGATE.sub(rb"\1      \\ufffd", chunk), offset, offset + len(own.encode()), pad))
+        offset += len(own.encode())
+        line += text.count("\n", start, position)
     return chunks
+
+
+def _broken_json(error: Exception, line: int, text: str) -> Broken:
+    reason = str(getattr(error, "msg", "")) or "nested too deeply"
+    reason = f"no JSON: {reason[:1].lower()}{reason[1:]}"
+    return Broken(0, getattr(error, "lineno", line + 1), getattr(error, "colno", 1), reason, text.encode())
 
 
 def _fault(text: bytes, *, odd: bool) -> yaml.YAMLError | None:

@@ -114,6 +114,27 @@ def test_places_follow_merge_keys_and_later_duplicates() -> None:
     assert duplicates(document.root) == ["c"]
 
 
+def test_a_broken_object_of_concatenated_json_hides_only_itself() -> None:
+    """The next one begins where a line begins with a brace; where none does, it is said that the rest is not read."""
+    text = b'{"a": 1}\n{"b": 2,, }\n {"in": 1}\n{\n"c": 3}{"d": }{"e": 5}\n{"f": 6}\n{"g"\n{"h": x}{"i": 9}\n'
+    found = list(read_documents(text))
+    assert [one.index for one in found] == list(range(6))
+    good = [(one.index, to_python(one.root)) for one in found if isinstance(one, Document)]
+    assert good == [(0, {"a": 1}), (2, {"c": 3}), (4, {"f": 6})]
+    assert [(one.line, one.column, one.reason) for one in found if isinstance(one, Broken)] == [
+        (2, 9, "no JSON: expecting property name enclosed in double quotes"),
+        (5, 14, "no JSON: expecting value"),
+        (8, 1, "no JSON: expecting ':' delimiter; the rest of the file is not read"),
+    ]
+
+
+def test_many_broken_objects_are_not_looked_through_for_ever() -> None:
+    """Each error costs a look at all lines before it: beyond some, the rest is not read, and that is said."""
+    *_, last = read_documents(b'{"a": 1}\n' + b'{"b": [\n' * 30_000)
+    assert isinstance(last, Broken)
+    assert last.reason.endswith("; the rest of the file is not read")
+
+
 def test_concatenated_json_keeps_its_places() -> None:
     """The second object on a line has its own columns."""
     _, second = documents('{"a": 1} {"b":\n 2}')
