@@ -159,6 +159,23 @@ def test_a_mount_over_the_root_deceives_nobody(writable: bool, docker: Engine) -
     assert docker.verdict(name).effective is (State.WRITABLE if writable else State.REMOUNTABLE)
 
 
+STORAGE = {"docker": "{{.DockerRootDir}}", "podman": "{{.Store.GraphRoot}}"}
+
+
+def test_a_root_that_is_reached_another_way_is_writable(engine: Engine) -> None:
+    """By the host's directory in which the engine mounted it: a read-only bind leaves what lies below writable."""
+    storage = call(engine.name, "info", "--format", STORAGE[engine.name])
+    upper = r"$(sed -n 's|.* / / .*upperdir=\([^,]*\)/diff.*|\1|p' /proc/self/mountinfo)"
+    script = f'there={upper}; ! touch /x && touch "/host${{there#{storage}}}/merged/x" && test -e /x || exit 1'
+    name = engine.make(f"-u 0 --read-only -v {storage}:/host:ro", script)
+    container = engine.verdict(name)
+    assert (container.verdict, container.effective) == (State.READ_ONLY, State.WRITABLE)
+    assert container.reason.startswith("its root filesystem is mounted once more, writable, at /host/")
+    found = engine.found(name)
+    assert "and once more, writable, at /host/" in found["writable-root-filesystem"][0]
+    assert not [message for message in found.get("unbounded-scratch", ()) if "/host" in message]
+
+
 def test_a_root_made_read_only_from_outside(engine: Engine) -> None:
     """As a wrapper of the runtime does: the check fails by the flag, the kernel refuses the write all the same."""
     name = engine.make("-u 0")

@@ -168,11 +168,13 @@ class Oddity:
 class Observed:
     """What was seen of a container that exists, beside what was declared for it."""
 
-    __slots__ = ("note", "read_only", "written")
+    __slots__ = ("again", "note", "read_only", "written")
 
     def __init__(self, *, read_only: bool | None = None, note: str = "", written: int | None = None) -> None:
         self.read_only = read_only
         """What the mount table of the running container says of its root; None where that was not seen."""
+        self.again = ""
+        """Where the same filesystem is mounted once more, writable; nothing where it is not."""
         self.note = note
         """Why the mount table was not seen; nothing where it was."""
         self.written = written

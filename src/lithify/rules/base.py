@@ -122,6 +122,8 @@ def effective(container: Container) -> tuple[State, str]:
     observed = container.observed
     mounted = None if observed is None else observed.read_only
     note = "" if observed is None else observed.note
+    if mounted and observed is not None and observed.again:
+        return State.WRITABLE, f"its root filesystem is mounted once more, writable, at {observed.again}"
     if mounted is not None and mounted is not declared:
         differs = f"its mount table says {'ro' if mounted else 'rw'}, {field_name(container, 'flag')} says otherwise"
         note = f"{differs}; {note}" if note else differs

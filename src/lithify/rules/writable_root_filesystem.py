@@ -34,7 +34,9 @@ with `docker run` and `podman run` `--read-only`.
 Of a running container the mount table is asked as well. One whose root is mounted writable though the flag is set
 (remounted by a privileged process, or by a runtime that does not obey) is reported like one without the flag; one whose
 root is mounted read-only though the flag is not set (by a wrapper of the runtime) as low: the STIG's check, which asks
-for the flag, fails all the same.
+for the flag, fails all the same. A container that is given the host's `/` sees its own root filesystem a second time,
+where its engine mounted it: below `/var/lib/docker/overlay2` or `/run/containerd`, and writable there, also where that
+`/` is mounted read-only without what lies below it. It is reported as writable, with that path.
 
 References: Kubernetes, "Configure a Security Context"; NSA/CISA Kubernetes Hardening Guide, "Immutable container file
 systems"; DISA STIG V-260936, which is not applicable where Kubernetes is the orchestrator.
@@ -77,18 +79,21 @@ def check(workload: Workload) -> Iterator[Finding]:
     for container in workload.containers:
         observed = container.observed
         if observed is not None and observed.read_only is not None:
-            yield from _check_mounted(container, read_only=observed.read_only)
+            yield from _check_mounted(container, read_only=observed.read_only, again=observed.again)
         elif not container.security.read_only_root:
             message = f"{container.label} can write to its root filesystem"
             yield RULE.finding(container, message, *field(container, "flag"), fix=_fix(container))
 
 
-def _check_mounted(container: Container, *, read_only: bool) -> Iterator[Finding]:
+def _check_mounted(container: Container, *, read_only: bool, again: str) -> Iterator[Finding]:
     """Yield what is wrong by the flag, by the mount table, or by both."""
     flag, route = field_name(container, "flag"), field(container, "flag")
     declared = bool(container.security.read_only_root)
     message = f"{container.label} can write to its root filesystem"
-    if declared and not read_only:
+    if read_only and again:
+        message += f": it is mounted read-only, and once more, writable, at {again}"
+        yield RULE.finding(container, message, *route)
+    elif declared and not read_only:
         message += f": {flag} is true, but it is mounted writable"
         yield RULE.finding(container, message, *route)
     elif not declared and read_only:

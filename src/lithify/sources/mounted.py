@@ -60,27 +60,38 @@ def observe(container: Container, pid: int, *, identity: str = "") -> None:
     host = host_mounts()
     found: list[VolumeMount] = []
     binds: list[tuple[str, VolumeMount]] = []
+    again = ""
     for point in sorted(visible_mounts(mounts), key=lambda point: str(point.path)):
-        asked = declared.get(str(point.path))
+        path = str(point.path)
+        asked = declared.get(path)
         if point is root or (asked is None and not _holds_files(point)):
             continue
-        lies = "" if point.device == root.device else path_on_host(point, host)
-        mount = _mounted(point, asked, lies, container.location)
-        if asked is not None and asked.volume.host_path:
+        if point.device == root.device and root.root.is_relative_to(point.root):
+            again = str(point.path / root.root.relative_to(point.root))
+            if not point.read_only:
+                observed.again = observed.again or again
+        if asked is None and again and f"{path}/".startswith(f"{again}/"):
+            continue  # its own root, and what lies on that, seen once more
+        own = point.device == root.device and point.root.is_relative_to(root.root)
+        lies = "" if own else path_on_host(point, host)
+        bind = (
+            None
+            if asked is not None
+            else next((one for above, one in binds if _comes_with(one, above, path, lies)), None)
+        )
+        if bind is not None and bind.writable and not point.read_only:
+            continue
+        mount = _mounted(point, asked, bind, lies, container.location)
+        if mount.volume.host_path:
             binds.append((lies, mount))
-        elif mount.volume.host_path:
-            bind = next((bind for above, bind in binds if _comes_with(bind, above, mount)), None)
-            if bind is not None and bind.writable and mount.writable:
-                continue
-            mount.below = "" if bind is None else bind.path
         found.append(mount)
     container.mounts = tuple(found)
 
 
-def _comes_with(bind: VolumeMount, lies: str, mount: VolumeMount) -> bool:
-    """Tell whether `mount` is mounted on the host below what `bind` shows, which lies there at `lies`."""
-    below = mount.path.removeprefix(bind.path.rstrip("/") + "/")
-    return below != mount.path and mount.volume.host_path == f"{lies.rstrip('/')}/{below}"
+def _comes_with(bind: VolumeMount, above: str, path: str, lies: str) -> bool:
+    """Tell whether what lies on the host at `lies` is below what `bind` shows of `above` there, in the same place."""
+    below = path.removeprefix(bind.path.rstrip("/") + "/")
+    return below != path and lies == f"{above.rstrip('/')}/{below}"
 
 
 _UNNAMED = re.compile(r"/volumes/([0-9a-f]{64})(?:/_data)?$")
@@ -110,6 +121,10 @@ def volume_at(path: str, place: Location) -> Volume:
         match = pattern.search(path)
         if match is not None:
             return Volume(match[1][:12] if kind == "anonymous" else match[1] if kind == "volume" else path, kind, place)
+    return _bind_of(path, place)
+
+
+def _bind_of(path: str, place: Location) -> Volume:
     volume = Volume(path, "bind", place)
     volume.host_path = path
     return volume
@@ -135,12 +150,17 @@ def _holds_files(point: MountPoint) -> bool:
     return not str(point.path).startswith(("/proc/", "/sys/"))
 
 
-def _mounted(point: MountPoint, declared: VolumeMount | None, lies: str, location: Location) -> VolumeMount:
-    """Return what is mounted, as what it was asked for as; `lies` is where the host has it."""
+def _mounted(
+    point: MountPoint, declared: VolumeMount | None, bind: VolumeMount | None, lies: str, location: Location
+) -> VolumeMount:
+    """Return what is mounted, as what it was asked for as; `lies` is where the host has it, `bind` what brought it."""
     path = str(point.path)
     place = place_of(location, path) if declared is None else declared.location
     if declared is not None:
         mount = VolumeMount(path, declared.volume, place)
+    elif bind is not None:
+        mount = VolumeMount(path, _bind_of(lies, place), place)
+        mount.below = bind.below or bind.path
     elif path in _OWN and not lies.startswith("/dev"):
         mount = VolumeMount(path, Volume(lies or point.source, "engine", place), place)
     elif lies or point.filesystem != "tmpfs":
