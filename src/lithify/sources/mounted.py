@@ -1,6 +1,7 @@
 """What the mount table of a running container says, put in the place of what was declared for it."""
 
 import re
+from collections.abc import Iterable, Iterator, Mapping
 
 from lithify.engines.mounts import (
     MountPoint,
@@ -55,43 +56,50 @@ def observe(container: Container, pid: int, *, identity: str = "") -> None:
     observed.read_only = root.read_only
     if not container.workload.source.startswith(("docker", "podman")):  # these say it themselves
         observed.written = layer_bytes(pid)
+    points = sorted(visible_mounts(mounts), key=lambda point: str(point.path))
+    again = {_place_in(point, root): point for point in points if point is not root and _shows(point, root)}
+    observed.again = next((path for path, point in again.items() if not point.read_only), "")
     # What was asked for below a link (/var/run) lies where that leads to.
     declared = {resolved_within(f"/proc/{pid}/root", mount.path): mount for mount in container.mounts}
+    unseen = [point for point in points if point is not root and not _is_below(str(point.path), again)]
+    container.mounts = tuple(_mounts(container.location, declared, unseen, root))
+
+
+def _mounts(
+    location: Location, declared: Mapping[str, VolumeMount], points: Iterable[MountPoint], root: MountPoint
+) -> Iterator[VolumeMount]:
+    """Yield what is mounted: all that was asked for, and what holds files besides."""
     host = host_mounts()
-    found: list[VolumeMount] = []
-    binds: list[tuple[str, VolumeMount]] = []
-    again = ""
-    for point in sorted(visible_mounts(mounts), key=lambda point: str(point.path)):
+    binds: dict[str, VolumeMount] = {}
+    for point in points:
         path = str(point.path)
         asked = declared.get(path)
-        if point is root or (asked is None and not _holds_files(point)):
+        if asked is None and not _holds_files(point):
             continue
-        if point.device == root.device and root.root.is_relative_to(point.root):
-            again = str(point.path / root.root.relative_to(point.root))
-            if not point.read_only:
-                observed.again = observed.again or again
-        if asked is None and again and f"{path}/".startswith(f"{again}/"):
-            continue  # its own root, and what lies on that, seen once more
-        own = point.device == root.device and point.root.is_relative_to(root.root)
-        lies = "" if own else path_on_host(point, host)
-        bind = (
-            None
-            if asked is not None
-            else next((one for above, one in binds if _comes_with(one, above, path, lies)), None)
-        )
-        if bind is not None and bind.writable and not point.read_only:
-            continue
-        mount = _mounted(point, asked, bind, lies, container.location)
-        if mount.volume.host_path:
-            binds.append((lies, mount))
-        found.append(mount)
-    container.mounts = tuple(found)
+        lies = "" if _shows(root, point) else path_on_host(point, host)
+        bind = _is_below(path, binds) if asked is None else None
+        if bind is not None:
+            if binds[bind].writable and not point.read_only:
+                continue
+            lies = lies or f"{binds[bind].volume.host_path.rstrip('/')}{path.removeprefix(bind)}"
+        mount = _mounted(point, asked, bind, lies, location)
+        if asked is not None and mount.volume.host_path:
+            binds[path] = mount
+        yield mount
 
 
-def _comes_with(bind: VolumeMount, above: str, path: str, lies: str) -> bool:
-    """Tell whether what lies on the host at `lies` is below what `bind` shows of `above` there, in the same place."""
-    below = path.removeprefix(bind.path.rstrip("/") + "/")
-    return below != path and lies == f"{above.rstrip('/')}/{below}"
+def _shows(point: MountPoint, other: MountPoint) -> bool:
+    """Tell whether all that `other` shows is to be found in `point` as well."""
+    return point.device == other.device and other.root.is_relative_to(point.root)
+
+
+def _place_in(point: MountPoint, other: MountPoint) -> str:
+    return str(point.path / other.root.relative_to(point.root))
+
+
+def _is_below(path: str, places: Iterable[str]) -> str | None:
+    """Return which of `places` a path is, or is below; None where it is below none of them."""
+    return next((place for place in places if f"{path}/".startswith(f"{place}/")), None)
 
 
 _UNNAMED = re.compile(r"/volumes/([0-9a-f]{64})(?:/_data)?$")
@@ -151,16 +159,16 @@ def _holds_files(point: MountPoint) -> bool:
 
 
 def _mounted(
-    point: MountPoint, declared: VolumeMount | None, bind: VolumeMount | None, lies: str, location: Location
+    point: MountPoint, declared: VolumeMount | None, bind: str | None, lies: str, location: Location
 ) -> VolumeMount:
-    """Return what is mounted, as what it was asked for as; `lies` is where the host has it, `bind` what brought it."""
+    """Return what is mounted, as what it was asked for as; `lies` is where the host has it, `bind` where it came in."""
     path = str(point.path)
     place = place_of(location, path) if declared is None else declared.location
     if declared is not None:
         mount = VolumeMount(path, declared.volume, place)
     elif bind is not None:
         mount = VolumeMount(path, _bind_of(lies, place), place)
-        mount.below = bind.below or bind.path
+        mount.below = bind
     elif path in _OWN and not lies.startswith("/dev"):
         mount = VolumeMount(path, Volume(lies or point.source, "engine", place), place)
     elif lies or point.filesystem != "tmpfs":
