@@ -88,7 +88,7 @@ def read_node() -> Iterator[NodeContainer]:
         raise NotPermitted("the shims of a node are looked into as root only", hint="run lithify as root")
     seen: set[str] = set()
     pids = pids_here()
-    for runtime, bundle in _bundles():
+    for runtime, bundle, pidfile in _bundles():
         identity = _identity(bundle)
         if identity in seen:
             continue
@@ -103,7 +103,7 @@ def read_node() -> Iterator[NodeContainer]:
         yield NodeContainer(
             id=identity,
             runtime=runtime,
-            pid=pids.get(identity) or _pid(bundle),
+            pid=pids.get(identity) or _pid(pidfile),
             spec=spec,
             name=_first(annotations, _NAMES) or name,
             pod=_first(annotations, _PODS) or pod,
@@ -137,7 +137,7 @@ def _runs(one: NodeContainer) -> bool:
 def read_start(pid: int) -> Start | None:
     """Return what the container of process `pid` was started with; None where no bundle of this host says so."""
     around = _containers_around(pid)
-    for _, bundle in _bundles() if around else ():
+    for _, bundle, _ in _bundles() if around else ():
         if _identity(bundle) == around[-1]:
             return _start(_read_spec(bundle).get("process"))
     return None
@@ -226,8 +226,8 @@ def endpoints() -> tuple[str, ...]:
     return tuple(f"unix://{one.removeprefix('unix://')}" for one in dict.fromkeys(found))
 
 
-def _bundles() -> Iterator[tuple[str, str]]:
-    """Yield, with the name of who manages it, each bundle; as seen from the root of that process, which may be ours."""
+def _bundles() -> Iterator[tuple[str, str, str]]:
+    """Yield who manages it, each bundle, and the file with its first process; as that process sees them, or we do."""
     for pid in _monitors():
         words = _command(pid)
         program = os.path.basename(words[0]) if words else ""
@@ -239,13 +239,15 @@ def _bundles() -> Iterator[tuple[str, str]]:
             except OSError:
                 continue
             manager = "docker" if beside.endswith("/moby") else "containerd"
-            yield from ((manager, f"{home}/{name}") for name in bundles)
+            yield from ((manager, f"{home}/{name}", f"{home}/{name}/init.pid") for name in bundles)
         elif program == "conmon":
-            for word, after in pairwise(words):
-                if word in ("-b", "--bundle"):
-                    # Only Podman has its monitor call it back when the container ends.
-                    manager = "podman" if any(os.path.basename(one) == "podman" for one in words) else "cri-o"
-                    yield manager, f"/proc/{pid}/root{after}"
+            told = dict(pairwise(words))
+            bundle = told.get("-b") or told.get("--bundle")
+            pidfile = told.get("-p") or told.get("--container-pidfile")
+            if bundle:
+                # Only Podman has its monitor call it back when the container ends.
+                manager = "podman" if any(os.path.basename(one) == "podman" for one in words) else "cri-o"
+                yield manager, f"/proc/{pid}/root{bundle}", f"/proc/{pid}/root{pidfile or f'{bundle}/pidfile'}"
 
 
 def _monitors() -> list[int]:
@@ -270,13 +272,10 @@ def _identity(bundle: str) -> str:
     return os.path.basename(os.path.dirname(bundle)) if name == "userdata" else name
 
 
-def _pid(bundle: str) -> int:
+def _pid(pidfile: str) -> int:
     """Return the pid that the runtime noted: one of its own pid namespace, to be believed only if it fits."""
-    for name in ("init.pid", "pidfile"):
-        text = _read(f"{bundle}/{name}", 32).strip()
-        if text.isdigit() and os.path.exists(f"/proc/{int(text)}"):
-            return int(text)
-    return 0
+    text = _read(pidfile, 32).strip()
+    return int(text) if text.isdigit() and os.path.exists(f"/proc/{int(text)}") else 0
 
 
 def _read_spec(bundle: str) -> dict[str, Any]:
