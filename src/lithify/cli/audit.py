@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_text(_about_rules(arguments.explain) + "\n")
         return 0
     outputs = pairs(arguments)
-    insist_on_formats(outputs)
+    insist_on_formats(outputs, arguments.merge_into)
     if arguments.write_baseline:
         insist_on_place(arguments.write_baseline)
     rules = _rules(arguments)
@@ -173,11 +173,17 @@ def write_reports(report: Any, outputs: list[tuple[str, str]], arguments: argpar
         _render(report, name, path, arguments)
 
 
-def insist_on_formats(outputs: list[tuple[str, str]]) -> None:
-    """Raise UsageError where there is no format of that name."""
+def insist_on_formats(outputs: list[tuple[str, str]], merge_into: str | None) -> None:
+    """Raise UsageError where there is no format of that name, or none for the checklist that is named."""
     for name, _ in outputs:
         if name not in FORMATS:
             _foreign_report(name)
+    if merge_into and "cklb" not in (name for name, _ in outputs):
+        from lithify.errors import UsageError
+
+        raise UsageError(
+            "--merge-into speaks of a checklist, there is no --format cklb", hint="add it, or leave this out"
+        )
 
 
 def _rules(arguments: argparse.Namespace) -> list[str] | None:

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lithify.pipeline.audit.merge import merge_reports
 
     outputs = pairs(arguments)
-    insist_on_formats(outputs)
+    insist_on_formats(outputs, arguments.merge_into)
     path = ""
 
     def files() -> Iterator[IO[str]]:

@@ -48,6 +48,7 @@ def test_a_finding_is_a_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]
         (["--write-baseline", "b.json", "--until", "next year", "bad.yaml"], 2),
         (["--write-baseline", "missing/b.json", "bad.yaml"], 2),
         (["--engine", "docker", "--shard", "1/2"], 2),
+        (["--merge-into", "full.cklb", "good.yaml"], 2),
         (["--engine", "docker", "--stack"], 2),
         (["--format", "json", "--format", "text", "bad.yaml"], 2),
         (["--output", "missing/x", "bad.yaml"], 2),
