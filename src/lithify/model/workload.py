@@ -194,6 +194,7 @@ class Container:
         "index",
         "injected",
         "inline_files",
+        "keeper",
         "list_name",
         "location",
         "memory_limit",
@@ -228,6 +229,8 @@ class Container:
         """What its engine calls it for ever; nothing where it is only described."""
         self.injected = False
         """True where the object that a person edits does not have it: admission put it into the pod."""
+        self.keeper = ""
+        """How to set its flag in what an engine's container is kept by, in words; nothing where it stands alone."""
         self.observed: Observed | None = None
         """None where it is only described."""
         self.image = ""

@@ -107,6 +107,7 @@ def _fix(container: Container) -> Fix | None:
     if container.role == "ephemeral":  # the containers of a running pod can't be changed: there is no patch
         return None
     route = field(container, "flag")
-    if container.observed is not None:
-        return Fix("make it anew with --read-only and mount what `lithify plan` lists", route, True)
+    if container.workload.source in ("docker", "podman", "oci"):
+        set_there = container.keeper or "make it anew with --read-only"
+        return Fix(f"{set_there} and mount what `lithify plan` lists", route, True)
     return Fix(_FIX.format(flag=route[-1]), route, True)

@@ -38,6 +38,7 @@ def read_container(found: Mapping[str, Any], engine: str) -> Reading:
     container = Container(workload, "containers", 0, name, here)
     _fill(container, found)
     container.exemptions = tuple(read_labels(labels))
+    container.keeper = IN_POD if subject.kind == "Pod" else _keeper(labels)
     _observe(container, found)
     workload.containers = (container,)
     workload.volumes = memory_volumes(container.mounts)
@@ -50,6 +51,27 @@ def read_labels(labels: Mapping[str, Any]) -> Iterator[Exemption]:
     for key, value in labels.items():
         if key.startswith(EXEMPTION_KEY):
             yield parse_exemption(key.removeprefix(EXEMPTION_KEY), str(value), origin="label")
+
+
+IN_POD = "set readOnlyRootFilesystem for it in what its pod is made from"
+
+
+_KEEPERS = {
+    "service": "com.docker.swarm.service.name",
+    "compose": "com.docker.compose.service",
+    "files": "com.docker.compose.project.config_files",
+    "unit": "PODMAN_SYSTEMD_UNIT",
+}
+
+
+def _keeper(labels: Mapping[str, Any]) -> str:
+    """Say where whoever made a container reads its flag; nothing where nobody has left a label."""
+    told = {key: str(labels.get(label) or "") for key, label in _KEEPERS.items()}
+    if told["service"]:
+        return f"set it with `docker service update --read-only {told['service']}`"
+    if told["compose"]:
+        return f"set read_only for service {told['compose']} in {told['files'] or 'its Compose file'}"
+    return f"set ReadOnly=true in unit {told['unit']}" if told["unit"] else ""
 
 
 def memory_volumes(mounts: Iterable[VolumeMount]) -> tuple[Volume, ...]:

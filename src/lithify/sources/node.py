@@ -14,7 +14,7 @@ from lithify.model.location import Location
 from lithify.model.path import printable
 from lithify.model.workload import Container, ObjectName, Observed, Volume, VolumeMount, Workload
 from lithify.sources.base import Reading, normal_path
-from lithify.sources.container import memory_volumes
+from lithify.sources.container import IN_POD, memory_volumes
 from lithify.sources.manifest import capability_names
 from lithify.sources.mounted import observe, place_of, tmpfs_size, volume_at
 
@@ -99,6 +99,7 @@ def read_node_container(one: NodeContainer) -> Reading:
     container = Container(workload, "containers", 0, one.name or one.id[:12], here)
     container.id = one.id
     container.image = one.image
+    container.keeper = IN_POD if one.pod else ""
     container.observed = Observed()
     if one.spec:
         _fill(container, one)

@@ -120,3 +120,22 @@ def test_a_service_is_judged_by_its_template() -> None:
 def test_a_service_for_windows_is_not_applicable(systems: tuple[str, ...], state: State) -> None:
     placement = {"Platforms": [{"OS": system} for system in systems]}
     assert service(ContainerSpec={}, Placement=placement).containers[0].effective is state
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ({}, "make it anew with --read-only"),
+        (
+            {"com.docker.compose.service": "web", "com.docker.compose.project.config_files": "/srv/compose.yaml"},
+            "set read_only for service web in /srv/compose.yaml",
+        ),
+        ({"com.docker.swarm.service.name": "shop_web"}, "set it with `docker service update --read-only shop_web`"),
+        ({"PODMAN_SYSTEMD_UNIT": "web.service"}, "set ReadOnly=true in unit web.service"),
+    ],
+)
+def test_a_remedy_is_for_what_keeps_the_container(labels: dict[str, str], told: str) -> None:
+    """What is made anew by hand comes back without the flag."""
+    (finding,) = [one for one in judged(Config={"Labels": labels}).findings if one.rule == "writable-root-filesystem"]
+    assert finding.fix is not None
+    assert finding.fix.text == f"{told} and mount what `lithify plan` lists"
