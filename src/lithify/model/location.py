@@ -76,6 +76,7 @@ class Location:
             self._line, self._column = translate(self._line, self._column)
         else:
             self._finder = lambda anchor, tail: translate(*finder(anchor, tail))
+            self._line = self._column = 0
 
     def find(self) -> tuple[int, int]:
         """Return line and column, from 1, the column in characters; zeros where the input has no lines."""

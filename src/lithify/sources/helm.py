@@ -2,7 +2,9 @@
 
 import os
 import re
+from bisect import bisect
 from collections.abc import Callable, Sequence
+from difflib import SequenceMatcher
 
 from lithify.errors import EngineUnreachable
 from lithify.model.location import Location
@@ -14,7 +16,10 @@ _LONGEST = 400
 _OF_VALUES = re.compile(r"\bvalues\b|\bexecut", re.IGNORECASE)
 """What a template says, or a schema, that does not get the values that it asks for."""
 _PANIC = re.compile(rb"^panic: (.+)", re.MULTILINE)
-_SOURCE = re.compile(rb"^# Source: (.+)$", re.MULTILINE)
+_SOURCE = re.compile("# Source: (.+)")
+
+Translation = Callable[[int, int], tuple[int, int]]
+"""Takes line and column of one text to those of another."""
 
 
 def read_chart(folder: str, values: Sequence[str] = ()) -> Reading:
@@ -60,38 +65,61 @@ def _reason(message: str) -> str:
 def _name_templates(reading: Reading, folder: str, rendered: bytes) -> None:
     """Let each place be one of the template that it was rendered from."""
     lines = rendered.decode("utf-8", "replace").splitlines()
-    starts = [(rendered.count(b"\n", 0, match.start()) + 1, match[1].decode()) for match in _SOURCE.finditer(rendered)]
+    starts = [number for number, line in enumerate(lines) if line.startswith("---")]
+    documents: dict[int, tuple[str, Translation]] = {}
     templates: dict[str, list[str]] = {}
-
-    def of(line: int) -> str:
-        name = next((name for start, name in reversed(starts) if start <= line), "")
-        return os.path.join(folder, name.partition("/")[2]) if name else folder
-
     for location in places(reading):
-        path = of(location.line)
-        if path not in templates:
-            data = read_bytes(path)
-            templates[path] = data.decode("utf-8", "replace").splitlines() if isinstance(data, bytes) else []
-        location.redirect(path, _translation(lines, templates[path]))
+        index = bisect(starts, location.line - 1)
+        if index not in documents:
+            start, end = (starts[index - 1] if index else 0), (starts[index] if index < len(starts) else len(lines))
+            source = next((match[1] for line in lines[start:end] if (match := _SOURCE.match(line))), "")
+            path = os.path.join(folder, source.partition("/")[2]) if source else folder
+            if path not in templates:
+                data = read_bytes(path)
+                templates[path] = data.decode("utf-8", "replace").splitlines() if isinstance(data, bytes) else []
+            documents[index] = path, _translation(lines[start:end], start, templates[path])
+        location.redirect(*documents[index])
 
 
-def _translation(rendered: list[str], template: list[str]) -> Callable[[int, int], tuple[int, int]]:
-    """Return what takes a place in rendered text to one in its template: where the same line stands, else at its top.
+def _translation(rendered: list[str], start: int, template: list[str]) -> Translation:
+    """Return what takes a place in a rendered document to the one in its template.
 
-    A line that a template computes is looked for by what stands before its value.
+    Lines are rendered in the order of the template. One that it has literally stands there with its blanks, of one that
+    it computes a part of what stands before the value. What comes from elsewhere, by an `include`, is where that is.
     """
-    by_text: dict[str, int] = {}
-    for number, line in enumerate(template, 1):
-        by_text.setdefault(line.strip(), number)
-        by_text.setdefault(line.strip().partition(":")[0] + ":", number)
+    own = [_key(line) for line in template]
+    literal, computed = {key for key, exact in own if exact}, {key for key, exact in own if not exact}
+    seen = [(line.rstrip(), True) if line.rstrip() in literal else _stem(line, computed) for line in rendered]
+    numbers = [number for number, key in enumerate(own) if key[0]]
+    matcher = SequenceMatcher(None, seen, [own[number] for number in numbers], autojunk=False)
+    known = {
+        block.a + step: numbers[block.b + step] for block in matcher.get_matching_blocks() for step in range(block.size)
+    }
 
-    def translate(line: int, _column: int) -> tuple[int, int]:
-        text = rendered[line - 1].strip() if 0 < line <= len(rendered) else ""
-        found = by_text.get(text) or by_text.get(text.partition(":")[0] + ":") or 1
-        shown = template[found - 1] if template else ""
-        return found, len(shown) - len(shown.lstrip()) + 1
+    def translate(line: int, column: int) -> tuple[int, int]:
+        index = line - 1 - start
+        if index in known:
+            return known[index] + 1, column
+        before = next((known[number] for number in range(index, -1, -1) if number in known), -1)
+        found = min(before + 1, max(len(template) - 1, 0))
+        shown = template[found] if template else ""
+        return found + 1, len(shown) - len(shown.lstrip()) + 1
 
     return translate
+
+
+def _key(line: str) -> tuple[str, bool]:
+    """Return what a line of a template is found by, and whether it is rendered as it is."""
+    literal, braces, _ = line.partition("{{")
+    if not braces:
+        return line.rstrip(), True
+    return (literal.partition(":")[0].rstrip() + ":" if ":" in literal else ""), False
+
+
+def _stem(line: str, computed: set[str]) -> tuple[str, bool]:
+    """Return what a rendered line has in common with the one that computed it; nothing where no line did."""
+    stem = line.partition(":")[0].rstrip() + ":"
+    return (stem if stem in computed else "\0", False)
 
 
 def places(reading: Reading) -> list[Location]:

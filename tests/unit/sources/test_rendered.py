@@ -90,6 +90,50 @@ def test_a_chart_is_rendered_with_its_values(chart: Path, tmp_path: Path) -> Non
     assert flags(audit([str(chart)], values=[str(tmp_path / "hard.txt")]))["web"] is True
 
 
+ALIKE = """\
+{{- range $name := list "one" "two" }}
+---
+# of {{ $name }}
+apiVersion: v1
+kind: Pod
+metadata: {name: {{ $name }}}
+spec:
+  initContainers:
+    {{- include "setup" $ | nindent 4 }}
+  {{- with $.Values.none }}
+  nodeSelector: {a: b}
+  {{- end }}
+  containers:
+    - name: {{ $name }}
+      image: x
+      securityContext:
+        runAsUser: 1
+    - name: proxy
+      image: "x:{{ $.Values.tag }}"
+      securityContext:
+        runAsUser: 1
+      volumeMounts:
+        - {name: v, mountPath: /v}
+  volumes:
+    - {name: v, emptyDir: {}}
+{{- end }}
+"""
+
+
+@pytest.mark.usefixtures("helm")
+def test_places_are_those_of_the_very_lines(chart: Path) -> None:
+    """Containers that look alike, those of a loop, and one of an `include`, which stands where it is included."""
+    (chart / "templates" / "_setup.tpl").write_text('{{ define "setup" }}\n- name: setup\n  image: y\n{{ end }}')
+    (chart / "templates" / "web.yaml").write_text(ALIKE)
+    report = audit([str(chart)])
+    seen = {(c.object.name, c.name): (c.location.line, c.location.column) for c in report.containers()}
+    for pod in ("one", "two"):
+        assert (seen[pod, "setup"], seen[pod, pod], seen[pod, "proxy"]) == ((9, 5), (14, 7), (18, 7))
+    lines = {f.location.line for f in report.findings() if f.container and f.container.name == "proxy"}
+    assert lines == {18, 20, 23}
+    assert {f.location.line for f in report.findings() if f.rule == "unbounded-scratch"} == {25}
+
+
 @pytest.mark.usefixtures("helm")
 def test_a_chart_that_fails_is_a_finding(chart: Path) -> None:
     """With Helm's own words."""
