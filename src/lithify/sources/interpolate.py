@@ -2,11 +2,24 @@
 
 import os
 import re
+from collections import ChainMap
 from collections.abc import Mapping
 
 _VARIABLE = re.compile(
     r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?[-?+])(.*?))?\})", re.DOTALL
 )
+
+_SETTING = re.compile(
+    r"""(?:\s|\#[^\n]*(?:\n|\Z))*(?:export[^\S\n]+)?([\w.\-\[\]]+)[^\S\n]*
+    (?:[=:][^\S\n]*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|(?!['"])([^\n]*))|(?=\n|\Z))""",
+    re.DOTALL | re.VERBOSE,
+)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_C_ESCAPE = re.compile(r'\\([abcfnrtv$"\\]|0[0-7]{0,3})')
+_LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+
+_LONGEST = 1 << 16
+"""Letters that variables may add to one text: where one is made of many others, a short file could fill memory."""
 
 
 def interpolate(text: str, values: Mapping[str, str], *, depth: int = 0) -> str:
@@ -14,7 +27,15 @@ def interpolate(text: str, values: Mapping[str, str], *, depth: int = 0) -> str:
     if "$" not in text:
         return text
 
+    left = _LONGEST
+
     def replacement(match: re.Match[str]) -> str:
+        nonlocal left
+        found = chosen(match)
+        left -= len(found)
+        return found if left >= 0 else ""
+
+    def chosen(match: re.Match[str]) -> str:
         dollar, plain, braced, operator, word = match.groups()
         if dollar:
             return "$"
@@ -40,6 +61,10 @@ def _protect_nested(text: str) -> str:
     """Mark the closing braces of `${A:-${B}}` that belong inside, which the expression can't count."""
     depth, result, position = 0, [], 0
     while position < len(text):
+        if depth == 0 and text.startswith("$$", position):
+            result.append("$$")
+            position += 2
+            continue
         if text.startswith("${", position):
             depth += 1
             result.append("${")
@@ -59,19 +84,33 @@ def read_variables(folder: str, names: tuple[str, ...] = (".env",)) -> dict[str,
     values: dict[str, str] = {}
     for name in names:
         try:
-            with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as file:
+            with open(os.path.join(folder, name), encoding="utf-8-sig", errors="replace") as file:
                 text = file.read(1 << 20)
         except OSError:
             continue
-        for line in text.splitlines():
-            line = line.strip().removeprefix("export ")
-            key, separator, value = line.partition("=")
-            if separator and not line.startswith("#"):
-                values[key.strip()] = _unquoted(value.strip())
+        _parse_variables(text, values)
     return {**values, **os.environ}
 
 
-def _unquoted(value: str) -> str:
-    if value[:1] in ("'", '"') and (end := value.find(value[0], 1)) > 0:
-        return value[1:end]
-    return re.split(r"\s#", value, maxsplit=1)[0].strip()
+def _parse_variables(text: str, values: dict[str, str]) -> None:
+    """Put what an environment file sets into `values`; what comes after a line that is no setting is left out.
+
+    Values may name variables that were set before, as Compose has it: not within single quotes.
+    """
+    known = ChainMap(os.environ, values)
+    position = 0
+    while match := _SETTING.match(text, position):
+        position = match.end()
+        key, raw, quoted, plain = match.groups()
+        if raw is not None:
+            values[key] = _ESCAPED.sub(lambda found: "'" if found[1] == "'" else found[0], raw)
+        elif quoted is not None or plain is not None:
+            word = plain.partition(" #")[0].rstrip() if quoted is None else _C_ESCAPE.sub(_unescaped, quoted)
+            values[key] = interpolate(word, known)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    letter = match[1]
+    if letter.startswith("0"):
+        return chr(int(letter, 8)) if len(letter) == 4 and int(letter, 8) < 256 else "\\" + letter[1:]
+    return {"$": "$$", '"': '"', "\\": "\\", "c": match[0]}.get(letter) or _LETTERS[letter]
