@@ -137,6 +137,13 @@ def read_bytes(path: str) -> bytes | str:
         os.close(descriptor)
 
 
+def read_kustomization_file(folder: str) -> bytes:
+    """Return what makes a folder one of Kustomize; nothing where nothing does, or it can't be read."""
+    return next(
+        (data for name in KUSTOMIZATIONS if isinstance(data := read_bytes(os.path.join(folder, name)), bytes)), b""
+    )
+
+
 def unreadable(path: str, reason: str) -> Reading:
     """Return the reading of a file that can't be read."""
     reading = Reading(path)

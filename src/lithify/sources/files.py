@@ -10,7 +10,7 @@ from lithify.errors import InvalidInput, NothingToExamine
 from lithify.model.finding import Skipped
 from lithify.model.location import Location
 from lithify.model.text import printable
-from lithify.sources.base import KUSTOMIZATIONS, MAX_BYTES, Reading, nowhere, read_bytes
+from lithify.sources.base import KUSTOMIZATIONS, MAX_BYTES, Reading, nowhere, read_kustomization_file
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ YAML_SUFFIXES = (".yaml", ".yml", ".json")
 """How the name of a file ends that may hold manifests."""
 _EXTENSIONS = (*YAML_SUFFIXES, ".container")
 _LEFT_OUT = frozenset((".git", ".hg", ".svn", "node_modules", ".venv", "__pycache__", ".terraform", ".tox"))
+_OF_CHART = frozenset(("charts", "ci", "crds", "files", "templates", "tests"))
+"""Folders of a chart that Helm and its tools read: what is in them is rendered with the chart, or is data."""
 _NO_MANIFESTS = frozenset(("package-lock.json", "package.json", "tsconfig.json", "composer.lock", "pnpm-lock.yaml"))
 
 PART = 128 << 10
@@ -89,6 +91,7 @@ def _walk(root: str, ignore: bool, wanted: tuple[str, ...]) -> Iterator[Input]:
     base = _git_path(root) if files else ""
     stack: list[tuple[str, str, list[IgnoreFile]]] = [(root, base, files)]
     patches: set[str] = set()
+    built: set[str] = set()
     while stack:
         folder, inside, rules = stack.pop()
         try:
@@ -100,11 +103,13 @@ def _walk(root: str, ignore: bool, wanted: tuple[str, ...]) -> Iterator[Input]:
         names = {entry.name for entry in listed}
         if "Chart.yaml" in names and "templates" in names:
             yield "chart", folder.removeprefix("./")
-            continue
-        if folder == root and not names.isdisjoint(KUSTOMIZATIONS):
+            listed = [entry for entry in listed if not _is_of_chart(entry)]
+        elif folder == root and not names.isdisjoint(KUSTOMIZATIONS):
+            from lithify.sources.kustomize import files_of
+
             yield "kustomization", folder
-            continue
-        if not names.isdisjoint(KUSTOMIZATIONS):
+            built = files_of(folder)
+        elif not names.isdisjoint(KUSTOMIZATIONS):
             patches.update(os.path.normpath(os.path.join(folder, name)) for name in _patches(folder))
         if ignore and ".gitignore" in names and (own := read_ignore_file(folder, inside)) is not None:
             rules = [*rules, own]
@@ -118,6 +123,7 @@ def _walk(root: str, ignore: bool, wanted: tuple[str, ...]) -> Iterator[Input]:
             elif (
                 name.endswith(wanted)
                 and name not in _NO_MANIFESTS
+                and not (built and os.path.normpath(entry.path) in built)
                 and not (rules and ignored(inside + name, rules, directory=False))
             ):
                 is_patch = bool(patches) and os.path.normpath(entry.path) in patches
@@ -125,11 +131,16 @@ def _walk(root: str, ignore: bool, wanted: tuple[str, ...]) -> Iterator[Input]:
         stack.extend(reversed(below))
 
 
+def _is_of_chart(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry of a chart's folder is the chart's own, and not what somebody keeps beside it."""
+    if entry.is_dir(follow_symlinks=False):
+        return entry.name in _OF_CHART
+    return entry.name.startswith(("Chart.", "values", "requirements."))
+
+
 def _patches(folder: str) -> Iterable[str]:
     """Return the files that the kustomization of a folder merges into others: parts of objects, not to be judged."""
-    data = next(
-        (data for name in KUSTOMIZATIONS if isinstance(data := read_bytes(os.path.join(folder, name)), bytes)), b""
-    )
+    data = read_kustomization_file(folder)
     if b"patch" not in data:
         return ()
     from lithify.sources.kustomize import patch_files

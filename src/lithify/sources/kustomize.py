@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lithify.documents.nodes import MappingNode, Node, ScalarNode, SequenceNode, entries
 from lithify.documents.yaml import Document, read_documents
 from lithify.errors import EngineUnreachable
-from lithify.sources.base import KUSTOMIZATIONS, Reading, left_out, unreadable
+from lithify.sources.base import KUSTOMIZATIONS, Reading, left_out, read_kustomization_file, unreadable
 from lithify.sources.helm import places
 from lithify.sources.manifest import read_manifest
 
@@ -52,12 +52,37 @@ def reason_of(message: str) -> str:
     return _LOGGED.sub("", told[-1]) if told else "no reason given"
 
 
+_PATCHES = ("patches", "patchesStrategicMerge", "patchesJson6902")
+_READ = ("resources", "bases", "components", "crds", "configurations", "generators", "transformers", "validators")
+
+
 def patch_files(kustomization: bytes) -> Iterator[str]:
     """Yield the files that a kustomization merges into its resources."""
+    return _named(kustomization, _PATCHES)
+
+
+def files_of(folder: str) -> set[str]:
+    """Return the files that the kustomization of a folder is built from, those of other folders that it names too."""
+    found: set[str] = set()
+    stack = [os.path.normpath(folder)]
+    while stack:
+        path = stack.pop()
+        if path in found:
+            continue
+        found.add(path)
+        if os.path.isdir(path):
+            found.update(os.path.join(path, name) for name in KUSTOMIZATIONS)
+            names = _named(read_kustomization_file(path), (*_READ, *_PATCHES, "replacements"))
+            stack += [os.path.normpath(os.path.join(path, name)) for name in names if "\n" not in name]
+    return found
+
+
+def _named(kustomization: bytes, keys: tuple[str, ...]) -> Iterator[str]:
+    """Yield the files and folders that a kustomization names under some keys."""
     for document in read_documents(kustomization):
         if isinstance(document, Document) and type(document.root) is MappingNode:
             found = entries(document.root)
-            for key in ("patches", "patchesStrategicMerge", "patchesJson6902"):
+            for key in keys:
                 yield from _paths(found.get(key))
 
 

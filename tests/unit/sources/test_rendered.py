@@ -252,3 +252,31 @@ def test_a_kustomization_is_built_where_it_is_named(tmp_path: Path) -> None:
     below = audit([str(tmp_path)])
     assert flags(below) == {"web": None}
     assert ["a patch of the kustomization" in skipped.reason for skipped in below.skipped()] == [True]
+
+
+@pytest.mark.skipif(
+    shutil.which("kustomize") is None and shutil.which("kubectl") is None,
+    reason="neither kustomize nor kubectl is there",
+)
+def test_what_goes_into_no_build_is_judged_beside_it(tmp_path: Path) -> None:
+    """Of a named folder with a kustomization, and of a chart's: nothing below it is passed over, nothing told twice."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "kustomization.yml").write_text("resources: [web.yaml]\n")
+    (tmp_path / "base" / "web.yaml").write_text(DEPLOYMENT)
+    (tmp_path / "kustomization.yaml").write_text("resources: [base, own.yaml]\npatches: [{path: hard.yaml}]\n")
+    (tmp_path / "own.yaml").write_text(DEPLOYMENT.replace("web", "own"))
+    (tmp_path / "hard.yaml").write_text("kind: Deployment\napiVersion: apps/v1\nmetadata: {name: own}\n")
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / "pod.yaml").write_text(HOOK)
+    report = audit([str(tmp_path)])
+    assert sorted(flags(report)) == ["own", "probe", "web"]
+    assert not list(report.skipped())
+
+
+@pytest.mark.usefixtures("helm")
+def test_what_lies_beside_a_chart_in_its_folder_is_judged(chart: Path) -> None:
+    """A manifest that somebody keeps there; what Helm and its tools read is the chart's own."""
+    for name in ("example.yaml", "ci/test-values.yaml", "files/pod.yaml", "deploy/pod.yaml", "values-prod.yaml"):
+        (chart / name).parent.mkdir(exist_ok=True)
+        (chart / name).write_text(HOOK.replace("probe", name.partition(".")[0].replace("/", "-")))
+    assert sorted(flags(audit([str(chart)]))) == ["deploy-pod", "example", "probe", "web"]
