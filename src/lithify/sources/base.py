@@ -27,7 +27,18 @@ _FIELD = re.compile(r"[;,]?\s*\(?\b(owner|until)\s*[=:]\s*([^\s;,)]+)\)?")
 class Reading:
     """What one file holds: workloads, what is odd about it outside of them, and what was left out."""
 
-    __slots__ = ("comments", "depends", "documents", "lines", "oddities", "path", "pod", "skipped", "workloads")
+    __slots__ = (
+        "comments",
+        "depends",
+        "documents",
+        "lines",
+        "oddities",
+        "parts",
+        "path",
+        "pod",
+        "skipped",
+        "workloads",
+    )
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -42,15 +53,19 @@ class Reading:
         """Takes a place to the lines on which the steps of its route stand, outermost first."""
         self.depends = False
         """True where the answer depends on more than this file: on others, or on the environment."""
+        self.parts: dict[str, tuple[str, ...]] = {}
+        """Other files that are judged with this one, by their real path, each with what is not of what it describes."""
 
 
 class CommentExemption:
     """A `# lithify: ignore[...]` comment: what it exempts from, and the line it speaks of."""
 
-    __slots__ = ("again", "exemption", "line")
+    __slots__ = ("again", "exemption", "line", "path")
 
-    def __init__(self, exemption: Exemption, line: int, *, again: bool = False) -> None:
+    def __init__(self, exemption: Exemption, line: int, path: str = "", *, again: bool = False) -> None:
         self.exemption = exemption
+        self.path = path
+        """The file that it speaks of; nothing where the input is one file."""
         self.line = line
         """The line, from 1, whose node it covers, with all that is below."""
         self.again = again
@@ -66,15 +81,18 @@ def parse_exemption(rule: str, text: str, *, origin: str, line: int = 0) -> Exem
     )
 
 
-def read_comments(data: bytes) -> list[CommentExemption]:
-    """Return the exemptions that comments in a file give.
+def read_comments(data: bytes, path: str = "", *, again: bool = False) -> list[CommentExemption]:
+    """Return the exemptions that comments in a file give, with `path` and `again` as they are of each.
 
     A comment after something speaks of what begins on its line; one on a line of its own of what begins next.
     """
-    return list(_read_comments(data.decode("utf-8", "replace"))) if b"lithify:" in data else []
+    if b"lithify:" not in data:
+        return []
+    found = _read_comments(data.decode("utf-8", "replace"))
+    return [CommentExemption(exemption, line, path, again=again) for exemption, line in found]
 
 
-def _read_comments(text: str) -> Iterator[CommentExemption]:
+def _read_comments(text: str) -> Iterator[tuple[Exemption, int]]:
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         match = _COMMENT.search(line)
@@ -85,17 +103,12 @@ def _read_comments(text: str) -> Iterator[CommentExemption]:
             target = next((n for n in range(number + 1, len(lines) + 1) if _has_content(lines[n - 1])), number)
         for rule in match[1].split(","):
             exemption = parse_exemption(rule.strip(), match[2], origin="comment", line=number)
-            yield CommentExemption(exemption, target)
+            yield exemption, target
 
 
 def _has_content(line: str) -> bool:
     stripped = line.strip()
     return bool(stripped) and not stripped.startswith("#") and not _SEPARATOR.fullmatch(line)
-
-
-def nowhere(_path: str) -> bool:
-    """Say of every file that it is not examined by itself."""
-    return False
 
 
 def normal_path(path: str) -> str:

@@ -17,9 +17,9 @@ from lithify.model.quantity import parse_engine_size
 from lithify.model.workload import Container, Exemption, ObjectName, Oddity, Volume, VolumeMount, Workload
 from lithify.sources.base import (
     EXEMPTION_KEY,
+    CommentExemption,
     Reading,
     normal_path,
-    nowhere,
     parse_exemption,
     read_bytes,
     read_comments,
@@ -36,6 +36,7 @@ _LISTS = frozenset(
         "configs",
         "devices",
         "environment",
+        "labels",
         "profiles",
         "secrets",
         "security_opt",
@@ -43,6 +44,8 @@ _LISTS = frozenset(
         "volumes",
     )
 )  # joined, not replaced, when files or services are merged
+_REPLACED = frozenset(("command", "entrypoint"))
+"""Replaced even by null, which of other fields leaves what was there."""
 _MAX_FILES = 100
 _TEMPLATE_LINE = re.compile(rb"^[ \t]*\{\{", re.MULTILINE)
 """A line of a Go template's own; elsewhere on a line a stack may have one, which Swarm fills in."""
@@ -50,23 +53,27 @@ _SWARM_ONLY = frozenset(("update_config", "rollback_config", "placement", "endpo
 
 
 class _Place:
-    """A node and the document it stands in: after a merge the parts of a service come from several files."""
+    """A node and the file it stands in: after a merge the parts of a service come from several files."""
 
-    __slots__ = ("document", "node", "path", "route")
+    __slots__ = ("file", "node", "route")
 
-    def __init__(self, node: Node, document: Document, path: str, route: Route) -> None:
+    def __init__(self, node: Node, file: "_File", route: Route) -> None:
         self.node = node
-        self.document = document
-        self.path = path
+        self.file = file
         self.route = route
 
     def location(self, key: str | int | None = None) -> Location:
         """Return this place, named by its key where it is an entry of a mapping."""
-        here = Location(self.path, self.document.index, (), finder=self.document.find, anchor=self.document.root)
+        document = self.file.document
+        here = Location(self.file.path, document.index, (), finder=document.find, anchor=document.root)
         return here.below(self.route if key is None else (*self.route, key))
 
     def child(self, node: Node, key: str | int) -> "_Place":
-        return _Place(node, self.document, self.path, (*self.route, key))
+        return _Place(node, self.file, (*self.route, key))
+
+    def text(self, node: Node | None) -> str:
+        """Return the text of a scalar of this file, with its variables replaced; nothing for what is no scalar."""
+        return interpolate(node.value, self.file.variables) if type(node) is ScalarNode and not is_null(node) else ""
 
 
 Fields = dict[str, list[_Place]]
@@ -82,8 +89,10 @@ class _File:
         self.variables = variables
         self.folder = folder
         """What its relative paths start from: an include may name another than its own."""
-        self.root = _Place(document.root, document, path, ())
+        self.root = _Place(document.root, self, ())
         self.fields = entries(document.root, explicit_first=True)
+        self.included: dict[str, Fields] = {}
+        """Services of the files that it includes, which its own of the same names are merged over."""
         self._tables: dict[str, dict[str, _Place]] = {}
 
     def table(self, key: str) -> dict[str, _Place]:
@@ -96,28 +105,19 @@ class _File:
         return self._tables[key]
 
 
-def read_compose(path: str, data: bytes, *, stack: bool = False, elsewhere: Callable[[str], bool] = nowhere) -> Reading:
+def read_compose(path: str, data: bytes, *, stack: bool = False) -> Reading:
     """Return the services of a Compose file, and those of the files that it includes.
 
-    An included file is left out where `elsewhere` says that it is examined by itself, and no variables are given to it.
     What can't be followed (a missing file, a URL) becomes an oddity or a skip. Nothing for a file that has `services`
     and is no Compose file, as other programs' configurations are.
     """
-    return Compose(path, elsewhere, stack=stack).read(data)
+    return Compose(path, stack=stack).read(data)
 
 
 class Compose:
     """A Compose file that is being read, with those that belong to it."""
 
-    def __init__(
-        self,
-        path: str,
-        elsewhere: Callable[[str], bool] = nowhere,
-        *,
-        stack: bool,
-        read_other: Callable[[str], bytes | str] = read_bytes,
-    ) -> None:
-        self.elsewhere = elsewhere
+    def __init__(self, path: str, *, stack: bool, read_other: Callable[[str], bytes | str] = read_bytes) -> None:
         self.reading = Reading(path)
         self.reading.depends = True
         self.stack = stack
@@ -126,6 +126,8 @@ class Compose:
         """What was read for its own services, or for those that others extend."""
         self.told: set[str] = set()
         """Files whose services are told; none is told twice."""
+        self.comments: list[CommentExemption] = []
+        """What comments in other files exempt from."""
         self.known: dict[tuple[_File, Route], Fields] = {}
         """Services with what they extend: each is put together once, however many extend it."""
         self.said: list[list[tuple[_File, str, _Place, Fields]]] = []
@@ -170,8 +172,25 @@ class Compose:
                     message = f"services is {noun(services)}, not a mapping: Compose refuses the file"
                     reading.oddities.append(Oddity("malformed-field", message, place))
         if files:
-            read_exemptions(reading, whole, read_comments(data))
+            others = {(file.path, file.document.index): file.document for held in self.opened.values() for file in held}
+            read_exemptions(reading, whole, [*read_comments(data, path), *self.comments], others=others)
+            reading.parts = dict(self._parts())
         return reading
+
+    def _parts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield the files that are judged with this one, and which services of each are not.
+
+        One that services are extended from may be started by itself as well: so it is if Compose looks for its name,
+        if it has other services or includes files of its own.
+        """
+        for key, files in self.opened.items():
+            if not files or key == os.path.abspath(self.reading.path):
+                continue
+            if key in self.told:
+                yield os.path.realpath(key), ()
+            elif os.path.basename(key) not in DEFAULTS and not any("include" in file.fields for file in files):
+                names = dict.fromkeys(name for file in files for name in file.table("services"))
+                yield os.path.realpath(key), tuple(name for name in names if (key, name) not in self.extenders)
 
     def _overrides(self, path: str) -> bool:
         folder, name = os.path.split(path)
@@ -182,33 +201,24 @@ class Compose:
         default, override = _project_files(folder)
         if name != default or not override:
             return []
-        return self._open(os.path.join(folder, override), None, file.variables, folder)
+        path = os.path.join(folder, override)
+        self.told.add(os.path.abspath(path))
+        return self._open(path, None, file.variables, folder)
 
     def _read_layers(self, layers: list[_File]) -> None:
-        """Read the services of files and documents that are merged, each over those before it."""
+        """Read the services of a project, of whose files and documents each is merged over those before it."""
         stack = self.stack or any(_is_stack(file) for file in layers)
+        services, places = self._merged(layers)
+        # What is included comes first, as what names it is merged over it.
+        files = [file for key in reversed(self.opened) if key in self.told for file in self.opened[key]]
         tables = {
-            key: {name: place for file in layers for name, place in file.table(key).items()}
+            key: {name: place for file in files for name, place in file.table(key).items()}
             for key in ("volumes", "configs", "secrets")
         }
-        services: dict[str, Fields] = {}
-        places: dict[str, _Place] = {}
-        said: list[tuple[_File, str, _Place, Fields]] = []
-        self.said.append(said)
-        for file in layers:
-            for name, place in file.table("services").items():
-                if place.node.tag == "!reset":
-                    said.append((file, name, place, {}))
-                    services.pop(name, None)
-                    continue
-                below = {} if place.node.tag == "!override" else services.get(name, {})
-                said.append((file, name, place, self._fields(file, place, 0)))
-                services[name] = join(below, said[-1][3])
-                places.setdefault(name, place)
         named = [file.fields["name"] for file in layers if "name" in file.fields]
         namespace = named[-1].value if named and type(named[-1]) is ScalarNode else ""
-        for index, (name, fields) in enumerate(services.items()):
-            place = places[name]
+        for index, (name, said) in enumerate(services.items()):
+            place, fields = places[name], settled(said)
             if type(place.node) is not MappingNode:
                 message = f"service {name!r} is {noun(place.node)}, not a mapping"
                 self.reading.oddities.append(Oddity("malformed-field", message, place.location()))
@@ -216,14 +226,34 @@ class Compose:
                 reason = f"service {name!r} has neither image nor build: part of another file"
                 self.reading.skipped.append(Skipped(place.location(), reason))
             elif "provider" not in fields or "image" in fields:
-                service = _Service(self.reading, fields, tables, layers[0].variables)
                 source = "stack" if stack else "compose"
-                workload = service.read(name, index, place, namespace, source)
+                workload = _Service(fields, tables).read(name, index, place, namespace, source)
                 self.reading.workloads.append(workload)
-        for file in layers:
-            self._read_includes(file)
 
-    def _read_includes(self, file: _File) -> None:
+    def _merged(self, layers: list[_File]) -> tuple[dict[str, Fields], dict[str, _Place]]:
+        """Return what each service comes to, and where it stands first: the files' own, and those they include."""
+        said: list[tuple[_File, str, _Place, Fields]] = []
+        self.said.append(said)
+        services: dict[str, Fields] = {}
+        places: dict[str, _Place] = {}
+        for file in layers:
+            self._take_included(file, places)
+            for name, place in file.table("services").items():
+                if place.node.tag == "!reset":
+                    said.append((file, name, place, {}))
+                    file.included.pop(name, None)
+                    services.pop(name, None)
+                    continue
+                below = {} if place.node.tag == "!override" else services.get(name, {})
+                said.append((file, name, place, self._fields(file, place, 0)))
+                services[name] = join(below, said[-1][3])
+                places.setdefault(name, place)
+            for name in file.included.keys() - file.table("services").keys():
+                services[name] = join(services.get(name, {}), file.included[name])
+        return {name: services[name] for name in places if name in services}, places
+
+    def _take_included(self, file: _File, places: dict[str, _Place]) -> None:
+        """Read the files that one includes, whose services are merged under its own before these extend others."""
         node = file.fields.get("include")
         listed = node.value if type(node) is SequenceNode else ()
         for index, item in enumerate(listed):
@@ -241,9 +271,11 @@ class Compose:
             paths = [path for path in paths if os.path.abspath(path) not in self.told]
             self.told.update(os.path.abspath(path) for path in paths)
             layers = [one for path in paths for one in self._open(path, place.location(), variables, folder)]
-            # What is examined by itself as well is so without the variables that are given here.
-            if layers and (given or not self.elsewhere(layers[0].path)):
-                self._read_layers(layers)
+            services, standing = self._merged(layers)
+            for name, fields in services.items():
+                known = file.included.get(name)
+                file.included[name] = fields if known is None else join(fields, known)
+                places.setdefault(name, standing[name])
 
     def _beside(self, file: _File, name: str) -> str:
         name = interpolate(name, file.variables)
@@ -270,6 +302,7 @@ class Compose:
                 broken = next((one for one in documents if isinstance(one, Broken)), None)
                 whole = [one for one in documents if isinstance(one, Document) and type(one.root) is MappingNode]
                 if whole and broken is None:
+                    self.comments += read_comments(data, path, again=key not in self.told)
                     self.opened[key] = [_File(path, document, variables, folder) for document in whole]
                     return self.opened[key]
                 problem = "it holds no mapping" if broken is None else broken.reason
@@ -286,6 +319,8 @@ class Compose:
             return self.known[key]
         found = entries(place.node, explicit_first=True)
         own: Fields = {name: [place.child(node, name)] for name, node in found.items()}
+        if str(place.route[-1]) in file.included and place.node.tag != "!override":
+            own = join(file.included[str(place.route[-1])], own)
         if len(found) != len(place.node.value):
             for name in duplicates(place.node):
                 message = f"key {name!r} stands here more than once"
@@ -315,27 +350,39 @@ class Compose:
             service = other.table("services").get(name.value) if type(name) is ScalarNode else None
             if service is not None:
                 base = join(base, self._fields(other, service, depth + 1))
+            elif type(name) is ScalarNode:
+                base = join(base, other.included.get(name.value, {}))
         # What is local to a service is not inherited.
         return {key: value for key, value in base.items() if key not in ("depends_on", "links", "volumes_from")}
 
 
 def join(base: Fields, own: Fields) -> Fields:
-    """Return two services as one: lists are joined, the rest replaced; `!reset` and `!override` end what was below.
+    """Return two services as one: lists are joined, the rest replaced; `!override` ends what was below, so does
+    `!reset`, which stays for what may come below yet: `settled` takes it out.
 
     What stands on both sides comes in once: it would double at each level of services that share what they extend.
     """
     joined = dict(base)
     for key, places in own.items():
-        tag = places[-1].node.tag
-        if tag == "!reset":
-            joined.pop(key, None)
-        elif key in _LISTS and tag != "!override":
-            joined[key] = _less(joined.get(key, []), places) + places
-        elif key == "deploy" and tag != "!override":
-            joined[key] = places + _less(joined.get(key, []), places)  # asked in this order, limit by limit
+        below = joined.get(key, [])
+        if places[-1].node.tag in ("!reset", "!override"):
+            joined[key] = places
+        elif key in joined and key not in _REPLACED and is_null(places[-1].node):
+            continue
+        elif below and below[-1].node.tag == "!reset":
+            joined[key] = places
+        elif key in _LISTS:
+            joined[key] = _less(below, places) + places
+        elif key == "deploy":
+            joined[key] = places + _less(below, places)  # asked in this order, limit by limit
         else:
             joined[key] = places
-    return {key: places for key, places in joined.items() if places[-1].node.tag != "!reset"}
+    return joined
+
+
+def settled(fields: Fields) -> Fields:
+    """Return what a service says without what is `!reset`."""
+    return {key: places for key, places in fields.items() if places[-1].node.tag != "!reset"}
 
 
 def _less(below: list[_Place], places: list[_Place]) -> list[_Place]:
@@ -384,21 +431,18 @@ def _is_stack(file: _File) -> bool:
 class _Service:
     """Reads one service, its parts from wherever they stand."""
 
-    def __init__(
-        self, reading: Reading, fields: Fields, tables: dict[str, dict[str, _Place]], variables: dict[str, str]
-    ) -> None:
-        self.reading = reading
+    def __init__(self, fields: Fields, tables: dict[str, dict[str, _Place]]) -> None:
         self.fields = fields
         self.tables = tables
-        self.variables = variables
         self.oddities: list[Oddity] = []
-
-    def text(self, node: Node | None) -> str:
-        return interpolate(node.value, self.variables) if type(node) is ScalarNode and not is_null(node) else ""
 
     def scalar(self, key: str) -> str:
         places = self.fields.get(key)
-        return self.text(places[-1].node) if places else ""
+        return places[-1].text(places[-1].node) if places else ""
+
+    def words(self, key: str) -> tuple[str, ...]:
+        """Return the texts of a list, of every place that says `key`."""
+        return tuple(place.text(place.node) for place in self.listed(key))
 
     def listed(self, key: str) -> Iterator[_Place]:
         """Yield the items of a list, or the one that stands alone, of every place that says `key`."""
@@ -416,8 +460,8 @@ class _Service:
         )
         container = Container(workload, "services", index, name, here)
         container.image = self.scalar("image")
-        container.command = self._words("entrypoint")
-        container.arguments = self._words("command")
+        container.command = self.words("entrypoint")
+        container.arguments = self.words("command")
         security = container.security
         security.read_only_root = self._flag("read_only")
         for key in self.fields:
@@ -428,9 +472,9 @@ class _Service:
         # Swarm leaves these out of what it starts.
         security.privileged = source == "compose" and self._flag("privileged") is True
         security.run_as_user = self.scalar("user").partition(":")[0] or None
-        security.added_capabilities = capability_names(tuple(self.text(p.node) for p in self.listed("cap_add")))
-        security.dropped_capabilities = capability_names(tuple(self.text(p.node) for p in self.listed("cap_drop")))
-        options = [self.text(item.node).replace("=", ":") for item in self.listed("security_opt")]
+        security.added_capabilities = capability_names(self.words("cap_add"))
+        security.dropped_capabilities = capability_names(self.words("cap_drop"))
+        options = [word.replace("=", ":") for word in self.words("security_opt")]
         if any(option in ("no-new-privileges", "no-new-privileges:true") for option in options):
             security.escalation = False
         security.seccomp = next((o.partition(":")[2] for o in options if o.startswith("seccomp:")), "")
@@ -452,19 +496,17 @@ class _Service:
         if not places or is_null(places[-1].node):
             return None
         node = places[-1].node
-        value = self.text(node).strip().lower()
+        text = places[-1].text(node)
+        value = text.strip().lower()
         if value in _TRUE or value in _FALSE:
             return value in _TRUE
         if key == "read_only":
-            shown = repr(self.text(node)) if type(node) is ScalarNode else noun(node)
+            shown = repr(text) if type(node) is ScalarNode else noun(node)
             if type(node) is ScalarNode and "$" in node.value:
                 shown += f" (from {node.value!r})"
             message = f"{key} is {shown}, not a boolean: Compose refuses the file"
             self.oddities.append(Oddity("mistyped-flag", message, places[-1].location()))
         return None
-
-    def _words(self, key: str) -> tuple[str, ...]:
-        return tuple(self.text(place.node) for place in self.listed(key))
 
     def _size(self, text: str) -> int | None:
         try:
@@ -481,13 +523,13 @@ class _Service:
             for key in ("resources", "limits", "memory"):
                 node = entries(node).get(key) if type(node) is MappingNode else None
             if node is not None:
-                return self._size(self.text(node))
+                return self._size(place.text(node))
         return None
 
     def _mounts(self) -> Iterator[VolumeMount]:
         by_path: dict[str, VolumeMount] = {}
         for item in self.listed("tmpfs"):
-            path, _, options = self.text(item.node).partition(":")
+            path, _, options = item.text(item.node).partition(":")
             if path:
                 by_path[normal_path(path)] = self._tmpfs(path, options.split(","), item)
         for item in self.listed("volumes"):
@@ -507,7 +549,7 @@ class _Service:
         return mount
 
     def _short(self, item: _Place) -> VolumeMount | None:
-        text = self.text(item.node)
+        text = item.text(item.node)
         drive = re.match(r"[A-Za-z]:\\", text)
         parts = text[drive.end() if drive else 0 :].split(":")
         if drive:
@@ -531,8 +573,8 @@ class _Service:
         volume = Volume(source, "volume", item.location())
         declared = self.tables["volumes"].get(source)
         options = entries(declared.node).get("driver_opts") if declared and type(declared.node) is MappingNode else None
-        if type(options) is MappingNode:
-            given = {key: self.text(node) for key, node in entries(options).items()}
+        if declared and type(options) is MappingNode:
+            given = {key: declared.text(node) for key, node in entries(options).items()}
             flags = given.get("o", "").split(",")
             if given.get("type") == "tmpfs":
                 volume.memory = True
@@ -544,40 +586,41 @@ class _Service:
 
     def _long(self, item: _Place) -> VolumeMount | None:
         found = entries(item.node, explicit_first=True)
-        target = self.text(found.get("target"))
+        target = item.text(found.get("target"))
         if not target:
             return None
-        kind = self.text(found.get("type")) or "volume"
+        kind = item.text(found.get("type")) or "volume"
         if kind == "tmpfs":
             node = found.get("tmpfs")
             inside = entries(node) if type(node) is MappingNode else {}
-            size = self.text(inside.get("size"))
+            size = item.text(inside.get("size"))
             mount = self._tmpfs(target, [f"size={size}"] if size else [], item)
         else:
-            volume = self._volume(self.text(found.get("source")), item)
+            volume = self._volume(item.text(found.get("source")), item)
             if kind == "bind" and not volume.host_path:
-                volume.host_path = self.text(found.get("source"))
+                volume.host_path = item.text(found.get("source"))
             if kind == "image":
                 volume.kind = "image"
             mount = VolumeMount(normal_path(target), volume, item.location())
-        mount.read_only = mount.read_only or self.text(found.get("read_only")).lower() in _TRUE
+        mount.read_only = mount.read_only or item.text(found.get("read_only")).lower() in _TRUE
         return mount
 
     def _inline_files(self) -> Iterator[tuple[str, Location]]:
         for key, ways in (("configs", ("content", "environment")), ("secrets", ("environment",))):
             for item in self.listed(key):
                 source = entries(item.node).get("source") if type(item.node) is MappingNode else item.node
-                declared = self.tables[key].get(self.text(source))
+                declared = self.tables[key].get(item.text(source))
                 given = entries(declared.node) if declared and type(declared.node) is MappingNode else {}
                 if any(way in given for way in ways):
-                    yield f"{key.rstrip('s')} {self.text(source)!r}", item.location()
+                    yield f"{key.rstrip('s')} {item.text(source)!r}", item.location()
 
     def _labels(self) -> Iterator[Exemption]:
+        labels: dict[str, str] = {}
         for place in self.fields.get("labels", ()):
             if type(place.node) is MappingNode:
-                pairs = [(key, self.text(node)) for key, node in entries(place.node).items()]
-            else:
-                pairs = [(w.partition("=")[0], w.partition("=")[2]) for w in self._words("labels")]
-            for key, value in pairs:
-                if key.startswith(EXEMPTION_KEY):
-                    yield parse_exemption(key.removeprefix(EXEMPTION_KEY), value, origin="label")
+                labels |= {key: place.text(node) for key, node in entries(place.node).items()}
+            elif type(place.node) is SequenceNode:
+                labels |= dict(place.text(node).partition("=")[::2] for node in place.node.value)
+        for key, value in labels.items():
+            if key.startswith(EXEMPTION_KEY):
+                yield parse_exemption(key.removeprefix(EXEMPTION_KEY), value, origin="label")

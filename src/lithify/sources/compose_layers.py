@@ -8,7 +8,7 @@ from typing import Any
 from lithify.documents.nodes import to_python
 from lithify.model.location import Route
 from lithify.sources.base import read_bytes
-from lithify.sources.compose import Compose, Fields, join
+from lithify.sources.compose import Compose, Fields, join, settled
 
 _READ = frozenset(
     ("build", "command", "configs", "deploy", "entrypoint", "environment", "image", "platform", "profiles",
@@ -66,7 +66,7 @@ class Layers:
             if service == name:
                 alone = place.node.tag in ("!reset", "!override")
                 fields = join({} if alone else fields, own)
-        return {key: _plain(key, places) for key, places in fields.items() if key in _READ}
+        return {key: _plain(key, places) for key, places in settled(fields).items() if key in _READ}
 
     def tables(self) -> dict[str, dict[str, Any]]:
         """Return the configs, secrets and volumes that any of the files declares."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from lithify.errors import InvalidInput, NothingToExamine
 from lithify.model.finding import Skipped
 from lithify.model.location import Location
 from lithify.model.text import printable
-from lithify.sources.base import KUSTOMIZATIONS, MAX_BYTES, Reading, nowhere, read_kustomization_file
+from lithify.sources.base import KUSTOMIZATIONS, MAX_BYTES, Reading, read_kustomization_file
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:
@@ -59,7 +59,15 @@ def find_inputs(paths: Sequence[str], *, ignore: bool = True, suffixes: tuple[st
                 )
             for match in matches:
                 found.update(dict.fromkeys(_walk(match, ignore, wanted) if os.path.isdir(match) else [("file", match)]))
-    return list(found)
+    return _each_once(found) if len(paths) > 1 else list(found)
+
+
+def _each_once(inputs: Iterable[Input]) -> list[Input]:
+    """Return inputs without those that were named another way before."""
+    named: dict[Input, str] = {}
+    for kind, path in inputs:
+        named.setdefault((kind, os.path.abspath(path) if kind != "stdin" else path), path)
+    return [(kind, path) for (kind, _), path in named.items()]
 
 
 def _may_be_there(path: str) -> bool:
@@ -268,11 +276,8 @@ def played_by(path: str, data: bytes) -> str:
     return os.path.normpath(os.path.join(os.path.dirname(path), named)) if named else ""
 
 
-def read_source(path: str, data: bytes, *, stack: bool = False, elsewhere: Callable[[str], bool] = nowhere) -> Reading:
-    """Return the workloads of a file of any kind; one that describes none gives an empty reading.
-
-    Files that it includes are left out where `elsewhere` says that they are examined by themselves.
-    """
+def read_source(path: str, data: bytes, *, stack: bool = False) -> Reading:
+    """Return the workloads of a file of any kind; one that describes none gives an empty reading."""
     kind = kind_of(path, data)
     if kind == "kubernetes":
         from lithify.sources.manifest import read_manifest
@@ -281,7 +286,7 @@ def read_source(path: str, data: bytes, *, stack: bool = False, elsewhere: Calla
     if kind == "compose":
         from lithify.sources.compose import read_compose
 
-        return read_compose(path, data, stack=stack, elsewhere=elsewhere)
+        return read_compose(path, data, stack=stack)
     if kind == "quadlet":
         from lithify.sources.quadlet import read_quadlet
 
@@ -321,13 +326,11 @@ def _of_objects_size(text: bytes) -> bool:
     return len(text) <= _OBJECT
 
 
-def read_parts(
-    path: str, data: bytes, *, stack: bool = False, elsewhere: Callable[[str], bool] = nowhere
-) -> Iterator[Reading]:
+def read_parts(path: str, data: bytes, *, stack: bool = False) -> Iterator[Reading]:
     """Yield what `read_source` returns: of a large manifest in several parts, in order, so that none fills memory."""
     if len(data) > PART and kind_of(path, data) == "kubernetes":
         from lithify.sources.manifest import read_manifest_parts
 
         yield from read_manifest_parts(path, data, PART)
     else:
-        yield read_source(path, data, stack=stack, elsewhere=elsewhere)
+        yield read_source(path, data, stack=stack)

@@ -8,6 +8,7 @@ key, a scalar where a container should be) is kept for the rules that explain it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from lithify.documents.nodes import (
     MappingNode,
@@ -230,11 +231,12 @@ def read_exemptions(
     documents: list[Document],
     comments: list[CommentExemption],
     also: Sequence[CommentExemption] = (),
+    others: Mapping[tuple[str, int], Document] = MappingProxyType({}),
 ) -> None:
     """Take the exemptions that comments give into `reading`, with the lines their targets are found by.
 
     What is said of a document's first line, or of its kind, is said of the whole document: `also` are those that stand
-    in other parts of it.
+    in other parts of it. `others` are documents of other files, by path and index.
     """
     again = [CommentExemption(one.exemption, one.line, again=True) for one in also if one not in comments]
     comments = sorted([*comments, *again], key=lambda comment: comment.line)
@@ -243,7 +245,7 @@ def read_exemptions(
     by_index = {document.index: document for document in documents}
 
     def lines(location: Location) -> list[int]:
-        document = by_index.get(location.document)
+        document = others.get((location.path, location.document)) or by_index.get(location.document)
         if document is None:
             return [location.line]
         return [*_lines_of_all(document), *document.entry_lines(location.route)]

@@ -3,9 +3,10 @@
 import csv
 import json
 import os
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -189,22 +190,162 @@ def test_what_a_dead_process_had_from_the_cache_is_taken_again(tmp_path: Path, m
     assert killed.exists()
 
 
-def test_an_included_file_is_judged_once(tmp_path: Path) -> None:
-    """Where it is an input itself, there; else with the file that includes it."""
-    (tmp_path / "compose.yaml").write_text("include: [more.yaml]\nservices: {a: {image: x}}\n")
-    (tmp_path / "more.yaml").write_text("services: {b: {image: x}}\n")
-    for paths in ([str(tmp_path)], [str(tmp_path / "compose.yaml")]):
-        assert sorted(container.name for container in audit(paths).containers()) == ["a", "b"]
+PROJECT = {
+    "compose.yaml": "include: [parts/db.yaml]\nservices:\n  web: {extends: {file: common.yaml, service: base}}\n",
+    "common.yaml": "services:\n  base: {image: x, extends: lower}\n  lower: {image: y}\n",
+    "parts/db.yaml": "include: [deep.yaml]\nservices:\n  db: {image: z}\n",
+    "parts/deep.yaml": "services:\n  deep: {image: q}\n",
+}
+
+
+def lay(folder: Path, files: Mapping[str, str]) -> None:
+    """Write the files of a project."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def told(report: Report) -> tuple[list[str], dict[str, str]]:
+    """Return the judged containers with file and line, and the files that are said to be parts, of which ones."""
+    judged, parts = [], {}
+    for result in report.results():
+        judged += [f"{Path(c.location.path).name}:{c.location.line} {c.name}" for c in result.containers]
+        for skipped in result.skipped:
+            assert re.fullmatch("only a part of .*: judged there", skipped.reason)
+            parts[Path(skipped.location.path).name] = skipped.reason.split()[4].rstrip(",").rpartition("/")[2]
+    return sorted(judged), parts
+
+
+@pytest.mark.parametrize("shape", ["folder", "globs", "named", "spelt twice", "json", "parts first"])
+def test_a_project_of_several_files_is_judged_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: str) -> None:
+    """Each service at the line that a person edits; files that are only parts say of what."""
+    lay(tmp_path, PROJECT)
+    monkeypatch.chdir(tmp_path)
+    paths = {
+        "globs": ["*.yaml", "parts/*"],
+        "named": list(PROJECT),
+        "spelt twice": [".", "./compose.yaml", str(tmp_path / "parts/db.yaml"), "parts/../compose.yaml"],
+        "parts first": ["parts", "common.yaml", "compose.yaml"],
+    }.get(shape, ["."])
+    found, parts = told(audit(paths, as_json=shape == "json"))
+    assert found == ["compose.yaml:3 web", "db.yaml:3 db", "deep.yaml:2 deep"]
+    assert parts == dict.fromkeys(["common.yaml", "db.yaml", "deep.yaml"], "compose.yaml")
+
+
+def test_a_part_that_is_named_alone_is_judged(tmp_path: Path) -> None:
+    """Nobody else tells it then."""
+    lay(tmp_path, PROJECT)
+    assert told(audit([str(tmp_path / "parts")])) == (["db.yaml:3 db", "deep.yaml:2 deep"], {"deep.yaml": "db.yaml"})
+    assert told(audit([str(tmp_path / "common.yaml")])) == (["common.yaml:2 base", "common.yaml:3 lower"], {})
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("shards", [1, 3])
+def test_parts_are_known_on_every_core_and_in_every_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: int
+) -> None:
+    """Whoever reads a part need not be who reads what it is part of."""
+    monkeypatch.setattr(pipeline, "PARALLEL_FROM", 2)
+    monkeypatch.setattr(threading, "active_count", lambda: 1)  # as above
+    for number in range(30):
+        lay(tmp_path / f"p{number}", PROJECT)
+    reports = [audit([str(tmp_path)], workers=2, shard=(index, shards)) for index in range(1, shards + 1)]
+    found = [name for report in reports for name in told(report)[0]]
+    assert sorted(found) == sorted(["compose.yaml:3 web", "db.yaml:3 db", "deep.yaml:2 deep"] * 30)
+
+
+def service(name: str, *extended: str) -> str:
+    """Return a Compose file of one service, which extends another's of some file."""
+    what = "extends: {{file: {}, service: {}}}".format(*extended) if extended else "image: x"
+    return f"services: {{{name}: {{{what}}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        # who extends one service of a file leaves the others to it
+        ({"a": service("a", "b", "b"), "b": "services: {b: {image: x}, c: {image: x}}"}, ["a:1 a", "b:1 b", "b:1 c"]),
+        # unless a third one extends these
+        (
+            {
+                "a": service("a", "b", "b"),
+                "b": "services: {b: {image: x}, c: {image: x}}",
+                "d": service("d", "b", "c"),
+            },
+            ["a:1 a", "d:1 d"],
+        ),
+        # what Compose starts by its name is a project, whoever extends it
+        ({"compose": service("a"), "prod": service("p", "compose", "a")}, ["compose:1 a", "prod:1 p"]),
+        # two projects that include one file both run its services
+        (
+            {"a": "include: [c]\n" + service("a"), "b": "include: [c]\n" + service("b"), "c": service("c")},
+            ["a:2 a", "b:2 b", "c:1 c", "c:1 c"],
+        ),
+        # a circle, which Compose refuses: once all the same
+        ({"a": "include: [b]\n" + service("a"), "b": "include: [a]\n" + service("b")}, ["a:2 a", "b:2 b"]),
+        (
+            {
+                "a": "include: [b]\n" + service("a"),
+                "b": "include: [c]\n" + service("b"),
+                "c": "include: [b]\n" + service("c"),
+            },
+            ["a:2 a", "b:2 b", "c:2 c"],
+        ),
+    ],
+)
+def test_no_service_is_lost_to_who_uses_its_file(tmp_path: Path, files: dict[str, str], expected: list[str]) -> None:
+    """A file is only a part where all of its services are judged with others."""
+    names = re.compile(r"(?<=\[)[abc](?=\])|(?<=file: )\w+")
+    lay(tmp_path, {f"{name}.yaml": names.sub(r"\g<0>.yaml", text) for name, text in files.items()})
+    assert [line.replace(".yaml", "") for line in told(audit([str(tmp_path)]))[0]] == expected
+
+
+def test_a_link_to_a_part_is_a_part(tmp_path: Path) -> None:
+    """Under whatever name the file is an input."""
+    lay(tmp_path, PROJECT)
+    (tmp_path / "zlink.yaml").symlink_to("parts/db.yaml")
+    found, parts = told(audit([str(tmp_path)]))
+    assert found == ["compose.yaml:3 web", "db.yaml:3 db", "deep.yaml:2 deep"]
+    assert parts["zlink.yaml"] == "compose.yaml"
+
+
+def test_comments_and_edits_in_files_that_belong_to_a_project(tmp_path: Path) -> None:
+    """An exemption holds in the file that it stands in, and nowhere else; a fix names that file's text."""
+    lay(
+        tmp_path,
+        {
+            "compose.yaml": "include: [db.yaml]\nservices:\n  web: {image: x}\n"
+            "  app: {image: x}  # lithify: ignore[*] own\n",
+            "db.yaml": "services:\n  db: {image: x}\n  # lithify: ignore[writable-root-filesystem] cache\n"
+            "  cache:\n    image: x\n    cap_drop: [ALL]\n",
+        },
+    )  # fmt: skip
+    result = next(iter(audit([str(tmp_path)], edits=True).results()))
+    roots = {f.container.name: f for f in result.findings if f.rule == "writable-root-filesystem" and f.container}
+    assert {name: bool(f.exemption) for name, f in roots.items()} == {
+        "web": False,
+        "app": True,
+        "db": False,
+        "cache": True,
+    }
+    assert [f.location.path.rpartition("/")[2] for f in result.findings] == sorted(
+        f.location.path.rpartition("/")[2] for f in result.findings
+    )
+    escalation = next(
+        f for f in result.findings if f.rule == "privilege-escalation" and f.container and f.container.name == "db"
+    )
+    assert escalation.fix is not None
+    assert escalation.fix.edits
 
 
 def test_an_included_file_is_judged_with_the_variables_that_are_given_to_it(tmp_path: Path) -> None:
-    """By itself as well, where it is an input: nobody knows that it is never started so."""
+    """Those of the last file count."""
     (tmp_path / "compose.yaml").write_text("include: [{path: more.yaml, env_file: [a.env, b.env]}]\n")
     (tmp_path / "more.yaml").write_text("services: {b: {image: x, read_only: '${LITHIFY_TEST_RO:-false}'}}\n")
     (tmp_path / "a.env").write_text("LITHIFY_TEST_RO=false\n")
     (tmp_path / "b.env").write_text("LITHIFY_TEST_RO=true\n")
     found = [container.declared for result in audit([str(tmp_path)]).results() for container in result.containers]
-    assert found == [True, False]
+    assert found == [True]
 
 
 def test_shards_cover_everything_once(tmp_path: Path) -> None:

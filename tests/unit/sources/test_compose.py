@@ -7,7 +7,7 @@ import pytest
 from lithify.model.workload import Container
 from lithify.sources.base import Reading
 from lithify.sources.compose import read_compose
-from lithify.sources.interpolate import interpolate
+from lithify.sources.interpolate import interpolate, read_variables
 
 
 def read(folder: Path, text: str, name: str = "compose.yaml", *, stack: bool = False) -> Reading:
@@ -78,6 +78,68 @@ def test_reset_and_override(tmp_path: Path) -> None:
     assert [m.path for m in web.mounts] == ["/c"]
 
 
+def test_what_names_an_included_service_is_merged_over_it(tmp_path: Path) -> None:
+    """By the file that includes it, by the override beside that, and as what a service extends; as Compose 5.5 does."""
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/db.yaml").write_text(
+        "services:\n  db: {image: x, tmpfs: [/run]}\n  queue: {image: y, read_only: true, user: '7'}\n"
+        "  cache: {image: z, privileged: true}\nvolumes: {kept: {driver_opts: {type: tmpfs, o: size=1m}}}\n"
+    )
+    (tmp_path / "compose.override.yaml").write_text("services: {cache: {read_only: true, privileged: !reset null}}\n")
+    reading = read(
+        tmp_path,
+        "include: [more/db.yaml]\nservices:\n  db: {read_only: true, tmpfs: [/tmp], volumes: ['kept:/kept']}\n"
+        "  web: {extends: queue, image: w}\n",
+    )
+    assert not reading.skipped
+    assert flags(reading) == {"db": True, "queue": True, "cache": True, "web": True}
+    found = services(reading)
+    assert [m.path for m in found["db"].mounts] == ["/run", "/tmp", "/kept"]
+    assert found["db"].mounts[2].volume.size == 1 << 20
+    assert found["db"].location.path.endswith("db.yaml")
+    assert found["web"].security.run_as_user == "7"
+    assert not found["cache"].security.privileged
+
+
+def test_null_leaves_what_was_there(tmp_path: Path) -> None:
+    """In a merge null says nothing; but for a command, which is the image's again."""
+    (tmp_path / "compose.override.yaml").write_text("services: {a: {read_only: ~, tmpfs: ~, command: ~, cap_add: ~}}\n")
+    reading = read(
+        tmp_path, "services: {a: {image: x, read_only: true, tmpfs: /run, command: [sh], cap_add: [SYS_ADMIN]}}\n"
+    )
+    (container,) = services(reading).values()
+    assert container.security.read_only_root
+    assert container.security.added_capabilities == ("SYS_ADMIN",)
+    assert [m.path for m in container.mounts] == ["/run"]
+    assert container.arguments == ()
+
+
+def test_a_reset_reaches_below_what_its_service_extends(tmp_path: Path) -> None:
+    """What an override takes away is gone from the file below as from what it extends."""
+    (tmp_path / "base.yaml").write_text("services: {base: {image: x, volumes: ['/c'], read_only: true}}\n")
+    (tmp_path / "compose.override.yaml").write_text(
+        "services: {a: {extends: {file: base.yaml, service: base}, read_only: !reset null, volumes: !reset []}}\n"
+    )
+    reading = read(tmp_path, "services: {a: {image: x, read_only: true, volumes: ['/a']}}\n")
+    (container,) = services(reading).values()
+    assert container.security.read_only_root is None
+    assert not container.mounts
+
+
+def test_labels_are_merged_by_their_keys(tmp_path: Path) -> None:
+    """An exemption stays where an override adds other labels, and changes where it says it again."""
+    (tmp_path / "compose.override.yaml").write_text(
+        "services: {a: {labels: [lithify.dev/ignore.runs-as-root=new, other=1]}}\n"
+    )
+    labels = "{lithify.dev/ignore.runs-as-root: old, lithify.dev/ignore.unbounded-scratch: kept}"
+    reading = read(tmp_path, f"services: {{a: {{image: x, labels: {labels}}}}}\n")
+    (container,) = services(reading).values()
+    assert {one.rule: one.reason for one in container.exemptions} == {
+        "runs-as-root": "new",
+        "unbounded-scratch": "kept",
+    }
+
+
 def test_extends_in_a_circle_ends(tmp_path: Path) -> None:
     """Services that extend each other are read, once."""
     reading = read(tmp_path, "services:\n  a: {image: x, extends: b}\n  b: {image: y, extends: a, read_only: true}\n")
@@ -114,10 +176,31 @@ def test_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("A=1\nexport B='$A' # no\nC=\"$A\\t\\$\"  # yes\nD=${B:-x}${U:-u} #\n", ["1", "$A", "1\t$", "$Au"]),
+        ("\ufeffA: yaml\n\n# A=2\nB = sp\nC=a#b\nD\n", ["yaml", "sp", "a#b", ""]),
+        ('A=\'it\\\'s\\n\'\nB="two\nlines"\r\nC=x\r\nD="\\061\\0101\\q"', ["it's\\n", "two\nlines", "x", "\\61A\\q"]),
+        ("A=1\n?=2\nB=3\n", ["1", "", "", ""]),
+        ("A=x\nB=" + "$A" * 100_000 + "\nC=" + "$B" * 100 + "\nD=$A", ["x", "x" * 65_536, "x" * 65_536, "x"]),
+    ],
+    ids=["quotes", "other spellings", "escapes", "no setting", "bounded"],
+)
+def test_environment_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: list[str]) -> None:
+    """An environment file says what Compose's own reader makes of it (held against it, Compose 5.5)."""
+    for name in "ABCDU":
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / ".env").write_bytes(text.encode())
+    found = read_variables(str(tmp_path))
+    assert [found.get(name, "") for name in "ABCD"] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         ("$A ${A} $$A", "1 1 $A"),
         ("${B:-d} ${B-d} ${A:+y} ${B:+y}", "d d y "),
         ("${E:-d} ${E-d}", "d "),
         ("${B:-${A}} ${B:-${C:-x}}!", "1 x!"),
+        ("$${A:+${A}}", "${A:+1}"),
         ("${A", "${A"),
         ("plain", "plain"),
     ],

@@ -36,11 +36,18 @@ def add_edits(result: FileResult, left: int, *, stack: bool = False) -> int:
 
     `left` bytes may be read again for it; what then is left for further parts of the same input is returned.
     """
-    fixable = [finding for finding in result.findings if _is_fixable(finding, result.path)]
-    if not fixable:
-        return left
-    data = read_bytes(result.path)
-    kind = "" if isinstance(data, str) else kind_of(result.path, data)
+    fixable: dict[str, list[Finding]] = {}
+    for finding in result.findings:
+        if _is_fixable(finding, result.path):
+            fixable.setdefault(finding.location.path, []).append(finding)
+    for path, findings in fixable.items():
+        left = _add_edits(path, findings, left, stack=stack) if left > 0 else 0
+    return left
+
+
+def _add_edits(path: str, fixable: list[Finding], left: int, *, stack: bool) -> int:
+    data = read_bytes(path)
+    kind = "" if isinstance(data, str) else kind_of(path, data)
     if isinstance(data, str) or (kind != "kubernetes" and len(data) > _LONGEST):
         return 0
     try:
@@ -57,7 +64,7 @@ def add_edits(result: FileResult, left: int, *, stack: bool = False) -> int:
         if left < 0:
             break
         found = splices(finding, finding.fix)
-        if found and (kind == "kubernetes" or _ends(result.path, data, found, finding, stack=stack)):
+        if found and (kind == "kubernetes" or _ends(path, data, found, finding, stack=stack)):
             finding.fix.edits = tuple(_edit(data, one) for one in found)
     return left
 
@@ -74,7 +81,7 @@ def _is_fixable(finding: Finding, path: str) -> bool:
         and fix.value is not None
         and finding.exemption is None
         and finding.rule not in _GUESSES
-        and finding.location.path == path
+        and (finding.location.path == path or (finding.object is not None and finding.object.kind == "ComposeService"))
     )
 
 

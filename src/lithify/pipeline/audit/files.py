@@ -6,6 +6,7 @@ child that dies takes only the inputs with it that it was reading, and these are
 
 from __future__ import annotations
 
+import marshal
 import os
 import sys
 import time
@@ -15,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import lithify
 from lithify.model.collection import no_collection
 from lithify.model.finding import FileResult, Report
-from lithify.model.text import as_utf8
+from lithify.model.text import as_utf8, printable
 from lithify.model.workload import Exemption
 from lithify.pipeline.audit.judge import ALL, Judge, depends_on_more, pack, unpack
 from lithify.pipeline.audit.spool import Spool
@@ -29,6 +30,7 @@ from lithify.sources.files import (
     leave_out_broken,
     read_named,
     read_parts,
+    read_source,
     read_stdin,
 )
 
@@ -70,10 +72,11 @@ def audit(
     sources = foreign_sources()
     suffixes = tuple(suffix for source in sources for suffix in source.value.SUFFIXES)
     inputs = find_inputs(paths, ignore=ignore, suffixes=suffixes)
+    everything = inputs
     if shard is not None:
         inputs = [entry for entry in inputs if _part(entry[1], shard[1]) == shard[0] - 1]
     judge = Judge(today or time.strftime("%Y-%m-%d"), rules)
-    examiner = Examiner(judge, inputs, stack=stack, values=tuple(values))
+    examiner = Examiner(judge, stack=stack, values=tuple(values))
     examiner.sources = sources
     examiner.named = frozenset(paths)
     if edits:
@@ -96,10 +99,16 @@ def audit(
         kept = _examine(inputs, examiner, workers)
         if examiner.cache is not None:
             examiner.cache.save(kept)
+        others = set(everything).difference(inputs) if shard is not None else ()
+        notes = [*kept.notes, *examiner.notes_of(others)]
+        users = _users(everything, notes) if notes else {}
 
     def results() -> Iterator[FileResult]:
         for (_, path), parts in zip(inputs, kept, strict=True):
             left = READ_AGAIN if edits else 0
+            if path in users:
+                yield unpack(path, examiner.pack(left_out(path, _belongs(users[path]))))
+                continue
             for number, part in enumerate(parts):
                 result = unpack(path, part, baseline)
                 result.continued = number > 0
@@ -134,17 +143,40 @@ def _part(path: str, parts: int) -> int:
     return zlib.crc32(path.encode("utf-8", "surrogateescape")) % parts
 
 
+def _users(inputs: Sequence[Input], notes: Iterable[bytes]) -> dict[str, str]:
+    """Return which input each one is part of, by path, where all that it describes is judged with that one.
+
+    Of those that are parts of each other the first counts.
+    """
+    said: dict[str, dict[str, tuple[str, ...]]] = dict(map(marshal.loads, notes))
+    parts = {part for named in said.values() for part in named}
+    real = {path: os.path.realpath(path) for kind, path in inputs if kind == "file"}
+    alone: set[str] = set()
+    users: dict[str, str] = {}
+    left: dict[str, set[str]] = {}
+    for path in sorted((path for path in real if path in said), key=lambda path: real[path] in parts):
+        if real[path] in users:
+            continue
+        alone.add(real[path])
+        for part, missing in said[path].items():
+            if part not in alone:
+                left[part] = left.get(part, set(missing)).intersection(missing)
+                if not left[part]:
+                    users.setdefault(part, path)
+    return {path: users[part] for path, part in real.items() if part in users}
+
+
+def _belongs(user: str) -> str:
+    return f"only a part of {printable(user)}, which includes or extends it: judged there"
+
+
 class Examiner:
     """Takes an input to its result, as bytes."""
 
-    __slots__ = ("_files", "_inputs", "as_json", "cache", "judge", "named", "sources", "stack", "values")
+    __slots__ = ("as_json", "cache", "judge", "named", "sources", "stack", "values")
 
-    def __init__(
-        self, judge: Judge, inputs: Sequence[Input] = (), *, stack: bool = False, values: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, judge: Judge, *, stack: bool = False, values: tuple[str, ...] = ()) -> None:
         self.judge = judge
-        self._inputs = inputs
-        self._files: set[str] | None = None
         self.stack = stack
         self.values = values
         self.sources: list[Extension] = []
@@ -154,11 +186,16 @@ class Examiner:
         """True to have results written as JSON as well, with their paths."""
         self.cache: Cache | None = None
 
-    def examines(self, path: str) -> bool:
-        """Tell whether a file is an input of its own."""
-        if self._files is None:
-            self._files = {os.path.abspath(path) for kind, path in self._inputs if kind == "file"}
-        return os.path.abspath(path) in self._files
+    def notes_of(self, inputs: Iterable[Input]) -> Iterator[bytes]:
+        """Yield what inputs of other shards say of ours: of those that are called as Compose's files are."""
+        for kind, path in inputs:
+            data = read_bytes(path) if kind == "file" and "compose" in os.path.basename(path) else ""
+            if isinstance(data, bytes) and (b"include" in data or b"extends" in data):
+                yield _note(path, read_source(path, as_utf8(data), stack=self.stack))
+
+    def pack(self, reading: Reading) -> bytes:
+        """Return what comes of a reading, as bytes."""
+        return pack(self.judge.judge(reading), as_json=self.as_json)
 
     def examine(self, entry: Input, spool: Spool) -> bytes:
         """Keep the result of one input; return the key it may be cached under, and nothing where it may not."""
@@ -187,11 +224,13 @@ class Examiner:
             self._keep(foreign, spool)
             return b""
         silent = path in self.named
-        for reading in read_parts(path, data, stack=self.stack, elsewhere=self.examines):
+        for reading in read_parts(path, data, stack=self.stack):
             key = b"" if depends_on_more(reading) else key
             if reading.oddities and kind == "file" and path not in self.named:
                 leave_out_broken(reading, data)
             silent = silent and not (reading.workloads or reading.oddities or reading.skipped)
+            if reading.parts:
+                spool.notes.append(_note(path, reading))
             if not silent:
                 self._keep(reading, spool)
         if silent:
@@ -219,6 +258,10 @@ class Examiner:
         return read_kustomization(path)
 
     def _keep(self, reading: Reading, spool: Spool) -> None:
-        spool.keep(pack(self.judge.judge(reading), as_json=self.as_json))
+        spool.keep(self.pack(reading))
         for workload in reading.workloads:
             workload.containers = ()  # ends the only cycle, so that counting references frees all of it
+
+
+def _note(path: str, reading: Reading) -> bytes:
+    return marshal.dumps((path, reading.parts))

@@ -89,7 +89,7 @@ class Judge:
             self._exempt_by_comments(findings, reading)
             findings += self._about_exemptions(reading)
         if len(findings) > 1:
-            findings.sort(key=_place)
+            findings.sort(key=lambda finding: _place(finding, reading.path))
         result.findings = findings
         return result
 
@@ -112,13 +112,13 @@ class Judge:
             named = [comment for comment in comments if comment.exemption.rule in (finding.rule, "*")]
             lines = reading.lines(finding.location) if named else ()
             for comment in named:
-                if comment.line in lines:
+                if comment.line in lines and comment.path in ("", finding.location.path):
                     finding.exemption = finding.exemption or comment.exemption
 
     def _about_exemptions(self, reading: Reading) -> list[Finding]:
         """Say which exemptions have expired, and which say too little."""
         given: list[tuple[Exemption, Location]] = [
-            (comment.exemption, Location(reading.path, line=comment.exemption.line, column=1))
+            (comment.exemption, Location(comment.path or reading.path, line=comment.exemption.line, column=1))
             for comment in reading.comments
             if not comment.again
         ]
@@ -158,9 +158,11 @@ def depends_on_more(reading: Reading) -> bool:
     return False
 
 
-def _place(finding: Finding) -> tuple[int, int, int, str]:
+def _place(finding: Finding, path: str) -> tuple[bool, str, int, int, int, str]:
+    """Return what sorts findings: those in the input itself come before those in files that belong to it."""
     line, column = finding.location.find()
-    return line, column, -finding.severity, finding.rule
+    other = finding.location.path
+    return other != path, other, line, column, -finding.severity, finding.rule
 
 
 def _verdict(container: Container) -> ContainerVerdict:

@@ -4,6 +4,7 @@ An input may have several parts, each written as soon as it is there, so that ne
 ever held as a whole.
 """
 
+import marshal
 import os
 import struct
 from array import array
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 _FLUSH = 1 << 20
 _WINDOW = 64 << 10
 _LENGTH = struct.Struct("=I")
-_FOOT = struct.Struct("=Q")
+_FOOT = struct.Struct("=QQ")
 KEY = 16
 """Bytes of a key."""
 
@@ -58,6 +59,8 @@ class Spool(Parts):
     def __init__(self, elsewhere: Parts | None = None) -> None:
         super().__init__()
         self._elsewhere = elsewhere
+        self.notes: list[bytes] = []
+        """What inputs say of others: to be known before any result is told."""
         self._index = array("q")
         """For each input: its number, where its parts begin (less than nothing: elsewhere), their bytes, where its key
         is (less than nothing: it has none)."""
@@ -97,6 +100,7 @@ class Spool(Parts):
             else:
                 self.refer(begin, size)
             self.end(other.number(which), other.key(which))
+        self.notes += other.notes
 
     def __len__(self) -> int:
         return len(self._index) // 4
@@ -128,9 +132,9 @@ class Spool(Parts):
             self.descriptor = _unnamed()
 
     def finish(self) -> None:
-        """Write everything, the index and its length at the end: for the parent to find."""
-        index = self._index.tobytes()
-        self._pending += (index, _FOOT.pack(len(index)))
+        """Write everything, the notes, the index and their lengths at the end: for the parent to find."""
+        notes, index = marshal.dumps(self.notes), self._index.tobytes()
+        self._pending += (notes, index, _FOOT.pack(len(notes), len(index)))
         self._flush()
 
     def take_index(self) -> bool:
@@ -138,9 +142,11 @@ class Spool(Parts):
         size = os.fstat(self.descriptor).st_size
         if size < _FOOT.size:
             return False
-        (length,) = _FOOT.unpack(os.pread(self.descriptor, _FOOT.size, size - _FOOT.size))
+        noted, length = _FOOT.unpack(os.pread(self.descriptor, _FOOT.size, size - _FOOT.size))
+        begin = size - _FOOT.size - length
+        self.notes = marshal.loads(os.pread(self.descriptor, noted, begin - noted))  # noqa: S302 - our own child's
         self._index = array("q")
-        self._index.frombytes(os.pread(self.descriptor, length, size - _FOOT.size - length))
+        self._index.frombytes(os.pread(self.descriptor, length, begin))
         self._flushed = size
         return True
 

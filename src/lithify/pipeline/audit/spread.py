@@ -30,6 +30,8 @@ class Results:
     """What came of the inputs, in their order, as often as it is iterated."""
 
     def __init__(self, spools: Iterable[Spool], count: int) -> None:
+        self.notes: list[bytes] = []
+        """What inputs say of others, in no order."""
         self._spools: list[Spool] = []
         self._places = array("i", (-1, 0)) * count
         for spool in spools:
@@ -42,6 +44,7 @@ class Results:
             self._places[2 * number] = len(self._spools)
             self._places[2 * number + 1] = which
         self._spools.append(spool)
+        self.notes += spool.notes
 
     def missing(self) -> list[int]:
         """Return the numbers of the inputs that nobody has brought to an end."""
