@@ -597,8 +597,8 @@ class _Service:
             mount = self._tmpfs(target, [f"size={size}"] if size else [], item)
         else:
             volume = self._volume(item.text(found.get("source")), item)
-            if kind == "bind" and not volume.host_path:
-                volume.host_path = item.text(found.get("source"))
+            if kind == "bind" and volume.kind != "bind":
+                volume.kind, volume.host_path = "bind", item.text(found.get("source"))
             if kind == "image":
                 volume.kind = "image"
             mount = VolumeMount(normal_path(target), volume, item.location())

@@ -101,6 +101,13 @@ def test_what_names_an_included_service_is_merged_over_it(tmp_path: Path) -> Non
     assert not found["cache"].security.privileged
 
 
+def test_a_bind_is_one_however_its_source_is_written(tmp_path: Path) -> None:
+    """The long form says what it is: a relative path needs no dot in it."""
+    reading = read(tmp_path, "services: {a: {image: x, volumes: [{type: bind, source: conf, target: /etc/conf}]}}\n")
+    (mount,) = services(reading)["a"].mounts
+    assert (mount.volume.kind, mount.volume.host_path) == ("bind", "conf")
+
+
 def test_null_leaves_what_was_there(tmp_path: Path) -> None:
     """In a merge null says nothing; but for a command, which is the image's again."""
     (tmp_path / "compose.override.yaml").write_text("services: {a: {read_only: ~, tmpfs: ~, command: ~, cap_add: ~}}\n")
