@@ -175,6 +175,9 @@ def _unescape(text: str, position: int) -> tuple[str, int]:
         if len(code) == digits and all(c in "0123456789abcdefABCDEF" for c in code) and int(code, 16) < 0x110000:
             return chr(int(code, 16)), position + 1 + digits
         return "\\" + letter, position + 1
+    octal = text[position : position + 3]
+    if re.fullmatch("[0-3][0-7]{2}", octal):
+        return chr(int(octal, 8)), position + 3
     return _ESCAPES.get(letter, letter), position + 1
 
 

@@ -1,8 +1,8 @@
 """Workloads in Quadlet units: `.container` files that Podman turns into services, with their drop-ins."""
 
 import os
-import shlex
 
+from lithify.documents.unit import parse_unit, split_words
 from lithify.model.location import Location, Route
 from lithify.model.quantity import parse_engine_size
 from lithify.model.workload import Container, ObjectName, Oddity, Volume, VolumeMount, Workload
@@ -11,38 +11,58 @@ from lithify.sources.manifest import capability_names
 
 _TRUE = frozenset(("1", "yes", "true", "on"))
 _FALSE = frozenset(("0", "no", "false", "off"))
+_GO_TRUE = frozenset(("", "1", "t", "T", "true", "True", "TRUE"))
+"""What a switch on Podman's command line is on with; nothing behind it among them."""
+_NO_ESCALATION = frozenset(("no-new-privileges", "no-new-privileges:true"))
+_LONG = {"-u": "--user", "-v": "--volume"}
+_WITH_VALUE = frozenset(
+    (*_LONG, "--cap-add", "--cap-drop", "--mount", "--security-opt", "--tmpfs", "--user", "--volume")
+)
+"""Options of Podman that matter here and whose value may be the next word."""
 _READ_ONLY_TMPFS = ("/run", "/tmp", "/var/tmp")  # noqa: S108 - what Podman mounts, not where we write
 
 
 class _Entry:
-    """One `Key=value` of a unit, continued lines joined."""
+    """One `Key=value` of a unit or of a drop-in."""
 
-    __slots__ = ("key", "line", "path", "section", "value")
+    __slots__ = ("key", "line", "path", "value")
 
-    def __init__(self, section: str, key: str, value: str, path: str, line: int) -> None:
-        self.section = section
+    def __init__(self, key: str, value: str, path: str, line: int) -> None:
         self.key = key
         self.value = value
         self.path = path
         self.line = line
+
+    @property
+    def word(self) -> str:
+        """Its value, where one is meant, without the quotes that may stand around it."""
+        return self.value.strip('"')
+
+    @property
+    def words(self) -> list[str]:
+        """Its value as systemd splits it."""
+        try:
+            return split_words(self.value)
+        except ValueError:  # a quote is left open
+            return self.value.split()
 
 
 def read_quadlet(path: str, data: bytes) -> Reading:
     """Return the container that a Quadlet unit describes, drop-ins beside it applied."""
     reading = Reading(path)
     reading.documents = 1
-    text = data.decode("utf-8", "replace").removeprefix("\ufeff")
-    entries = _parse(text, path, reading)
+    entries = _parse(data, path, reading)
     for drop_in in _drop_ins(path):
         from lithify.sources.base import read_bytes
 
         reading.depends = True
         more = read_bytes(drop_in)
         if isinstance(more, bytes):
-            entries += _parse(more.decode("utf-8", "replace"), drop_in, reading)
-    if any(entry.section == "Container" for entry in entries):
+            entries += _parse(more, drop_in, reading)
+    if entries:
         reading.workloads.append(_Unit(path, entries).read())
     if b"lithify:" in data:
+        text = data.decode("utf-8", "replace").removeprefix("\ufeff")
         head = next(
             (n for n, line in enumerate(text.splitlines(), 1) if line.strip() and line.strip()[0] not in "#;"), 1
         )
@@ -75,36 +95,18 @@ def _drop_ins(path: str) -> list[str]:
     return [found[one] for one in sorted(found)]
 
 
-def _parse(text: str, path: str, reading: Reading) -> list[_Entry]:
-    entries: list[_Entry] = []
-    section, pending, begun = "", "", 0
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if not pending and (not stripped or stripped[0] in "#;"):
-            continue
-        if pending and stripped[:1] in ("#", ";"):
-            continue  # systemd lets comments stand within a continued line
-        begun = begun if pending else number
-        if stripped.endswith("\\"):
-            pending += stripped[:-1] + " "
-            continue
-        stripped, pending = pending + stripped, ""
-        if stripped.startswith("[") and stripped.endswith("]"):
-            section = stripped[1:-1]
-            continue
-        key, separator, value = stripped.partition("=")
-        if not separator:
-            message = f"{stripped!r} is neither a section nor Key=value"
-            reading.oddities.append(Oddity("malformed-field", message, Location(path, line=begun, column=1)))
-            continue
-        entries.append(_Entry(section, key.strip(), value.strip(), path, begun))
-    return entries
+def _parse(data: bytes, path: str, reading: Reading) -> list[_Entry]:
+    unit = parse_unit(data)
+    for index in unit.malformed:
+        message = f"{unit.lines[index].strip()!r} is neither a section nor Key=value: Podman refuses the unit"
+        reading.oddities.append(Oddity("malformed-field", message, Location(path, line=index + 1, column=1)))
+    return [_Entry(e.key, e.value, path, e.first + 1) for e in unit.entries if e.section == "Container"]
 
 
 class _Unit:
     def __init__(self, path: str, entries: list[_Entry]) -> None:
         self.path = path
-        self.entries = [entry for entry in entries if entry.section == "Container"]
+        self.entries = entries
         self.oddities: list[Oddity] = []
 
     def last(self, key: str) -> _Entry | None:
@@ -137,15 +139,15 @@ class _Unit:
         here = Location(self.path, 0, ("Container",), finder=self.find, anchor=self)
         workload = Workload(ObjectName("Quadlet", name), "quadlet", here)
         named = self.last("ContainerName")
-        container = Container(workload, "Container", 0, named.value if named else name, here)
+        container = Container(workload, "Container", 0, named.word if named else name, here)
         image = self.last("Image")
-        container.image = image.value if image else ""
+        container.image = image.word if image else ""
         command = self.last("Exec")
-        container.arguments = tuple(command.value.split()) if command else ()
+        container.arguments = tuple(command.words) if command else ()
         arguments = self._podman_arguments()
         self._read_security(container, arguments)
         memory = self.last("Memory")
-        container.memory_limit = _size(memory.value) if memory else None
+        container.memory_limit = _size(memory.word) if memory else None
         container.mounts = tuple(self._mounts(container, arguments))
         workload.containers = (container,)
         workload.volumes = tuple(
@@ -154,23 +156,23 @@ class _Unit:
         workload.oddities = tuple(self.oddities)
         return workload
 
-    def _podman_arguments(self) -> list[tuple[str, _Entry]]:
+    def _podman_arguments(self) -> list[tuple[str, str, _Entry]]:
+        """Return the options that are handed to Podman as they are, with their values."""
         found = []
-        for key in ("GlobalArgs", "PodmanArgs"):
-            for entry in self.all(key):
-                try:
-                    words = shlex.split(entry.value)
-                except ValueError:
-                    words = entry.value.split()
-                found += [(word, entry) for word in words]
+        for entry in self.all("PodmanArgs"):
+            words = iter(entry.words)
+            for word in words:
+                option, separator, value = word.partition("=")
+                if not separator and option in _WITH_VALUE:
+                    value = next(words, "")
+                found.append((_LONG.get(option, option), value, entry))
         return found
 
     def _boolean(self, key: str) -> bool | None:
         entry = next((entry for entry in reversed(self.entries) if entry.key == key), None)
         if entry is None or not entry.value:  # to Podman an empty value is false, and takes back what came before
             return None if entry is None else False
-        value = entry.value.lower()
-        value = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+        value = entry.word.lower()
         if value in _TRUE or value in _FALSE:
             return value in _TRUE
         if key == "ReadOnly":
@@ -178,55 +180,64 @@ class _Unit:
             self.oddities.append(Oddity("mistyped-flag", message, self.place(entry)))
         return None
 
-    def _read_security(self, container: Container, arguments: list[tuple[str, _Entry]]) -> None:
+    def _read_security(self, container: Container, arguments: list[tuple[str, str, _Entry]]) -> None:
         security = container.security
         security.read_only_root = self._boolean("ReadOnly")
-        words = [word for word, _ in arguments]
-        if "--read-only" in words or "--read-only=true" in words:
-            security.read_only_root = True
-        if "--read-only=false" in words:
-            security.read_only_root = False
         for entry in self.entries:
             squeezed = entry.key.lower().replace("_", "").replace("-", "")
             if squeezed.startswith(("readonly", "readroot")) and entry.key not in ("ReadOnly", "ReadOnlyTmpfs"):
                 message = f"{entry.key} is not a key, and Podman refuses the unit for it; ReadOnly is one"
                 self.oddities.append(Oddity("misspelt-flag", message, self.place(entry)))
-        security.privileged = "--privileged" in words or "--privileged=true" in words
         user = self.last("User")
-        security.run_as_user = user.value.partition(":")[0] if user else None
+        owner = user.word if user else ""
         security.user_namespace = self.last("UserNS") is not None
         if self._boolean("NoNewPrivileges"):
             security.escalation = False
-        security.added_capabilities = self._capabilities("AddCapability", "--cap-add=", words)
-        security.dropped_capabilities = self._capabilities("DropCapability", "--cap-drop=", words)
+        added = [word for entry in self.all("AddCapability") for word in entry.words]
+        dropped = [word for entry in self.all("DropCapability") for word in entry.words]
+        for option, value, _ in arguments:
+            if option == "--read-only":
+                security.read_only_root = value in _GO_TRUE
+            elif option == "--privileged":
+                security.privileged = value in _GO_TRUE
+            elif option == "--user":
+                owner = value
+            elif option == "--security-opt" and value.replace("=", ":") in _NO_ESCALATION:
+                security.escalation = False
+            elif option == "--cap-add":
+                added.append(value)
+            elif option == "--cap-drop":
+                dropped.append(value)
+        security.run_as_user = owner.partition(":")[0] or None
+        security.added_capabilities = capability_names(tuple(",".join(added).split(",") if added else ()))
+        security.dropped_capabilities = capability_names(tuple(",".join(dropped).split(",") if dropped else ()))
 
-    def _capabilities(self, key: str, option: str, words: list[str]) -> tuple[str, ...]:
-        given = [name for entry in self.all(key) for name in entry.value.split()]
-        given += [name for word in words if word.startswith(option) for name in word.removeprefix(option).split(",")]
-        return capability_names(tuple(given))
-
-    def _mounts(self, container: Container, arguments: list[tuple[str, _Entry]]) -> list[VolumeMount]:
+    def _mounts(self, container: Container, arguments: list[tuple[str, str, _Entry]]) -> list[VolumeMount]:
         by_path: dict[str, VolumeMount] = {}
-        if container.security.read_only_root and self._boolean("ReadOnlyTmpfs") is not False:
+        own = self._boolean("ReadOnlyTmpfs") is not False
+        own = next((value in _GO_TRUE for name, value, _ in reversed(arguments) if name == "--read-only-tmpfs"), own)
+        if container.security.read_only_root and own:
             for path in _READ_ONLY_TMPFS:  # Podman's own, with exec and without a size
-                by_path[path] = self._tmpfs(path, [], container.location, name="podman")
-        for entry in self.all("Tmpfs"):
-            path, _, options = entry.value.partition(":")
-            by_path[normal_path(path)] = self._tmpfs(path, options.split(","), self.place(entry))
-        for word, entry in arguments:
-            if word.startswith("--tmpfs="):
-                path, _, options = word.removeprefix("--tmpfs=").partition(":")
-                by_path[normal_path(path)] = self._tmpfs(path, options.split(","), self.place(entry))
-        for entry in self.all("Volume"):
-            mount = self._volume(entry)
-            by_path[mount.path] = mount
-        for entry in self.all("Mount"):
-            found = self._mount(entry)
+                by_path[path] = self._tmpfs(path, container.location, name="podman")
+        entry = self.last("VolatileTmp")
+        if entry is not None and self._boolean("VolatileTmp") and self._boolean("ReadOnly") is not True:
+            by_path["/tmp"] = self._tmpfs("/tmp:size=512M", self.place(entry))  # noqa: S108 - what Podman mounts
+        made = [self._tmpfs(entry.value, self.place(entry)) for entry in self.all("Tmpfs")]
+        made += [self._tmpfs(value, self.place(entry)) for option, value, entry in arguments if option == "--tmpfs"]
+        made += [self._volume(entry.value, entry) for entry in self.all("Volume")]
+        made += [self._volume(value, entry) for option, value, entry in arguments if option == "--volume"]
+        mounted = [(word, entry) for entry in self.all("Mount") for word in entry.words]
+        mounted += [(value, entry) for option, value, entry in arguments if option == "--mount"]
+        by_path |= {mount.path: mount for mount in made}
+        for word, entry in mounted:
+            found = self._mount(word, entry)
             if found is not None:
                 by_path[found.path] = found
         return list(by_path.values())
 
-    def _tmpfs(self, path: str, options: list[str], place: Location, name: str = "") -> VolumeMount:
+    def _tmpfs(self, text: str, place: Location, name: str = "") -> VolumeMount:
+        path, _, said = text.partition(":")
+        options = said.split(",")
         volume = Volume(name, "tmpfs", place)
         volume.memory = True
         size = next((option[5:] for option in options if option.startswith("size=")), None)
@@ -236,8 +247,8 @@ class _Unit:
         mount.executable = "noexec" not in options  # Podman's default is exec
         return mount
 
-    def _volume(self, entry: _Entry) -> VolumeMount:
-        parts = entry.value.split(":")
+    def _volume(self, text: str, entry: _Entry) -> VolumeMount:
+        parts = text.split(":")
         source, target = (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0])
         options = parts[2].split(",") if len(parts) > 2 else []
         if not source:
@@ -252,8 +263,8 @@ class _Unit:
         mount.executable = "noexec" not in options
         return mount
 
-    def _mount(self, entry: _Entry) -> VolumeMount | None:
-        given = dict(part.partition("=")[::2] for part in entry.value.split(","))
+    def _mount(self, text: str, entry: _Entry) -> VolumeMount | None:
+        given = dict(part.partition("=")[::2] for part in text.split(","))
         target = given.get("target") or given.get("destination") or given.get("dst")
         if not target:
             return None

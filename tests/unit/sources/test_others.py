@@ -80,6 +80,42 @@ def test_a_drop_in_has_the_last_word(tmp_path: Path) -> None:
     assert [(o.rule, o.location.line) for o in reading.workloads[0].oddities] == [("misspelt-flag", 4)]
 
 
+@pytest.mark.parametrize(
+    ("lines", "mounts"),
+    [
+        ('PodmanArgs=--read-only --tmpfs /a --volume data:/b:ro "--mount=type=bind,src=/s,dst=/c"', "/a /b=ro /c"),
+        ('Mount=type=tmpfs,dst=/a "type=bind,source=/s s,target=/b"', "/a /b"),
+        ("VolatileTmp=yes", "/tmp=512M"),
+        ("VolatileTmp=yes\nReadOnly=yes\nPodmanArgs=--read-only-tmpfs=false", ""),
+    ],
+)
+def test_places_of_a_unit(lines: str, mounts: str) -> None:
+    """As Podman 5.4's generator takes them to a run line, held against it on 500 units."""
+    (container,) = containers(read_quadlet("x.container", f"[Container]\nImage=x\n{lines}\n".encode()))
+    said = {True: "=ro", False: ""}
+    assert mounts == " ".join(
+        m.path + ("=512M" if m.volume.size == 512 << 20 else said[m.read_only])
+        for m in container.mounts
+        if m.volume.name != "podman"
+    )
+    assert container.security.read_only_root is (True if "read-only" in lines else None)
+
+
+def test_words_of_a_unit() -> None:
+    """Quotes and escapes are systemd's; what is handed to Podman as it is may say its value in the next word."""
+    text = (
+        '[Container]\nImage="quay.io/x"\nUser="7:8"\nExec="a b" \\110i \\\n  c\nAddCapability=chown,kill "NET_RAW"\n'
+        "PodmanArgs=--cap-add SYS_ADMIN,sys_time --cap-drop=all --privileged=0 --security-opt no-new-privileges\n"
+        "PodmanArgs=--env X=--privileged -u 9\n"
+    )
+    (container,) = containers(read_quadlet("x.container", text.encode()))
+    security = container.security
+    assert (container.image, container.arguments) == ("quay.io/x", ("a b", "Hi", "c"))
+    assert security.added_capabilities == ("CHOWN", "KILL", "NET_RAW", "SYS_ADMIN", "SYS_TIME")
+    assert security.dropped_capabilities == ("ALL",)
+    assert (security.privileged, security.escalation, security.run_as_user) == (False, False, "9")
+
+
 def test_a_task_definition() -> None:
     """The flag, its misspellings, mounts and tmpfs, with their lines."""
     text = """{
