@@ -250,7 +250,8 @@ class Compose:
                 places.setdefault(name, place)
             for name in file.included.keys() - file.table("services").keys():
                 services[name] = join(services.get(name, {}), file.included[name])
-        return {name: services[name] for name in places if name in services}, places
+        own_first = dict.fromkeys((*(name for _, name, _, _ in said), *places))
+        return {name: services[name] for name in own_first if name in services}, places
 
     def _take_included(self, file: _File, places: dict[str, _Place]) -> None:
         """Read the files that one includes, whose services are merged under its own before these extend others."""
