@@ -45,6 +45,7 @@ background:color-mix(in srgb,var(--c) 7%,transparent)}.box.soft{border-style:das
 align-items:baseline}
 .state{color:var(--c);font-weight:600}.places{display:flex;flex-wrap:wrap;gap:.4rem;margin-top:.4rem}
 .place{border:2px dashed var(--c,var(--dim));border-radius:.3rem;padding:.15rem .5rem;background:var(--card)}
+.box,td{overflow-wrap:anywhere}.place{max-width:100%}
 .place.runs{--c:var(--crack)}.place small{color:var(--dim);display:block}
 table{border-collapse:collapse;width:100%;margin-top:.5rem}td,th{text-align:left;vertical-align:baseline;
 padding:.3rem .5rem;border-top:1px solid var(--line)}th{font-weight:600;color:var(--dim);border:0}
@@ -156,13 +157,19 @@ def _card(path: str, title: str, namespace: str, containers: list[ContainerVerdi
     )
 
 
+_SHOWN = 40
+"""Places of a container that are drawn."""
+
+
 def _picture(container: ContainerVerdict) -> str:
     """Return a container as a box, firm or dashed as its root filesystem is, with its writable places in it."""
     style, words = _STATES[container.effective]
     because = f" <span class='dim'>({_text(container.reason)})</span>" if container.reason else ""
     role = f"{container.role} " if container.role else ""
     name = container.name or f"#{container.index}"
-    places = "".join(map(_place, container.places))
+    places = "".join(map(_place, container.places[:_SHOWN]))
+    if len(container.places) > _SHOWN:  # those of a whole host, come in with its `/`
+        places += f'<span class="dim">and {len(container.places) - _SHOWN} more: the JSON report has them</span>'
     if not places and container.effective in (State.READ_ONLY, State.REMOUNTABLE):
         places = '<span class="dim">no writable mount</span>'
     return (

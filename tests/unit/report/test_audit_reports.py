@@ -504,3 +504,15 @@ def applied(text: str, edits: list[tuple[int, int, int, int, str]]) -> str:
         begin, end = starts[line - 1] + column - 1, starts[end_line - 1] + end_column - 1
         text = text[:begin] + new + text[end:]
     return text
+
+
+def test_the_page_draws_some_dozens_of_places(tmp_path: Path) -> None:
+    """A container that was given the host's `/` may have hundreds; none of them is lost to the JSON report."""
+    path = tmp_path / "compose.yaml"
+    binds = "".join(f"      - ./data:/data/{number:03}\n" for number in range(300))
+    path.write_text(f"services:\n  web:\n    image: x\n    read_only: true\n    volumes:\n{binds}")
+    report = audit([str(path)], today="2026-11-22", rules=["writable-root-filesystem"])
+    page = render("html", report)
+    assert page.count("<code>/data/") == 40
+    assert "and 260 more" in page
+    assert render("json", report).count('"/data/') == 300
