@@ -101,7 +101,7 @@ class SecurityContext:
 class Volume:
     """Storage that containers mount, independent of where."""
 
-    __slots__ = ("host_path", "kind", "location", "memory", "name", "size")
+    __slots__ = ("host_path", "kind", "location", "memory", "name", "protected", "size")
 
     def __init__(self, name: str, kind: str, location: Location) -> None:
         self.name = name
@@ -117,6 +117,8 @@ class Volume:
         """True for tmpfs and the emptyDir medium Memory."""
         self.size: int | None = None
         """Limit in bytes; None without one."""
+        self.protected = False
+        """True where the volume says of itself that it is read-only, as a claim can."""
 
     @property
     def scratch(self) -> bool:
@@ -125,14 +127,24 @@ class Volume:
 
     @property
     def read_only(self) -> bool:
-        """True for kinds that are never writable, whatever the mount says."""
-        return self.kind in ("configMap", "secret", "projected", "downwardAPI", "image", "config")
+        """True for what is never writable, whatever the mount says."""
+        return self.protected or self.kind in ("configMap", "secret", "projected", "downwardAPI", "image", "config")
 
 
 class VolumeMount:
     """A volume at a path of one container."""
 
-    __slots__ = ("below", "executable", "location", "path", "read_only", "sub_path", "volume")
+    __slots__ = (
+        "below",
+        "executable",
+        "filled",
+        "location",
+        "open_below",
+        "path",
+        "read_only",
+        "sub_path",
+        "volume",
+    )
 
     def __init__(self, path: str, volume: Volume, location: Location) -> None:
         self.path = path
@@ -145,6 +157,10 @@ class VolumeMount:
         self.sub_path = ""
         self.below = ""
         """The path of the mount that it came with: what the host had mounted below a directory of its own."""
+        self.filled = volume.kind == "anonymous"
+        """True where the engine copies into it what the image has there."""
+        self.open_below = False
+        """True where its being read-only does not reach what the host has mounted below it."""
 
     @property
     def writable(self) -> bool:

@@ -59,6 +59,7 @@ _FIELDS: dict[str, dict[str, Route]] = {
     "ecs": {
         "flag": ("readonlyRootFilesystem",),
         "privileged": ("privileged",),
+        "escalation": ("dockerSecurityOptions",),
         "user": ("user",),
         "added": ("linuxParameters", "capabilities", "add"),
         "dropped": ("linuxParameters", "capabilities", "drop"),
@@ -99,7 +100,10 @@ _FIELDS["swarm"] = {
 
 def field(container: Container, name: str) -> Route:
     """Return the keys below a container to the field that says `name` in its source."""
-    return _FIELDS[container.workload.source].get(name, ())
+    route = _FIELDS[container.workload.source].get(name, ())
+    if "ContainerDefinitions" in container.location.route:  # CloudFormation's names start with a capital
+        return tuple(f"{key[0].upper()}{key[1:]}" for key in map(str, route))
+    return route
 
 
 def field_name(container: Container, name: str) -> str:

@@ -39,6 +39,7 @@ RULE = Rule(
         "Polaris": ("insecureCapabilities",),
         "Kyverno": ("disallow-capabilities-strict",),
         "Gatekeeper": ("K8sPSPCapabilities",),
+        "compose-lint": ("CL-0006",),
     },
 )
 

@@ -3,6 +3,9 @@
 An emptyDir and a tmpfs start empty. Over a directory of the application or of the system they hide the files that the
 image ships there: configuration, plugins, the program itself. The container fails at start, or runs without them.
 
+Volumes of Docker and Podman are filled with what the image has there, and so is a tmpfs of Podman unless it says
+`notmpcopyup`: neither is reported.
+
 Remediation: mount a directory below that is empty in the image, or fill the volume first, with an init container of
 the same image. `lithify plan` looks into the image and does either.
 
@@ -48,7 +51,7 @@ def check(workload: Workload) -> Iterator[Finding]:
         for mount in scratch_mounts(container):
             if container.role == "init" or (mount.volume.name and mount.volume.name in filled):
                 continue
-            if mount.volume.kind == "anonymous":  # engines fill a new volume with what the image has there
+            if mount.filled:
                 continue
             if mount.path.startswith(_FULL) and mount.path.rpartition("/")[2].strip(".").lower() not in _EMPTY:
                 message = f"{container.label}: an empty {mount.volume.kind} hides what the image has in {mount.path}"

@@ -2,7 +2,7 @@
 
 Compose writes configs with `content:` or `environment:`, and secrets with `environment:`, into the container after it
 is created, by the engine's copy call; the engine refuses that for a read-only root filesystem, and the service does not
-start.
+start. Into a volume or a directory of the host it does copy, into a tmpfs it does not.
 
 Remediation: keep the content in a file (`file: ./app.conf`), which is bind-mounted.
 

@@ -28,6 +28,7 @@ RULE = Rule(
     Severity.LOW,
     "No limit for ephemeral storage",
     {
+        "kube-linter": ("unset-ephemeral-storage-requirements",),
         "kube-score": ("container-ephemeral-storage-request-and-limit",),
         "Gatekeeper": ("K8sContainerEphemeralStorageLimit",),
     },

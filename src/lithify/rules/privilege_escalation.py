@@ -4,7 +4,8 @@ Unless told otherwise, setuid programs work in a container: `su`, `sudo`, `mount
 a plain user into root, who may write where the user may not.
 
 Remediation: set `allowPrivilegeEscalation: false`; in Compose `security_opt: [no-new-privileges:true]`, in a Quadlet
-unit `NoNewPrivileges=true`.
+unit `NoNewPrivileges=true`, in an ECS task on instances `dockerSecurityOptions: [no-new-privileges]`. Swarm and Fargate
+have no such field, and are not asked for it.
 
 Before::
 
@@ -38,19 +39,26 @@ RULE = Rule(
         "Polaris": ("privilegeEscalationAllowed",),
         "Kyverno": ("disallow-privilege-escalation",),
         "Gatekeeper": ("K8sPSPAllowPrivilegeEscalationContainer",),
+        "compose-lint": ("CL-0003",),
     },
 )
 
-_SAID = {"kubernetes": False, "compose": ["no-new-privileges:true"], "quadlet": True}
+_SAID = {
+    "kubernetes": False,
+    "compose": ["no-new-privileges:true"],
+    "quadlet": True,
+    "ecs": ["no-new-privileges"],
+}
 """What the field says then, by source; engines are told on their command line."""
 
 
 def check(workload: Workload) -> Iterator[Finding]:
     """Yield a finding for each container that does not rule it out, where its source can."""
-    if workload.not_applicable or workload.source in ("ecs", "stack", "swarm"):  # none of them can say it
+    if workload.not_applicable or workload.source in ("stack", "swarm"):  # neither can say it
         return
     for container in workload.containers:
-        if container.security.escalation is not False:
+        escalation = container.security.escalation
+        if escalation or (escalation is None and workload.source != "ecs"):  # a task on Fargate can't say it
             route, said = field(container, "escalation"), _SAID.get(workload.source)
             fix = None
             if said is not None:

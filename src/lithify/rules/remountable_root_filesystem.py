@@ -39,6 +39,7 @@ RULE = Rule(
         "Polaris": ("runAsPrivileged", "dangerousCapabilities"),
         "Kyverno": ("disallow-privileged-containers",),
         "Gatekeeper": ("K8sPSPPrivilegedContainer",),
+        "compose-lint": ("CL-0002", "CL-0024"),
     },
 )
 

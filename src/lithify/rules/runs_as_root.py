@@ -41,6 +41,7 @@ RULE = Rule(
         "Polaris": ("runAsRootAllowed",),
         "Kyverno": ("require-run-as-nonroot",),
         "Gatekeeper": ("K8sPSPAllowedUsers",),
+        "compose-lint": ("CL-0018",),
     },
 )
 

@@ -20,6 +20,7 @@ References: docker/cli, cli/compose/convert/volume.go; moby/swarmkit#3226.
 from collections.abc import Iterator
 
 from lithify.model.finding import Finding, Fix, Rule, Severity
+from lithify.model.location import Route
 from lithify.model.workload import Container, VolumeMount, Workload
 
 RULE = Rule("tmpfs-dropped-by-swarm", Severity.HIGH, "Swarm drops tmpfs without a word")
@@ -31,16 +32,20 @@ def check(workload: Workload) -> Iterator[Finding]:
         return
     for container in workload.containers:
         for mount in container.mounts:
-            if "tmpfs" in mount.location.route:
+            if key_of(mount.location.route):
                 message = f"{container.label}: `docker stack deploy` drops the tmpfs on {mount.path} without a word"
                 yield RULE.finding(container, message, location=mount.location, fix=_fix(container, mount))
 
 
+def key_of(route: Route) -> Route:
+    """Return the keys to the `tmpfs:` of a service that a place in a stack file is in; nothing for other places."""
+    return route[:3] if route[2:3] == ("tmpfs",) else ()
+
+
 def _fix(container: Container, mount: VolumeMount) -> Fix:
     """Return the same places among the volumes, in long syntax: all of this `tmpfs:`, which then goes."""
-    end = mount.location.route.index("tmpfs") + 1
-    key = mount.location.route[:end]
-    places = [one for one in container.mounts if one.location.route[:end] == key]
+    key = key_of(mount.location.route)
+    places = [one for one in container.mounts if key_of(one.location.route) == key]
     return Fix("mount it among the volumes, in long syntax", (*key[:-1], "volumes"), [_long(one) for one in places])
 
 

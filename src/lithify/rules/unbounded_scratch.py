@@ -13,7 +13,8 @@ After::
 
     volumes: [{name: tmp, emptyDir: {sizeLimit: 64Mi}}]
 
-In Compose `tmpfs: ["/tmp:size=64m"]`. Going over an emptyDir's limit evicts the pod; a tmpfs answers ENOSPC.
+A limit of `ephemeral-storage` on each container of the pod bounds its emptyDirs on disk as well, and none is reported
+then. In Compose `tmpfs: ["/tmp:size=64m"]`. Going over an emptyDir's limit evicts the pod; a tmpfs answers ENOSPC.
 
 References: Kubernetes, "Local ephemeral storage"; tmpfs(5).
 """
@@ -33,8 +34,11 @@ RULE = Rule(
 
 def check(workload: Workload) -> Iterator[Finding]:
     """Yield a finding for each emptyDir or tmpfs without a size; medium severity where it is memory without a limit."""
+    bounded = _bounded(workload)
     for volume in workload.volumes:
-        if volume.kind in ("emptyDir", "tmpfs") and volume.size is None and not _read_only(workload, volume):
+        if volume.kind not in ("emptyDir", "tmpfs") or volume.size is not None or _read_only(workload, volume):
+            continue
+        if volume.memory or not bounded:
             severity = Severity.MEDIUM if volume.memory and not _limited(workload, volume) else Severity.LOW
             kind = "memory" if volume.memory else "disk"
             fix = None
@@ -60,6 +64,12 @@ def _read_only(workload: Workload, volume: Volume) -> bool:
     """Tell whether it is mounted, and nobody may write there."""
     mounts = [m for container in workload.containers for m in container.mounts if m.volume is volume]
     return bool(mounts) and not any(mount.writable for mount in mounts)
+
+
+def _bounded(workload: Workload) -> bool:
+    """Tell whether the kubelet evicts the pod when its emptyDirs outgrow what its containers may have together."""
+    lasting = [container for container in workload.containers if container.role in ("", "sidecar")]
+    return bool(lasting) and all(container.ephemeral_storage_limit is not None for container in lasting)
 
 
 def _limited(workload: Workload, volume: Volume) -> bool:

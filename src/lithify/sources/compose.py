@@ -5,6 +5,7 @@ variables replaced, anchors and merge keys resolved, `!reset` and `!override` ob
 """
 
 import os
+import posixpath
 import re
 from collections.abc import Callable, Iterator
 
@@ -481,7 +482,7 @@ class _Service:
         security.seccomp = next((o.partition(":")[2] for o in options if o.startswith("seccomp:")), "")
         container.memory_limit = self._memory()
         container.mounts = tuple(self._mounts())
-        container.inline_files = tuple(self._inline_files())
+        container.inline_files = tuple(self._inline_files(container))
         container.exemptions = tuple(self._labels())
         if self.scalar("platform").startswith("windows") or self.scalar("isolation") in ("hyperv", "process"):
             workload.not_applicable = "Windows containers have no read-only root filesystem"
@@ -569,7 +570,7 @@ class _Service:
             return Volume("", "anonymous", item.location())
         if source.startswith((".", "/", "~")) or re.match(r"[A-Za-z]:[\\/]", source):
             volume = Volume(source, "bind", item.location())
-            volume.host_path = source if source == "/" else source.rstrip("/")
+            volume.host_path = normal_path(source) if source.startswith("/") else source.rstrip("/")
             return volume
         volume = Volume(source, "volume", item.location())
         declared = self.tables["volumes"].get(source)
@@ -606,10 +607,17 @@ class _Service:
         mount.read_only = mount.read_only or item.text(found.get("read_only")).lower() in _TRUE
         return mount
 
-    def _inline_files(self) -> Iterator[tuple[str, Location]]:
-        for key, ways in (("configs", ("content", "environment")), ("secrets", ("environment",))):
+    def _inline_files(self, container: Container) -> Iterator[tuple[str, Location]]:
+        """Yield what is copied into the root filesystem; what lies in a volume, the engine copies into that."""
+        volumes = [m.path for m in container.mounts if m.writable and m.volume.kind in ("anonymous", "bind", "volume")]
+        ways_of = (("configs", "/", ("content", "environment")), ("secrets", "/run/secrets/", ("environment",)))
+        for key, folder, ways in ways_of:
             for item in self.listed(key):
-                source = entries(item.node).get("source") if type(item.node) is MappingNode else item.node
+                said = entries(item.node) if type(item.node) is MappingNode else {"source": item.node}
+                source = said.get("source")
+                target = posixpath.join(folder, item.text(said.get("target")) or item.text(source))
+                if any(target.startswith(path.rstrip("/") + "/") for path in volumes):
+                    continue
                 declared = self.tables[key].get(item.text(source))
                 given = entries(declared.node) if declared and type(declared.node) is MappingNode else {}
                 if any(way in given for way in ways):

@@ -137,6 +137,7 @@ def _declared_mounts(container: Container, found: Mapping[str, Any]) -> Iterator
         mount = _tmpfs(path, next((word[5:] for word in words if word.startswith("size=")), ""), container.location)
         mount.read_only = "ro" in words
         mount.executable = "noexec" not in words if podman else "exec" in words  # the engines' defaults differ
+        mount.filled = podman and "notmpcopyup" not in words
         yield mount
     sizes = {str(m.get("Target")): _mapping(m, "TmpfsOptions").get("SizeBytes") for m in _items(host, "Mounts")}
     for item in _items(found, "Mounts"):
@@ -145,7 +146,7 @@ def _declared_mounts(container: Container, found: Mapping[str, Any]) -> Iterator
             continue
         if kind == "tmpfs":
             mount = _tmpfs(path, str(sizes.get(path) or ""), container.location)
-            mount.executable = podman
+            mount.executable = mount.filled = podman
         else:
             place = place_of(container.location, normal_path(path))
             mount = VolumeMount(normal_path(path), _volume(item, place), place)

@@ -99,6 +99,8 @@ class _Task:
         self.oddities: list[Oddity] = []
         self.left = left
         """Steps to containers that may still come: more than a text can say come of aliases that multiply."""
+        self.fargate = False
+        """Whether it may run where nobody has a say in the engine's security options."""
         self.flags: dict[int, bool | None] = {}
         """What flags are that CloudFormation computes, by the id of their node."""
 
@@ -137,6 +139,7 @@ class _Task:
         listed = fields.get("containerDefinitions")
         here = (*route, self.key("containerDefinitions"))
         definitions = list(self._chosen(listed, here)) if listed is not None else []
+        self.fargate = "FARGATE" in words(fields.get("requiresCompatibilities"))
         if listed is not None and type(listed) is not SequenceNode and type(listed.tag) is not str and not definitions:
             message = f"containerDefinitions is {noun(listed)}, not a list"
             self.oddities.append(Oddity("malformed-field", message, self.location(here)))
@@ -168,7 +171,8 @@ class _Task:
         elif "fsxWindowsFileServerVolumeConfiguration" in fields:
             kind = "fsx"
         volume = Volume(text_of(fields.get("name")), kind, place)
-        volume.host_path = text_of(self.fields(fields.get("host")).get("sourcePath"))
+        source = text_of(self.fields(fields.get("host")).get("sourcePath"))
+        volume.host_path = normal_path(source) if source else ""
         return volume
 
     def _container(
@@ -190,6 +194,8 @@ class _Task:
         security.run_as_user = text_of(fields.get("user")).partition(":")[0] or None
         if any(option.startswith("no-new-privileges") for option in words(fields.get("dockerSecurityOptions"))):
             security.escalation = False
+        elif not self.fargate:  # there it is no field
+            security.escalation = True
         linux = self.fields(fields.get("linuxParameters"))
         capabilities = self.fields(linux.get("capabilities"))
         security.added_capabilities = capability_names(words(capabilities.get("add")))

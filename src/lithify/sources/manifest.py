@@ -591,7 +591,7 @@ class _Manifest:
             value = scalar(user) if not user.style else user.value
             context.run_as_user = value if isinstance(value, int) and not isinstance(value, bool) else str(value)
         non_root = declared.get("runAsNonRoot")
-        if non_root is not None:
+        if non_root is not None and not is_null(non_root):
             context.run_as_non_root = boolean(non_root)
         profile = declared.get("seccompProfile")
         if type(profile) is MappingNode:
@@ -705,7 +705,7 @@ class _Manifest:
             if type(item) is not MappingNode:
                 continue
             found = entries(item)
-            kind = next((key for key in found if key != "name"), "emptyDir")
+            kind = next((key for key, value in found.items() if key != "name" and not is_null(value)), "emptyDir")
             name = text_of(found.get("name"))
             volume = Volume(name, kind, place.on(item, ("volumes", index)))
             node = found.get(kind)
@@ -714,6 +714,9 @@ class _Manifest:
                 volume.size = quantity(at(node, "sizeLimit"))
             elif kind == "hostPath":
                 volume.host_path = normal_path(text_of(at(node, "path")))
+            else:
+                protected = at(node, "readOnly")
+                volume.protected = protected is not None and boolean(protected) is True
             volumes[name] = volume
         return volumes
 
@@ -742,6 +745,7 @@ class _Manifest:
             if len(found) > _LEAST_OF_MOUNT:
                 mount.sub_path = text_of(found.get("subPath")) or text_of(found.get("subPathExpr"))
                 mount.executable = "noexec" not in words(found.get("bindMountOptions"))
+                mount.open_below = text_of(found.get("recursiveReadOnly")) in ("", "Disabled")
             yield mount
 
 

@@ -166,6 +166,7 @@ def _mounted(
     place = place_of(location, path) if declared is None else declared.location
     if declared is not None:
         mount = VolumeMount(path, declared.volume, place)
+        mount.filled = declared.filled
     elif bind is not None:
         mount = VolumeMount(path, _bind_of(lies, place), place)
         mount.below = bind

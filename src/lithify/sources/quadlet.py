@@ -245,6 +245,7 @@ class _Unit:
         mount = VolumeMount(normal_path(path), volume, place)
         mount.read_only = "ro" in options
         mount.executable = "noexec" not in options  # Podman's default is exec
+        mount.filled = "notmpcopyup" not in options
         return mount
 
     def _volume(self, text: str, entry: _Entry) -> VolumeMount:
@@ -253,13 +254,16 @@ class _Unit:
         options = parts[2].split(",") if len(parts) > 2 else []
         if not source:
             volume = Volume("", "anonymous", self.place(entry))
+        elif "O" in options:  # what is written goes with the container
+            volume = Volume(source, "overlay", self.place(entry))
         elif source.startswith((".", "/", "%h", "%")):
             volume = Volume(source, "bind", self.place(entry))
-            volume.host_path = source
+            volume.host_path = normal_path(source)
         else:
             volume = Volume(source, "volume", self.place(entry))
         mount = VolumeMount(normal_path(target), volume, self.place(entry))
-        mount.read_only = "ro" in options
+        mount.read_only = "ro" in options or "rro" in options
+        mount.open_below = "rro" not in options
         mount.executable = "noexec" not in options
         return mount
 
@@ -270,11 +274,10 @@ class _Unit:
             return None
         kind = given.get("type", "volume")
         source = given.get("source") or given.get("src") or ""
-        volume = Volume(
-            source, {"bind": "bind", "tmpfs": "tmpfs", "image": "image"}.get(kind, "volume"), self.place(entry)
-        )
+        known = {"bind": "bind", "tmpfs": "tmpfs", "image": "image"}
+        volume = Volume(source, known.get(kind, "volume" if source else "anonymous"), self.place(entry))
         if kind == "bind":
-            volume.host_path = source
+            volume.host_path = normal_path(source)
         elif kind == "tmpfs":
             volume.memory = True
             size = given.get("tmpfs-size") or given.get("size")
@@ -282,6 +285,8 @@ class _Unit:
         mount = VolumeMount(normal_path(target), volume, self.place(entry))
         mount.read_only = any(key in given and given[key] in ("", "true") for key in ("ro", "readonly", "read-only"))
         mount.executable = "noexec" not in given
+        mount.filled = mount.filled or (kind == "tmpfs" and "notmpcopyup" not in given)
+        mount.open_below = kind == "bind"
         return mount
 
 

@@ -441,7 +441,21 @@ Restart=always
   ]
 }
 """,
-        ["capabilities-not-dropped", "mistyped-flag"],
+        ["capabilities-not-dropped", "mistyped-flag", "privilege-escalation", "privilege-escalation"],
+    ),
+    "stack.template.yaml": (
+        """\
+Resources:
+  Task:
+    Type: AWS::ECS::TaskDefinition
+    Properties:
+      ContainerDefinitions:
+      - Name: a
+        Image: x
+        User: "7"
+      RequiresCompatibilities: [FARGATE]
+""",
+        ["capabilities-not-dropped"],
     ),
 }
 """Files, and the rules whose findings have a change of text: none that is a guess, nor the flag alone."""
@@ -463,6 +477,23 @@ def test_fixes_are_text_that_can_be_applied(name: str, file: str, tmp_path: Path
         gone = count(before, rule) - count(after, rule)
         assert gone == 1, path.read_text()
         assert Counter(map(told, after.findings())) < Counter(map(told, before.findings()))
+
+
+def test_a_fix_calls_fields_what_their_file_calls_them(tmp_path: Path) -> None:
+    """CloudFormation knows no `linuxParameters`, though the API does."""
+    path = tmp_path / "stack.template.yaml"
+    path.write_text(FIXABLE[path.name][0])
+    ((_, edits),) = changes("json", render("json", audit([str(path)], today="2026-11-22", edits=True)))
+    words = edits[0][4].split()
+    assert words == ["LinuxParameters:", "Capabilities:", "Drop:", "-", "ALL"]
+
+
+def test_findings_of_one_container_are_told_apart(tmp_path: Path) -> None:
+    """What a baseline and a code host know a finding by is another's for another place of the same service."""
+    path = tmp_path / "compose.yaml"
+    path.write_text("services: {a: {image: x, tmpfs: ['/a:exec', '/b:exec'], volumes: [/c, /d]}}\n")
+    found = list(audit([str(path)], rules=["writable-and-executable"]).findings())
+    assert len({finding.fingerprint for finding in found}) == len(found) == 4
 
 
 def test_an_edit_that_another_file_undoes_is_none(tmp_path: Path) -> None:

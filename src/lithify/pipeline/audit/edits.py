@@ -15,6 +15,7 @@ from lithify.documents.unit import add_entry, parse_unit, replace_entry
 from lithify.model.finding import Edit, FileResult, Finding, Fix
 from lithify.model.workload import may_hold_containers
 from lithify.pipeline.audit.judge import Judge
+from lithify.rules import tmpfs_dropped_by_swarm
 from lithify.sources.base import read_bytes
 from lithify.sources.files import kind_of, read_source
 
@@ -115,7 +116,7 @@ def _write(draft: Draft, finding: Finding, fix: Fix) -> None:
 
 def _take_tmpfs(draft: Draft, finding: Finding) -> None:
     """Take a service's `tmpfs:` away, whose places the fix adds to the volumes; Uneditable where one says more."""
-    key = finding.location.route[: finding.location.route.index("tmpfs") + 1]
+    key = tmpfs_dropped_by_swarm.key_of(finding.location.route)
     held: Any = draft.get(key)
     for text in held if isinstance(held, list) else [held]:
         for option in str(text).partition(":")[2].split(","):
