@@ -178,7 +178,8 @@ class Finding:
             parts += [named.kind, named.namespace, named.name]
         if container is not None:
             parts.append(f"{container.list_name}/{container.name or container.index}")
-        tail = self.location.route[-1:] if self.rule not in _ONE_PER_CONTAINER else ()
+        route = self.location.route
+        tail = () if self.rule in _ONE_PER_CONTAINER else route[-2:] if route and type(route[-1]) is int else route[-1:]
         return "|".join([*parts, *map(str, tail)])
 
 
