@@ -136,6 +136,7 @@ class VolumeMount:
 
     __slots__ = (
         "below",
+        "dropped",
         "executable",
         "filled",
         "location",
@@ -161,11 +162,13 @@ class VolumeMount:
         """True where the engine copies into it what the image has there."""
         self.open_below = False
         """True where its being read-only does not reach what the host has mounted below it."""
+        self.dropped = False
+        """True where whoever starts the container passes over what asks for it."""
 
     @property
     def writable(self) -> bool:
         """Tell whether the container can write there."""
-        return not self.read_only and not self.volume.read_only
+        return not (self.read_only or self.volume.read_only or self.dropped)
 
 
 class Oddity:

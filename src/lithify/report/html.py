@@ -49,7 +49,7 @@ align-items:baseline}
 .place.runs{--c:var(--crack)}.place small{color:var(--dim);display:block}
 table{border-collapse:collapse;width:100%;margin-top:.5rem}td,th{text-align:left;vertical-align:baseline;
 padding:.3rem .5rem;border-top:1px solid var(--line)}th{font-weight:600;color:var(--dim);border:0}
-td:first-child{white-space:nowrap}
+td:first-child{white-space:nowrap}h2,.box,td:nth-child(2){min-width:0;overflow-wrap:anywhere}
 .sev{font-weight:600}.critical,.high{color:var(--high)}.medium{color:var(--medium)}.low{color:var(--low)}.info{color:var(--info)}
 .exempted td{color:var(--dim)}.exempted .message{text-decoration:line-through}
 pre{background:var(--page);border:1px solid var(--line);border-radius:.3rem;padding:.5rem .7rem;overflow-x:auto;
@@ -58,6 +58,9 @@ a{color:inherit}.hidden{display:none}@media(max-width:40rem){main{padding:.8rem}
 table,tbody,tr{display:block}tr{border-top:1px solid var(--line);padding:.3rem 0}tr:first-child{display:none}
 td{display:inline-block;border:0;padding:.1rem .6rem .1rem 0}td:nth-child(2){display:block}
 td:nth-child(4):not(:empty)::before{content:"line "}}
+@media print{:root{print-color-adjust:exact;--page:#fff}main{max-width:none;padding:0}.search,#told{display:none}
+tr,.box{break-inside:avoid}summary,tr:first-child{break-after:avoid}
+details[data-t]::details-content{content-visibility:visible;block-size:auto}}
 """
 
 _CODE = re.compile(r"`([^`]+)`")
@@ -85,7 +88,7 @@ def render(report: Report, write: Write) -> None:
     write(_head(report, summary))
     write(
         '<label class="search">Search<input type="search" placeholder="name, image, path, rule"></label>'
-        '<p id="told"></p>\n'
+        '<p id="told" role="status"></p>\n'
     )
     for result in report.results():
         for card in _cards(result):
@@ -178,9 +181,14 @@ def _picture(container: ContainerVerdict) -> str:
     )
 
 
+_LIMITED = ("emptyDir", "tmpfs")
+"""Kinds of places that should say how much they take."""
+
+
 def _place(place: WritablePlace) -> str:
     path, kind, source, executable, size = place
-    told = [kind + (f" {source}" if source else ""), render_human(size) if size else "no limit"]
+    told = [kind + (f" {source}" if source else "")]
+    told += [render_human(size)] if size else ["no limit"] if kind in _LIMITED else []
     told += ["programs run from it"] if executable else []
     style = "place runs" if executable else "place"
     return f'<span class="{style}"><code>{_text(path)}</code><small>{_text(", ".join(told))}</small></span>'

@@ -43,13 +43,13 @@ RULE = Rule(
     },
 )
 
-_SAID = {
-    "kubernetes": False,
-    "compose": ["no-new-privileges:true"],
-    "quadlet": True,
-    "ecs": ["no-new-privileges"],
+_SAID: dict[str, tuple[object, str]] = {
+    "kubernetes": (False, ": false"),
+    "compose": (["no-new-privileges:true"], ": [no-new-privileges:true]"),
+    "quadlet": (True, "=true"),
+    "ecs": (["no-new-privileges"], ": [no-new-privileges]"),
 }
-"""What the field says then, by source; engines are told on their command line."""
+"""What the field says then, by source, as a value and as it is written; engines are told on their command line."""
 
 
 def check(workload: Workload) -> Iterator[Finding]:
@@ -62,6 +62,6 @@ def check(workload: Workload) -> Iterator[Finding]:
             route, said = field(container, "escalation"), _SAID.get(workload.source)
             fix = None
             if said is not None:
-                fix = Fix(f"set {route[-1]} so that no new privileges can be gained", route, said)
+                fix = Fix(f"set {route[-1]}{said[1]}", route, said[0])
             message = f"{container.label} lets a process gain more privileges than its parent has"
             yield RULE.finding(container, message, *route, fix=fix)

@@ -28,24 +28,22 @@ RULE = Rule("tmpfs-dropped-by-swarm", Severity.HIGH, "Swarm drops tmpfs without 
 
 def check(workload: Workload) -> Iterator[Finding]:
     """Yield a finding for each place that a stack file names under `tmpfs:`."""
-    if workload.source != "stack":
-        return
     for container in workload.containers:
         for mount in container.mounts:
-            if key_of(mount.location.route):
+            if mount.dropped:
                 message = f"{container.label}: `docker stack deploy` drops the tmpfs on {mount.path} without a word"
                 yield RULE.finding(container, message, location=mount.location, fix=_fix(container, mount))
 
 
 def key_of(route: Route) -> Route:
-    """Return the keys to the `tmpfs:` of a service that a place in a stack file is in; nothing for other places."""
-    return route[:3] if route[2:3] == ("tmpfs",) else ()
+    """Return the keys to the `tmpfs:` of a service that a place in a stack file is in."""
+    return route[:3]  # services, its name, tmpfs
 
 
 def _fix(container: Container, mount: VolumeMount) -> Fix:
     """Return the same places among the volumes, in long syntax: all of this `tmpfs:`, which then goes."""
     key = key_of(mount.location.route)
-    places = [one for one in container.mounts if key_of(one.location.route) == key]
+    places = [one for one in container.mounts if one.dropped and key_of(one.location.route) == key]
     return Fix("mount it among the volumes, in long syntax", (*key[:-1], "volumes"), [_long(one) for one in places])
 
 

@@ -481,7 +481,7 @@ class _Service:
             security.escalation = False
         security.seccomp = next((o.partition(":")[2] for o in options if o.startswith("seccomp:")), "")
         container.memory_limit = self._memory()
-        container.mounts = tuple(self._mounts())
+        container.mounts = tuple(self._mounts(stack=source == "stack"))
         container.inline_files = tuple(self._inline_files(container))
         container.exemptions = tuple(self._labels())
         if self.scalar("platform").startswith("windows") or self.scalar("isolation") in ("hyperv", "process"):
@@ -528,16 +528,17 @@ class _Service:
                 return self._size(place.text(node))
         return None
 
-    def _mounts(self) -> Iterator[VolumeMount]:
+    def _mounts(self, *, stack: bool) -> Iterator[VolumeMount]:
         by_path: dict[str, VolumeMount] = {}
         for item in self.listed("tmpfs"):
             path, _, options = item.text(item.node).partition(":")
             if path:
-                by_path[normal_path(path)] = self._tmpfs(path, options.split(","), item)
+                mount = by_path[normal_path(path)] = self._tmpfs(path, options.split(","), item)
+                mount.dropped = stack
         for item in self.listed("volumes"):
-            mount = self._long(item) if type(item.node) is MappingNode else self._short(item)
-            if mount is not None:
-                by_path[mount.path] = mount
+            named = self._long(item) if type(item.node) is MappingNode else self._short(item)
+            if named is not None:
+                by_path[named.path] = named
         yield from by_path.values()
 
     def _tmpfs(self, path: str, options: list[str], item: _Place) -> VolumeMount:

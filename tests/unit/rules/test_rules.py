@@ -309,6 +309,8 @@ def test_swarm_drops_tmpfs(tmp_path: Path) -> None:
     (finding,) = find("tmpfs-dropped-by-swarm", text, tmp_path, stack=True)
     assert "/tmp" in finding.message
     assert not find("tmpfs-dropped-by-swarm", text, tmp_path)
+    (verdict,) = audit([str(tmp_path)], stack=True).containers()
+    assert [place[0] for place in verdict.places] == ["/run"]
 
 
 @pytest.mark.parametrize(("rule", "text"), CONTENT)
