@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from lithify.model.finding import Skipped
 from lithify.model.location import Location
@@ -79,6 +79,13 @@ def parse_exemption(rule: str, text: str, *, origin: str, line: int = 0) -> Exem
     return Exemption(
         rule, reason, owner=fields.get("owner", ""), until=fields.get("until", ""), origin=origin, line=line
     )
+
+
+def read_labels(labels: Iterable[tuple[str, object]]) -> Iterator[Exemption]:
+    """Yield the exemptions that labels of a container or service give."""
+    for key, value in labels:
+        if key.startswith(EXEMPTION_KEY):
+            yield parse_exemption(key.removeprefix(EXEMPTION_KEY), str(value), origin="label")
 
 
 def read_comments(data: bytes, path: str = "", *, again: bool = False) -> list[CommentExemption]:

@@ -15,15 +15,14 @@ from lithify.model.finding import Skipped
 from lithify.model.location import Location, Route
 from lithify.model.project import DEFAULTS, project_files
 from lithify.model.quantity import parse_engine_size
-from lithify.model.workload import Container, Exemption, ObjectName, Oddity, Volume, VolumeMount, Workload
+from lithify.model.workload import Container, ObjectName, Oddity, Volume, VolumeMount, Workload
 from lithify.sources.base import (
-    EXEMPTION_KEY,
     CommentExemption,
     Reading,
     normal_path,
-    parse_exemption,
     read_bytes,
     read_comments,
+    read_labels,
 )
 from lithify.sources.interpolate import interpolate, read_variables
 from lithify.sources.manifest import TEMPLATE_REASON, capability_names, noun, read_exemptions
@@ -483,7 +482,7 @@ class _Service:
         container.memory_limit = self._memory()
         container.mounts = tuple(self._mounts(stack=source == "stack"))
         container.inline_files = tuple(self._inline_files(container))
-        container.exemptions = tuple(self._labels())
+        container.exemptions = tuple(read_labels(self._labels().items()))
         if self.scalar("platform").startswith("windows") or self.scalar("isolation") in ("hyperv", "process"):
             workload.not_applicable = "Windows containers have no read-only root filesystem"
         workload.containers = (container,)
@@ -624,13 +623,16 @@ class _Service:
                 if any(way in given for way in ways):
                     yield f"{key.rstrip('s')} {item.text(source)!r}", item.location()
 
-    def _labels(self) -> Iterator[Exemption]:
+    def _labels(self) -> dict[str, str]:
+        """Return the labels of its containers, and those that Swarm gives to the service."""
+        given = [(place, place.node) for place in self.fields.get("labels", ())]
+        for place in self.fields.get("deploy", ()):
+            node = entries(place.node).get("labels") if type(place.node) is MappingNode else None
+            given += [(place, node)] if node is not None else []
         labels: dict[str, str] = {}
-        for place in self.fields.get("labels", ()):
-            if type(place.node) is MappingNode:
-                labels |= {key: place.text(node) for key, node in entries(place.node).items()}
-            elif type(place.node) is SequenceNode:
-                labels |= dict(place.text(node).partition("=")[::2] for node in place.node.value)
-        for key, value in labels.items():
-            if key.startswith(EXEMPTION_KEY):
-                yield parse_exemption(key.removeprefix(EXEMPTION_KEY), value, origin="label")
+        for place, node in given:
+            if type(node) is MappingNode:
+                labels |= {key: place.text(value) for key, value in entries(node).items()}
+            elif type(node) is SequenceNode:
+                labels |= dict(place.text(item).partition("=")[::2] for item in node.value)
+        return labels

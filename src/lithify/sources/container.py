@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lithify.model.location import Location
-from lithify.model.workload import Container, Exemption, ObjectName, Observed, Volume, VolumeMount, Workload
-from lithify.sources.base import EXEMPTION_KEY, Reading, normal_path, parse_exemption
+from lithify.model.workload import Container, ObjectName, Observed, Volume, VolumeMount, Workload
+from lithify.sources.base import Reading, normal_path, read_labels
 from lithify.sources.manifest import capability_names
 from lithify.sources.mounted import observe, place_of, tmpfs_size, volume_at
 
@@ -37,20 +37,13 @@ def read_container(found: Mapping[str, Any], engine: str) -> Reading:
         workload.not_applicable = "Windows containers have no read-only root filesystem"
     container = Container(workload, "containers", 0, name, here)
     _fill(container, found)
-    container.exemptions = tuple(read_labels(labels))
+    container.exemptions = tuple(read_labels(labels.items()))
     container.keeper = IN_POD if subject.kind == "Pod" else _keeper(labels)
     _observe(container, found)
     workload.containers = (container,)
     workload.volumes = memory_volumes(container.mounts)
     reading.workloads.append(workload)
     return reading
-
-
-def read_labels(labels: Mapping[str, Any]) -> Iterator[Exemption]:
-    """Yield the exemptions that labels of a container or service give."""
-    for key, value in labels.items():
-        if key.startswith(EXEMPTION_KEY):
-            yield parse_exemption(key.removeprefix(EXEMPTION_KEY), str(value), origin="label")
 
 
 IN_POD = "set readOnlyRootFilesystem for it in what its pod is made from"

@@ -7,7 +7,7 @@ from lithify.documents.nodes import MappingNode, Node, ScalarNode, SequenceNode,
 from lithify.documents.yaml import Broken, Document, read_documents
 from lithify.model.location import Location, Route
 from lithify.model.workload import Container, ObjectName, Oddity, Volume, VolumeMount, Workload
-from lithify.sources.base import Reading, normal_path, read_comments
+from lithify.sources.base import Reading, normal_path, read_comments, read_labels
 from lithify.sources.manifest import MULTIPLIED, capability_names, noun, read_exemptions, room, text_of, words
 
 _MIB = 1 << 20
@@ -203,6 +203,9 @@ class _Task:
         memory = text_of(fields.get("memory"))
         container.memory_limit = int(memory) * _MIB if memory.isdecimal() else None
         container.mounts = tuple(self._mounts(fields, linux, route, volumes))
+        labels = fields.get("dockerLabels")
+        found = entries(labels) if type(labels) is MappingNode else {}
+        container.exemptions = tuple(read_labels((key, text_of(value)) for key, value in found.items()))
         return container
 
     def _flag(self, fields: dict[str, Node], key: str, place: Location) -> bool | None:

@@ -1,12 +1,13 @@
 """Workloads in Quadlet units: `.container` files that Podman turns into services, with their drop-ins."""
 
 import os
+from collections import Counter
 
 from lithify.documents.unit import parse_unit, split_words
 from lithify.model.location import Location, Route
 from lithify.model.quantity import parse_engine_size
 from lithify.model.workload import Container, ObjectName, Oddity, Volume, VolumeMount, Workload
-from lithify.sources.base import Reading, normal_path, read_comments
+from lithify.sources.base import Reading, normal_path, read_comments, read_labels
 from lithify.sources.manifest import capability_names
 
 _TRUE = frozenset(("1", "yes", "true", "on"))
@@ -14,10 +15,8 @@ _FALSE = frozenset(("0", "no", "false", "off"))
 _GO_TRUE = frozenset(("", "1", "t", "T", "true", "True", "TRUE"))
 """What a switch on Podman's command line is on with; nothing behind it among them."""
 _NO_ESCALATION = frozenset(("no-new-privileges", "no-new-privileges:true"))
-_LONG = {"-u": "--user", "-v": "--volume"}
-_WITH_VALUE = frozenset(
-    (*_LONG, "--cap-add", "--cap-drop", "--mount", "--security-opt", "--tmpfs", "--user", "--volume")
-)
+_LONG = {"-l": "--label", "-m": "--memory", "-u": "--user", "-v": "--volume"}
+_WITH_VALUE = frozenset((*_LONG, *_LONG.values(), "--cap-add", "--cap-drop", "--mount", "--security-opt", "--tmpfs"))
 """Options of Podman that matter here and whose value may be the next word."""
 _READ_ONLY_TMPFS = ("/run", "/tmp", "/var/tmp")  # noqa: S108 - what Podman mounts, not where we write
 
@@ -108,6 +107,11 @@ class _Unit:
         self.path = path
         self.entries = entries
         self.oddities: list[Oddity] = []
+        count = Counter[str]()
+        self.ordinals: dict[int, int] = {}
+        for entry in self.entries:
+            self.ordinals[id(entry)] = count[entry.key]
+            count[entry.key] += 1
 
     def last(self, key: str) -> _Entry | None:
         """Return the entry that counts where one value is meant."""
@@ -130,8 +134,9 @@ class _Unit:
         return entry.line, 1
 
     def place(self, entry: _Entry) -> Location:
-        """Return where an entry stands."""
-        return Location(entry.path, 0, ("Container", entry.key), line=entry.line, column=1)
+        """Return where an entry stands; the third of those that repeat a key is `Container`, its key, 2."""
+        route = ("Container", entry.key, self.ordinals[id(entry)])
+        return Location(entry.path, 0, route, line=entry.line, column=1)
 
     def read(self) -> Workload:
         """Return the unit as a workload with one container."""
@@ -147,13 +152,18 @@ class _Unit:
         arguments = self._podman_arguments()
         self._read_security(container, arguments)
         memory = self.last("Memory")
-        container.memory_limit = _size(memory.word) if memory else None
+        limits = [memory.word] if memory else []
+        limits += [value for option, value, _ in arguments if option == "--memory"]
+        container.memory_limit = _size(limits[-1]) if limits else None
         container.mounts = tuple(self._mounts(container, arguments))
         workload.containers = (container,)
         workload.volumes = tuple(
             m.volume for m in container.mounts if m.volume.kind == "tmpfs" and m.volume.name != "podman"
         )
         workload.oddities = tuple(self.oddities)
+        labels = [word for entry in self.all("Label") for word in entry.words]
+        labels += [value for option, value, _ in arguments if option == "--label"]
+        container.exemptions = tuple(read_labels(label.partition("=")[::2] for label in labels))
         return workload
 
     def _podman_arguments(self) -> list[tuple[str, str, _Entry]]:

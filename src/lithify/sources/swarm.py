@@ -5,8 +5,8 @@ from typing import Any
 
 from lithify.model.location import Location
 from lithify.model.workload import Container, ObjectName, Volume, VolumeMount, Workload
-from lithify.sources.base import Reading, normal_path
-from lithify.sources.container import memory_volumes, read_labels, texts
+from lithify.sources.base import Reading, normal_path, read_labels
+from lithify.sources.container import memory_volumes, texts
 from lithify.sources.manifest import capability_names
 
 _ROUTE = ("Spec", "TaskTemplate")
@@ -37,7 +37,7 @@ def read_service(found: Mapping[str, Any]) -> Reading:
     limits = (template.get("Resources") or {}).get("Limits") or {}
     container.memory_limit = limits.get("MemoryBytes") or None
     container.mounts = tuple(_mounts(declared, here))
-    container.exemptions = tuple(read_labels(labels))
+    container.exemptions = tuple(read_labels(labels.items()))
     if _on_windows(template):
         workload.not_applicable = "Windows containers have no read-only root filesystem"
     workload.containers = (container,)

@@ -438,6 +438,31 @@ def test_annotations_exempt(tmp_path: Path) -> None:
     assert finding.exemption.origin == "annotation"
 
 
+LABELLED = {
+    "compose.yaml": "services: {a: {image: x, labels: ['lithify.dev/ignore.writable-root-filesystem=builds owner=b']}}",
+    "stack.yaml": "services: {a: {image: x, deploy: {labels: {lithify.dev/ignore.writable-root-filesystem: builds "
+    "owner=b}}}}",
+    "a.container": "[Container]\nImage=x\nLabel=app=a 'lithify.dev/ignore.writable-root-filesystem=builds owner=b'\n",
+    "b.container": "[Container]\nImage=x\n"
+    "PodmanArgs=--label 'lithify.dev/ignore.writable-root-filesystem=builds owner=b'\n",
+    "task.json": '{"containerDefinitions": [{"name": "a", "image": "x", "dockerLabels": '
+    '{"lithify.dev/ignore.writable-root-filesystem": "builds owner=b"}}]}',
+    "template.yaml": "Resources: {T: {Type: 'AWS::ECS::TaskDefinition', Properties: {ContainerDefinitions: [{Name: a, "
+    "Image: x, DockerLabels: {lithify.dev/ignore.writable-root-filesystem: builds owner=b}}]}}}",
+}
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_labels_exempt(name: str, tmp_path: Path) -> None:
+    """Labels of a container or service, wherever its file has them; JSON has no comments."""
+    path = tmp_path / name
+    path.write_text(LABELLED[name])
+    (finding,) = audit([str(path)], rules=["writable-root-filesystem"]).findings()
+    assert finding.exemption is not None
+    assert (finding.exemption.reason, finding.exemption.owner) == ("builds", "b")
+    assert finding.exemption.origin == "label"
+
+
 def test_merge_keys_that_multiply_are_followed_once(tmp_path: Path) -> None:
     """Sixty levels of twice the same: as many steps as levels, places and edits included."""
     levels = "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}], y{n}: 1}}\n" for n in range(1, 60))

@@ -278,6 +278,13 @@ QUADLET: list[tuple[str, str, str]] = [
     ("writable-host-path", "Volume=/run/podman/podman.sock:/s:ro", "does not stop that"),
     ("writable-host-path", "Volume=/:/host:ro", "mounted below"),
     ("writable-host-path", "Volume=/:/host:rro", ""),
+    ("writable-host-path", "PodmanArgs=-v /etc:/data", "can write to the host's /etc"),
+    ("writable-host-path", "PodmanArgs=--mount type=bind,source=/etc,target=/data", "can write to the host's /etc"),
+    ("remountable-root-filesystem", "PodmanArgs=--cap-add SYS_ADMIN", "has CAP_SYS_ADMIN"),
+    ("remountable-root-filesystem", "PodmanArgs=--label SYS_ADMIN --cap-add=NET_ADMIN", ""),
+    ("privilege-escalation", "PodmanArgs=--security-opt no-new-privileges", ""),
+    ("runs-as-root", "PodmanArgs=--user 1000:1000", ""),
+    ("runs-as-root", "PodmanArgs=-u 0", "runs as root"),
 ]
 
 
