@@ -10,7 +10,7 @@ from typing import Any
 
 from lithify.errors import InvalidInput
 from lithify.model.finding import ContainerVerdict, Report, State
-from lithify.model.text import printable
+from lithify.model.text import counted, printable
 from lithify.model.workload import Exemption
 from lithify.report.base import Write
 
@@ -23,6 +23,10 @@ _SRG = "SRG-APP-000342-CTR-000775"
 _CCIS = ["CCI-002233"]
 _LISTED = 200
 _JUDGED = ("ComposeService", "StackService", "Container", "SwarmService")
+_OTHERS = ("Quadlet", "TaskDefinition")
+"""What the check does not ask for though no Kubernetes runs it."""
+_OURS = "Evaluated by lithify "
+"""How a comment of ours begins: another run takes its place, what a person wrote stays."""
 
 _TITLE = "All containers must be restricted to mounting the root filesystem as read only."
 _CHECK = (
@@ -57,6 +61,7 @@ class _Seen:
         self.kubernetes = 0
         self.pods_run = False
         """Some of these were seen in a cluster or on a node."""
+        self.others = 0
         self.exempted: dict[int, str] = {}
         """What was accepted, in words, by the container's id."""
         all_named = True
@@ -64,6 +69,8 @@ class _Seen:
             for container in result.containers:
                 if container.object.kind in _JUDGED:
                     self.judged.append(container)
+                elif container.object.kind in _OTHERS:
+                    self.others += 1
                 else:
                     self.kubernetes += 1
                     self.pods_run = self.pods_run or bool(container.id)
@@ -84,7 +91,7 @@ class _Seen:
             return "open"
         if self.judged:
             return "not_a_finding" if self.complete else "not_reviewed"
-        return "not_applicable" if self.kubernetes else "not_reviewed"
+        return "not_applicable" if self.kubernetes and not self.others else "not_reviewed"
 
     def details(self) -> str:
         """What was seen, container by container, what is open first."""
@@ -93,7 +100,11 @@ class _Seen:
         if len(lines) > _LISTED:
             lines[_LISTED:] = [f"... and {len(lines) - _LISTED} more"]
         if self.kubernetes:
-            lines.append(f"{self.kubernetes} containers under Kubernetes, to which this check does not apply")
+            told = counted(self.kubernetes, "container")
+            lines.append(f"{told} under Kubernetes, to which this check does not apply")
+        if self.others:
+            told = counted(self.others, "container")
+            lines.append(f"{told} of units and task definitions, which this check does not ask for")
         return "\n".join(lines) or "No container was seen."
 
 
@@ -126,7 +137,7 @@ def _comments(report: Report, seen: _Seen) -> str:
     elif seen.pods_run and not seen.judged:
         source = "what runs under Kubernetes"
     text = (
-        f"Evaluated by lithify {report.tool_version} on {report.today} from {source}. "
+        f"{_OURS}{report.tool_version} on {report.today} from {source}. "
         f"This checklist answers {_GROUP} alone; it merges into a full one by rule_id or group_id."
     )
     status = seen.status
@@ -135,7 +146,7 @@ def _comments(report: Report, seen: _Seen) -> str:
         text += f" {void} of them pass by their flag and can write all the same: see the details."
     if status == "not_reviewed" and seen.running:
         text += " Nothing open was seen; the check itself asks for all containers of the engine, and not all were."
-    elif status == "not_reviewed":
+    elif status == "not_reviewed" and seen.judged:
         text += " Nothing open was declared; the check itself asks the engine, which files can't stand for."
     elif status == "not_applicable":
         text += " The check is not applicable where Kubernetes is the orchestrator."
@@ -146,7 +157,7 @@ def _checklist(answer: dict[str, str]) -> dict[str, Any]:
     stig = str(uuid.uuid5(_SPACE, "stig"))
     return {
         "title": "lithify audit",
-        "id": str(uuid.uuid5(_SPACE, "checklist")),
+        "id": str(uuid.uuid5(_SPACE, json.dumps(answer))),
         "stigs": [
             {
                 "stig_name": "Mirantis Kubernetes Engine Security Technical Implementation Guide",
@@ -232,5 +243,7 @@ def _merged(path: str, answer: dict[str, str]) -> dict[str, Any]:
     if not rules:
         raise InvalidInput(f"{path}: no rule {_GROUP} in it", hint="this is the checklist of another STIG")
     for rule in rules:
-        rule.update(answer)
+        written = str(rule.get("comments") or "").split("\n")
+        theirs = [line for line in written if line and not line.startswith(_OURS)]
+        rule |= {**answer, "comments": "\n".join([answer["comments"], *theirs])}
     return document

@@ -270,6 +270,8 @@ POD = "kind: Pod\nspec: {containers: [{name: a, image: x}]}\n"
         ("compose.yaml", COMPOSE, "open"),
         ("compose.yaml", CLEAN, "not_reviewed"),
         ("pod.yaml", POD, "not_applicable"),
+        ("app.container", "[Container]\nImage=x\n", "not_reviewed"),
+        ("task.json", '{"containerDefinitions": [{"name": "a", "image": "x"}]}', "not_reviewed"),
     ],
 )
 def test_checklist(name: str, text: str, status: str, tmp_path: Path) -> None:
@@ -295,6 +297,12 @@ def test_checklist(name: str, text: str, status: str, tmp_path: Path) -> None:
     merged = json.loads(render("cklb", report, merge_into=str(existing)))["stigs"][0]["rules"]
     assert merged[0] == other
     assert (merged[1]["status"], merged[1]["discussion"]) == (status, "kept")
+    ours = merged[1]["comments"]
+    merged[1]["comments"] += "\nseen by hand\n\non the second host"
+    stig["rules"] = merged
+    existing.write_text(json.dumps(document))
+    again = json.loads(render("cklb", report, merge_into=str(existing)))["stigs"][0]["rules"]
+    assert again[1]["comments"] == f"{ours}\nseen by hand\non the second host"
 
 
 def test_what_is_accepted_stays_open_and_says_so(tmp_path: Path) -> None:
