@@ -244,6 +244,6 @@ def _merged(path: str, answer: dict[str, str]) -> dict[str, Any]:
         raise InvalidInput(f"{path}: no rule {_GROUP} in it", hint="this is the checklist of another STIG")
     for rule in rules:
         written = str(rule.get("comments") or "").split("\n")
-        theirs = [line for line in written if line and not line.startswith(_OURS)]
-        rule |= {**answer, "comments": "\n".join([answer["comments"], *theirs])}
+        theirs = "\n".join(line for line in written if not line.startswith(_OURS)).strip("\n")
+        rule |= {**answer, "comments": answer["comments"] + (theirs and f"\n{theirs}")}
     return document

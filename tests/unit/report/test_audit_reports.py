@@ -302,7 +302,7 @@ def test_checklist(name: str, text: str, status: str, tmp_path: Path) -> None:
     stig["rules"] = merged
     existing.write_text(json.dumps(document))
     again = json.loads(render("cklb", report, merge_into=str(existing)))["stigs"][0]["rules"]
-    assert again[1]["comments"] == f"{ours}\nseen by hand\non the second host"
+    assert again[1]["comments"] == f"{ours}\nseen by hand\n\non the second host"
 
 
 def test_what_is_accepted_stays_open_and_says_so(tmp_path: Path) -> None:
