@@ -290,11 +290,12 @@ def _writer(stream: IO[bytes]) -> Any:
 def exit_code(report: Any, fail_on: str, *, part: bool = False) -> int:
     """Return 1 where a finding that nothing exempts is as severe as `fail_on`.
 
-    NothingToExamine without an input, or where all were skipped, unless it is `part` of a run that goes on elsewhere.
+    NothingToExamine without an input, or where all were skipped, unless it is `part` of a run that goes on elsewhere:
+    which of its parts have inputs is nobody's choice, and the join of them says so where none has.
     """
     from lithify.errors import NothingToExamine
 
-    if not report.examined:
+    if not report.examined and not part:
         raise NothingToExamine("no manifest, Compose file, unit or task definition there", hint="name other paths")
     summary = report.summary
     judged = summary.containers or summary.findings or summary.exempted

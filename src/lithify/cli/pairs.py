@@ -25,14 +25,15 @@ def pairs(arguments: argparse.Namespace) -> list[tuple[str, str]]:
     OutputFailed where no file could be made at a place, so that it is told before the work and not after it.
     """
     formats = arguments.format or ["text"]
-    outputs = arguments.output or ["-"] * min(len(formats), 1)
+    outputs = arguments.output or ["-"]
     if len(formats) != len(outputs):
-        raise UsageError(
-            f"{len(formats)} times --format, {len(outputs)} times --output", hint="give each format its own --output"
-        )
-    for output in outputs:
+        told = f"{len(formats)} times --format, {len(arguments.output or ())} times --output"
+        raise UsageError(told, hint="give each format its own --output")
+    for index, output in enumerate(outputs):
         if output != "-":
             insist_on_place(output)
+            if output in outputs[:index] and not _is_special(output):
+                raise UsageError(f"{printable(output)}: two formats can't be one file", hint="name another for each")
     return list(zip(formats, outputs, strict=True))
 
 
@@ -40,12 +41,15 @@ def insist_on_place(path: str) -> None:
     """Raise OutputFailed where no file could be made at `path`, nor a device or pipe there be written to."""
     if os.path.isdir(path):
         raise failed(path, errno.EISDIR)
-    special = os.path.exists(path) and not os.path.isfile(path)
-    needed = path if special else os.path.dirname(os.path.realpath(path))
+    needed = path if _is_special(path) else os.path.dirname(os.path.realpath(path))
     if not os.path.exists(needed):
         raise failed(path, errno.ENOENT)
     if not os.access(needed, os.W_OK):
         raise failed(path, errno.EACCES)
+
+
+def _is_special(path: str) -> bool:
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def failed(path: str, number: int) -> OutputFailed:

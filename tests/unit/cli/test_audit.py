@@ -51,6 +51,8 @@ def test_a_finding_is_a_line_and_an_exit_code(capsys: pytest.CaptureFixture[str]
         (["--merge-into", "full.cklb", "good.yaml"], 2),
         (["--engine", "docker", "--stack"], 2),
         (["--format", "json", "--format", "text", "bad.yaml"], 2),
+        (["--format", "json", "--output", "r", "--format", "text", "--output", "r", "bad.yaml"], 2),
+        (["--shard", "1/9", "--fail-on", "never", "empty"], 0),
         (["--output", "missing/x", "bad.yaml"], 2),
         (["--output", "empty", "bad.yaml"], 2),
         ([], 2),
