@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
 _KEEP = 256 << 10
 
+OF_ENGINES = ("ComposeService", "StackService", "Container", "SwarmService")
+"""Kinds of what Docker, Podman or Swarm runs; the namespace of one is a project, not one of a cluster."""
+OF_OTHERS = ("Quadlet", "TaskDefinition")
+"""Kinds of what neither they by themselves nor a cluster runs."""
+
 Write = Callable[[str], object]
 """Takes text as it comes; a report is never held as a whole."""
 

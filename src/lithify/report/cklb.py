@@ -12,7 +12,7 @@ from lithify.errors import InvalidInput
 from lithify.model.finding import ContainerVerdict, Report, State
 from lithify.model.text import counted, printable
 from lithify.model.workload import Exemption
-from lithify.report.base import Write
+from lithify.report.base import OF_ENGINES, OF_OTHERS, Write
 
 _SPACE = uuid.UUID("6f0a5a1e-5b77-5c1f-9a52-2f8f1f0b9a11")
 _GROUP = "V-260936"
@@ -22,9 +22,6 @@ _RULE = "SV-260936r966165"
 _SRG = "SRG-APP-000342-CTR-000775"
 _CCIS = ["CCI-002233"]
 _LISTED = 200
-_JUDGED = ("ComposeService", "StackService", "Container", "SwarmService")
-_OTHERS = ("Quadlet", "TaskDefinition")
-"""What the check does not ask for though no Kubernetes runs it."""
 _OURS = "Evaluated by lithify "
 """How a comment of ours begins: another run takes its place, what a person wrote stays."""
 
@@ -67,9 +64,9 @@ class _Seen:
         all_named = True
         for result in report.results():
             for container in result.containers:
-                if container.object.kind in _JUDGED:
+                if container.object.kind in OF_ENGINES:
                     self.judged.append(container)
-                elif container.object.kind in _OTHERS:
+                elif container.object.kind in OF_OTHERS:
                     self.others += 1
                 else:
                     self.kubernetes += 1
@@ -78,7 +75,7 @@ class _Seen:
                 if finding.exemption is not None and finding.rule == "writable-root-filesystem":
                     words = _accepted(finding.exemption)
                     named = [one for one in (finding.container, *finding.also) if isinstance(one, ContainerVerdict)]
-                    self.exempted.update((id(one), words) for one in named if one.object.kind in _JUDGED)
+                    self.exempted.update((id(one), words) for one in named if one.object.kind in OF_ENGINES)
             all_named = all_named and not any(skipped.location.route == ("containers",) for skipped in result.skipped)
         self.running = [c for c in self.judged if c.id and c.object.kind == "Container"]
         # The engine was asked what the check asks it, of all its containers.

@@ -9,7 +9,8 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
 from lithify.model.finding import ContainerVerdict, Finding, Report, Severity, State
-from lithify.report.base import Write
+from lithify.model.workload import ObjectName
+from lithify.report.base import OF_ENGINES, OF_OTHERS, Write
 
 _API = "wgpolicyk8s.io/v1alpha2"
 _MOST = 1 << 20
@@ -26,10 +27,10 @@ def render(report: Report, write: Write) -> None:
         for result in report.results():
             found = {id(one) for finding in result.findings for one in (finding.container, *finding.also)}
             for finding in result.findings:
-                kept.add(finding.object.namespace if finding.object is not None else "", _failed(finding, stamp))
+                kept.add(_namespace(finding.object), _failed(finding, stamp))
             for container in result.containers:
                 if id(container) not in found:
-                    kept.add(container.object.namespace, _passed(container, stamp))
+                    kept.add(_namespace(container.object), _passed(container, stamp))
         separator = "\n"
         write('{"apiVersion": "v1", "kind": "List", "items": [')
         for text in kept.reports():
@@ -80,6 +81,10 @@ def _report(namespace: str, before: int, results: list[str], outcomes: list[str]
     }
     summary = {word: outcomes.count(word) for word in ("pass", "fail", "warn", "error", "skip")}
     return f'{json.dumps(report)[:-1]}, "results": [{", ".join(results)}], "summary": {json.dumps(summary)}}}'
+
+
+def _namespace(named: ObjectName | None) -> str:
+    return "" if named is None or named.kind in (*OF_ENGINES, *OF_OTHERS) else named.namespace
 
 
 def _failed(finding: Finding, stamp: dict[str, int]) -> dict[str, Any]:

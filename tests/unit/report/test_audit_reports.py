@@ -101,6 +101,17 @@ def test_a_large_report_is_kept_in_a_file(name: str, report: Report, monkeypatch
     assert render(name, report) == whole
 
 
+def test_a_project_is_no_namespace_of_a_cluster(tmp_path: Path) -> None:
+    """What Compose starts is reported for the cluster as a whole: no namespace of its name need be there."""
+    (tmp_path / "compose.yaml").write_text("name: shop\nservices: {a: {image: x}}\n")
+    (tmp_path / "pod.yaml").write_text(f"metadata: {{namespace: web}}\n{POD}")
+    items = json.loads(render("policyreport", audit([str(tmp_path)], today="2026-11-22")))["items"]
+    assert [(one["kind"], one["metadata"].get("namespace")) for one in items] == [
+        ("ClusterPolicyReport", None),
+        ("PolicyReport", "web"),
+    ]
+
+
 def test_policy_reports_stay_small(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is too much for one object goes into further ones, each with its own numbers and name."""
     whole = json.loads(render("policyreport", report))["items"]
