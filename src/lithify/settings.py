@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from lithify.errors import UsageError
-from lithify.model.text import COLORS
+from lithify.model.text import COLORS, THRESHOLDS
 
 ENGINES = ("bundle", "docker", "podman")
 RUNTIMES = ("runc", "crun")
@@ -33,6 +33,12 @@ class Settings:
     """Containers that may run at once; 0 means one per core."""
     node_image: str | None = None
     """An image that holds lithify, for pods on nodes of a cluster that can't be read from here."""
+    fail_on: str = "high"
+    """The severity of a finding from which an audit ends with 1."""
+    skip_rule: tuple[str, ...] = ()
+    """Rules that an audit does not ask."""
+    baseline: str | None = None
+    """A file of findings that an audit exempts."""
     color: str = "auto"
     debug: bool = False
 
@@ -94,15 +100,18 @@ def _read_file(path: Path, *, optional: bool = False) -> dict[str, object]:
 
 def _checked(name: str, value: object, source: str) -> object:
     """Return `value` as the type of setting `name`; UsageError where it is none of its values."""
-    choices = {"engine": ENGINES, "color": COLORS, "runtime": RUNTIMES}.get(name)
+    choices = {"engine": ENGINES, "color": COLORS, "runtime": RUNTIMES, "fail_on": THRESHOLDS}.get(name)
     if choices:
         if value not in choices:
             raise UsageError(f"{source}: {value!r} is not one of {', '.join(choices)}", hint="choose one of these")
         return value
     if name == "state":
         return Path(str(value))
-    if name == "node_image":
+    if name in ("node_image", "baseline"):
         return str(value)
+    if name == "skip_rule":
+        listed = value if isinstance(value, list) else str(value).split(",")
+        return tuple(filter(None, (str(one).strip() for one in listed)))
     if name == "debug":
         if str(value).lower() not in ("0", "1", "true", "false"):
             raise UsageError(f"{source}: {value!r} is neither true nor false", hint="write true or false")

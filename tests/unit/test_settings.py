@@ -26,6 +26,7 @@ def test_flags_beat_variables_beat_the_file(tmp_path: Path) -> None:
         ({"engine": "lxc"}, {}, "--engine"),
         ({}, {"LITHIFY_JOBS": "many"}, "LITHIFY_JOBS"),
         ({}, {"LITHIFY_DEBUG": "perhaps"}, "LITHIFY_DEBUG"),
+        ({}, {"LITHIFY_FAIL_ON": "hgih"}, "LITHIFY_FAIL_ON"),
         ({}, {"LITHIFY_CONFIG": "/nowhere/lithify.toml"}, "/nowhere/lithify.toml"),
     ],
 )

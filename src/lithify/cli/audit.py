@@ -6,13 +6,13 @@ import argparse
 import os
 
 from lithify.cli.pairs import insist_on_place, pairs
+from lithify.model.text import THRESHOLDS
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:
     from typing import IO, Any
 
 FORMATS = ("text", "json", "sarif", "junit", "markdown", "html", "cklb", "policyreport")
-SEVERITIES = ("info", "low", "medium", "high", "critical", "never")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--all-files", action="store_true", help="examine files that Git ignores as well")
     group.add_argument("--shard", metavar="I/N", help="examine only the I-th of N parts")
     group = parser.add_argument_group("what counts")
-    group.add_argument(
-        "--fail-on", choices=SEVERITIES, default="high", help="exit with 1 from this severity up (default: high)"
-    )
+    group.add_argument("--fail-on", choices=THRESHOLDS, help="exit with 1 from this severity up (default: high)")
     group.add_argument("--baseline", metavar="FILE", help="exempt the findings that FILE lists")
     group.add_argument("--write-baseline", metavar="FILE", help="write today's findings to FILE, to be exempted")
     group.add_argument("--reason", default="", metavar="TEXT", help="the reason that --write-baseline notes")
@@ -77,17 +75,24 @@ def run(arguments: argparse.Namespace) -> int:
     rules = _rules(arguments)
     _refuse_options_of_others(arguments)
     baseline, about_baseline = None, None
-    if arguments.baseline:
+    # One that a file or a variable names is written anew, not added to.
+    path = (arguments if arguments.write_baseline or not arguments.settings else arguments.settings).baseline
+    if path:
         from lithify.pipeline.audit.baseline import read_baseline
 
-        baseline, about_baseline = read_baseline(arguments.baseline)
+        baseline, about_baseline = read_baseline(path)
     report = _audit(arguments, rules, baseline)
     if about_baseline is not None and about_baseline.findings:
         report = report.with_result(about_baseline)
     if arguments.write_baseline:
         _write_baseline(report, arguments)
     write_reports(report, outputs, arguments)
-    return exit_code(report, arguments.fail_on, part=arguments.shard is not None)
+    return exit_code(report, threshold(arguments), part=arguments.shard is not None)
+
+
+def threshold(arguments: argparse.Namespace) -> str:
+    """Return the severity from which findings are an exit code."""
+    return (arguments.settings or arguments).fail_on or "high"
 
 
 def _write_baseline(report: Any, arguments: argparse.Namespace) -> None:
@@ -188,15 +193,17 @@ def insist_on_formats(outputs: list[tuple[str, str]], merge_into: str | None) ->
 
 def _rules(arguments: argparse.Namespace) -> list[str] | None:
     """Return the names of the rules to ask, None for all; UsageError where a name is no rule's."""
-    if not arguments.rule and not arguments.skip_rule:
+    # What a file or a variable leaves out is asked all the same where a flag names what is to be asked.
+    skipped = arguments.skip_rule if arguments.rule else (arguments.settings or arguments).skip_rule
+    if not arguments.rule and not skipped:
         return None
     from lithify.errors import UsageError
     from lithify.pipeline.audit.judge import RULES
 
-    for name in [*(arguments.rule or ()), *(arguments.skip_rule or ())]:
+    for name in [*(arguments.rule or ()), *(skipped or ())]:
         if name not in RULES:
             raise UsageError(f"no rule {name!r}", hint="see lithify audit --list-rules")
-    return [name for name in arguments.rule or RULES if name not in (arguments.skip_rule or ())]
+    return [name for name in arguments.rule or RULES if name not in (skipped or ())]
 
 
 def _shard(text: str | None) -> tuple[int, int] | None:

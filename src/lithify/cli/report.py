@@ -7,16 +7,17 @@ from io import BufferedReader, TextIOWrapper
 from json import detect_encoding
 from typing import IO
 
-from lithify.cli.audit import FORMATS, SEVERITIES, exit_code, insist_on_formats, write_reports
+from lithify.cli.audit import FORMATS, exit_code, insist_on_formats, threshold, write_reports
 from lithify.cli.pairs import pairs
 from lithify.errors import UsageError
+from lithify.model.text import THRESHOLDS
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("action", choices=("merge",), help="what to do with them")
     parser.add_argument("reports", nargs="+", metavar="REPORT.json", help="what `lithify audit --format json` wrote")
-    parser.add_argument("--fail-on", choices=SEVERITIES, default="high", help="as for audit (default: high)")
+    parser.add_argument("--fail-on", choices=THRESHOLDS, help="as for audit (default: high)")
     parser.add_argument(
         "--format", action="append", metavar="NAME", help=f"{', '.join(FORMATS)}; may repeat, each with its --output"
     )
@@ -61,4 +62,4 @@ def run(arguments: argparse.Namespace) -> int:
         hint = "these are the JSON reports of lithify audit, of this version's schema"
         raise InvalidInput(f"{path} can't be merged: {error}", hint=hint) from error
     write_reports(report, outputs, arguments)
-    return exit_code(report, arguments.fail_on)
+    return exit_code(report, threshold(arguments))

@@ -2,6 +2,8 @@
 
 COLORS = ("auto", "always", "never")
 """When to colour what a terminal shows."""
+THRESHOLDS = ("info", "low", "medium", "high", "critical", "never")
+"""Severities from which findings are an exit code."""
 UTF_16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 """Encodings by the byte order mark that a file of theirs begins with."""
 

@@ -73,6 +73,37 @@ def test_exit_codes(words: list[str], code: int, place: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["good.yaml"], 1),
+        (["--fail-on", "high", "good.yaml"], 0),
+        (["bad.yaml"], 1),
+        (["--fail-on", "high", "bad.yaml"], 0),
+        (["--rule", "writable-root-filesystem", "bad.yaml"], 1),
+        (["--skip-rule", "privilege-escalation", "bad.yaml"], 1),
+    ],
+)
+def test_a_project_says_what_counts(words: list[str], code: int, place: Path) -> None:
+    """Its file holds where no flag says otherwise: `--rule` asks what the file leaves out."""
+    (place / "lithify.toml").write_text('[lithify]\nfail_on = "medium"\nskip_rule = ["writable-root-filesystem"]\n')
+    assert main(["audit", *words]) == code
+
+
+def test_a_project_has_a_baseline(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made anew where the file names it already, and heard by every run after that."""
+    (place / "lithify.toml").write_text('[lithify]\nbaseline = "b.json"\n')
+    assert main(["audit", "bad.yaml"]) == 2
+    for _ in range(2):
+        assert main(["audit", "--write-baseline", "b.json", "bad.yaml"]) == 1
+        assert main(["audit", "--fail-on", "info", "bad.yaml"]) == 0
+    (place / "lithify.toml").unlink()
+    monkeypatch.setenv("LITHIFY_FAIL_ON", "critical")
+    monkeypatch.setenv("LITHIFY_SKIP_RULE", "no-such-rule, runs-as-root")
+    assert main(["audit", "--rule", "runs-as-root", "bad.yaml"]) == 0
+    assert main(["audit", "bad.yaml"]) == 2
+
+
+@pytest.mark.parametrize(
     ("name", "text", "code", "told"),
     [
         ("a.yaml", "a: [b", 1, "a.yaml:2:1: high: this document can't be read: "),
