@@ -86,7 +86,8 @@ class SecurityContext:
         """Say why a process in the container could make its root writable again; nothing where it can't."""
         if self.privileged:
             return "is privileged"
-        if "SYS_ADMIN" in self.added_capabilities or "ALL" in self.added_capabilities:
+        every = "ALL" in self.added_capabilities and "SYS_ADMIN" not in self.dropped_capabilities
+        if every or "SYS_ADMIN" in self.added_capabilities:
             return "has CAP_SYS_ADMIN"
         return ""
 
@@ -94,7 +95,8 @@ class SecurityContext:
     def is_root(self) -> bool | None:
         """Tell whether the container starts as uid 0; None where only the image knows."""
         if self.run_as_user is not None:
-            return self.run_as_user in (0, "0", "root")
+            user = str(self.run_as_user)
+            return user == "root" or (user.isdecimal() and int(user) == 0)
         return False if self.run_as_non_root else None
 
 

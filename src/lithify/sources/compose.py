@@ -511,7 +511,7 @@ class _Service:
 
     def _size(self, text: str) -> int | None:
         try:
-            return 0 if text.endswith("%") else parse_engine_size(text)
+            return 0 if text.endswith("%") else parse_engine_size(text) or None
         except ValueError:
             return None
 

@@ -520,6 +520,9 @@ class _Manifest:
         for container in containers if spec.steps else ():
             container.partial = not container.image
         workload.containers = tuple(containers)
+        together = quantity(at(fields.get("resources"), "limits", "memory")) if "resources" in fields else None
+        for container in containers if together else ():
+            container.memory_limit = container.memory_limit or together
 
     def _read_steps(
         self,
@@ -629,7 +632,7 @@ class _Manifest:
             limits = entries(resources).get("limits")
             if type(limits) is MappingNode:
                 limit = entries(limits)
-                container.memory_limit = quantity(limit.get("memory"))
+                container.memory_limit = quantity(limit.get("memory")) or None
                 container.ephemeral_storage_limit = quantity(limit.get("ephemeral-storage"))
         mounts = fields.get("volumeMounts")
         if type(mounts) is SequenceNode and mounts.value:
@@ -711,7 +714,7 @@ class _Manifest:
             node = found.get(kind)
             if kind == "emptyDir":
                 volume.memory = text_of(at(node, "medium")) == "Memory"
-                volume.size = quantity(at(node, "sizeLimit"))
+                volume.size = quantity(at(node, "sizeLimit")) or None  # nothing is no limit
             elif kind == "hostPath":
                 volume.host_path = normal_path(text_of(at(node, "path")))
             else:

@@ -302,6 +302,6 @@ class _Unit:
 
 def _size(text: str) -> int | None:
     try:
-        return 0 if text.endswith("%") else parse_engine_size(text)
+        return 0 if text.endswith("%") else parse_engine_size(text) or None
     except ValueError:
         return None

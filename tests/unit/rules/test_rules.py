@@ -142,6 +142,17 @@ FOUND: list[tuple[str, str, Severity, str]] = [
         Severity.MEDIUM,
         "64 MiB",
     ),
+    ("unbounded-scratch", POD + "  volumes: [{name: v, emptyDir: {sizeLimit: 0}}]\n", Severity.LOW, "disk without"),
+    (
+        "memory-beyond-limit",
+        container(
+            MOUNTS % "/tmp",
+            pod="  resources: {limits: {memory: 32Mi}}\n"
+            "  volumes: [{name: v, emptyDir: {medium: Memory, sizeLimit: 64Mi}}]\n",
+        ),
+        Severity.MEDIUM,
+        "its memory limit is 32 MiB",
+    ),
     ("no-ephemeral-storage-limit", POD, Severity.LOW, "no limit"),
     (
         "sysctl-by-privileged-container",
@@ -173,6 +184,8 @@ COMPOSE: list[tuple[str, str, Severity, str]] = [
     ("writable-host-path", "{image: x, volumes: ['/srv/../etc:/data']}", Severity.HIGH, "the host's /etc at"),
     ("writable-and-executable", "{image: x, tmpfs: ['/tmp:exec']}", Severity.LOW, "/tmp"),
     ("unbounded-scratch", "{image: x, tmpfs: [/tmp], mem_limit: 64m}", Severity.LOW, "memory without limit"),
+    ("unbounded-scratch", "{image: x, tmpfs: ['/tmp:size=0']}", Severity.MEDIUM, "memory without limit"),
+    ("runs-as-root", "{image: x, user: '00:7'}", Severity.MEDIUM, "runs as root"),
     ("anonymous-volume", "{image: x, volumes: [/data]}", Severity.LOW, "/data"),
     ("inline-config-refused", "{image: x, read_only: true, configs: [c]}", Severity.MEDIUM, "config 'c'"),
     (
@@ -183,6 +196,15 @@ COMPOSE: list[tuple[str, str, Severity, str]] = [
     ),
 ]
 CONTENT: list[tuple[str, str]] = [
+    ("remountable-root-filesystem", security("{capabilities: {add: [ALL], drop: [CAP_SYS_ADMIN]}}")),
+    (
+        "memory-beyond-limit",
+        container(
+            MOUNTS % "/tmp",
+            "resources: {limits: {memory: 0}}",
+            pod="  volumes: [{name: v, emptyDir: {medium: Memory, sizeLimit: 64Mi}}]\n",
+        ),
+    ),
     ("writable-root-filesystem", security("{readOnlyRootFilesystem: true}")),
     ("remountable-root-filesystem", security("{readOnlyRootFilesystem: true, capabilities: {add: [NET_ADMIN]}}")),
     ("privilege-escalation", security("{allowPrivilegeEscalation: false}")),
