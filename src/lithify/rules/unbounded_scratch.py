@@ -63,7 +63,7 @@ def _name(workload: Workload, volume: Volume) -> str:
 def _read_only(workload: Workload, volume: Volume) -> bool:
     """Tell whether it is mounted, and nobody may write there."""
     mounts = [m for container in workload.containers for m in container.mounts if m.volume is volume]
-    return bool(mounts) and not any(mount.writable for mount in mounts)
+    return bool(mounts) and not any(mount.writable or mount.dropped for mount in mounts)
 
 
 def _bounded(workload: Workload) -> bool:
