@@ -435,7 +435,7 @@ def test_the_check_is_of_what_no_kubelet_runs(docker: Engine, tmp_path: Path) ->
     status, details = answer(checklist)
     assert status == "not_reviewed"  # not all of the engine's
     assert "ReadonlyRootfs=false" not in details
-    assert "1 containers under Kubernetes, to which this check does not apply" in details
+    assert "1 container under Kubernetes, to which this check does not apply" in details
     (container,) = docker.audit(pods).containers()
     assert (container.object.kind, container.object.name, container.object.namespace) == ("Pod", "web", "shop")
     assert container.verdict is State.WRITABLE
