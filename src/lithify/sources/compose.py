@@ -605,6 +605,8 @@ class _Service:
                 volume.kind = "image"
             mount = VolumeMount(normal_path(target), volume, item.location())
         mount.read_only = mount.read_only or item.text(found.get("read_only")).lower() in _TRUE
+        bind = found.get("bind")
+        mount.open_below = type(bind) is MappingNode and item.text(entries(bind).get("recursive")) == "writable"
         return mount
 
     def _inline_files(self, container: Container) -> Iterator[tuple[str, Location]]:

@@ -181,6 +181,12 @@ COMPOSE: list[tuple[str, str, Severity, str]] = [
     ("writable-host-path", "{image: x, volumes: ['/var/run/docker.sock:/s']}", Severity.HIGH, "docker.sock"),
     ("writable-host-path", "{image: x, volumes: ['/run/docker.sock:/s:ro']}", Severity.HIGH, "does not stop that"),
     ("writable-host-path", "{image: x, volumes: ['./data:/data']}", Severity.LOW, "./data"),
+    (
+        "writable-host-path",
+        "{image: x, volumes: [{type: bind, source: /, target: /h, read_only: true, bind: {recursive: writable}}]}",
+        Severity.LOW,
+        "mounted below the host's / at /h",
+    ),
     ("writable-host-path", "{image: x, volumes: ['/srv/../etc:/data']}", Severity.HIGH, "the host's /etc at"),
     ("writable-and-executable", "{image: x, tmpfs: ['/tmp:exec']}", Severity.LOW, "/tmp"),
     ("unbounded-scratch", "{image: x, tmpfs: [/tmp], mem_limit: 64m}", Severity.LOW, "memory without limit"),
