@@ -4,7 +4,8 @@ An init container that runs `sysctl -w` has to be privileged, which voids its re
 else that confines it, for one number in the kernel.
 
 Remediation: let the kubelet set it: `securityContext.sysctls` of the pod (safe ones always, others where the node
-allows them); in Compose `sysctls:`. What is not namespaced belongs in the node's own configuration.
+allows them); in Compose `sysctls:`. What is not namespaced (`vm.max_map_count`, `fs.inotify.max_user_watches`) changes
+the whole node, and belongs in the node's own configuration.
 
 Before::
 
@@ -19,6 +20,7 @@ After::
 References: Kubernetes, "Using sysctls in a Kubernetes Cluster".
 """
 
+import re
 from collections.abc import Iterator
 
 from lithify.model.finding import Finding, Rule, Severity
@@ -31,9 +33,19 @@ RULE = Rule("sysctl-by-privileged-container", Severity.LOW, "A privileged contai
 def check(workload: Workload) -> Iterator[Finding]:
     """Yield a finding for each privileged container whose command sets a sysctl."""
     for container in workload.containers:
-        if container.security.privileged and _sets_sysctl(" ".join(container.command + container.arguments)):
+        command = " ".join(container.command + container.arguments)
+        if container.security.privileged and _sets_sysctl(command):
+            of_node = [name for name in re.findall(_NAME, command) if not re.match(_NAMESPACED, name)]
             message = f"{container.label} is privileged to set a sysctl, which the pod or service can ask for itself"
+            if of_node:
+                name = of_node[0].replace("/", ".")
+                message = f"{container.label} is privileged to set {name} for the whole node, whose business that is"
             yield RULE.finding(container, message, *field(container, "command"))
+
+
+_NAME = r"\b((?:abi|debug|dev|fs|kernel|net|user|vm)[./][a-z]\w*(?:[./][\w-]+)*)(?=\s*[=\s\"']|$)"
+_NAMESPACED = r"net[./]|kernel[./](?:shm|msg|sem)|fs[./]mqueue[./]"
+"""Sysctls that a container has of its own (Kubernetes, "Using sysctls in a Kubernetes Cluster")."""
 
 
 def _sets_sysctl(command: str) -> bool:

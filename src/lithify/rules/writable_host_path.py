@@ -55,10 +55,10 @@ RULE = Rule(
 
 _WHOLE = frozenset(("/", "/dev", "/home", "/opt", "/run", "/srv", "/var", "/var/lib", "/var/log", "/var/spool"))
 _BELOW = (
-    "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/sbin", "/sys", "/usr",
-    "/opt/cni", "/run/containerd", "/run/containers", "/run/crio", "/run/docker", "/run/k3s", "/run/systemd",
-    "/var/lib/cni", "/var/lib/containerd", "/var/lib/containers", "/var/lib/docker", "/var/lib/etcd",
-    "/var/lib/kubelet", "/var/lib/rancher", "/var/lib/systemd", "/var/log/pods", "/var/spool/cron",
+    "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/opt/cni", "/proc", "/root", "/run/cdi", "/run/containerd",
+    "/run/containers", "/run/crio", "/run/docker", "/run/k3s", "/run/systemd", "/sbin", "/sys", "/usr", "/var/lib/cni",
+    "/var/lib/containerd", "/var/lib/containers", "/var/lib/docker", "/var/lib/etcd", "/var/lib/kubelet",
+    "/var/lib/rancher", "/var/lib/systemd", "/var/log/pods", "/var/spool/cron",
 )  # fmt: skip
 _NAMED = 3
 _MOUNTED_BELOW = frozenset(
@@ -66,7 +66,10 @@ _MOUNTED_BELOW = frozenset(
      "/var/lib/kubelet/pods")
 )  # fmt: skip
 """Directories below which every host that runs containers has mounted others that can be written."""
-_SOCKETS = ("docker.sock", "containerd.sock", "crio.sock", "podman.sock", "cri-dockerd.sock", "docker_engine")
+_SOCKETS = (
+    "docker.sock", "containerd.sock", "crio.sock", "podman.sock", "cri-dockerd.sock", "dockershim.sock", "nri.sock",
+    "docker_engine",
+)  # fmt: skip
 
 
 def check(workload: Workload) -> Iterator[Finding]:

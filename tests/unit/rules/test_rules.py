@@ -158,7 +158,31 @@ FOUND: list[tuple[str, str, Severity, str]] = [
         "sysctl-by-privileged-container",
         container("command: [sysctl, -w, a.b=1]", "securityContext: {privileged: true}"),
         Severity.LOW,
-        "sysctl",
+        "can ask for itself",
+    ),
+    (
+        "sysctl-by-privileged-container",
+        container("command: [sysctl, -w, net.core.somaxconn=4096]", "securityContext: {privileged: true}"),
+        Severity.LOW,
+        "can ask for itself",
+    ),
+    (
+        "sysctl-by-privileged-container",
+        container(
+            "command: [sh, -c, 'sysctl net.core.somaxconn=1; sysctl -w vm.max_map_count=262144']",
+            "securityContext: {privileged: true}",
+        ),
+        Severity.LOW,
+        "to set vm.max_map_count for the whole node",
+    ),
+    (
+        "sysctl-by-privileged-container",
+        container(
+            "command: [sh, -c, 'echo 8192 > /proc/sys/fs/inotify/max_user_watches']",
+            "securityContext: {privileged: true}",
+        ),
+        Severity.LOW,
+        "to set fs.inotify.max_user_watches for the whole node",
     ),
     ("pod-level-flag", POD + "  securityContext: {readOnlyRootFilesystem: true}\n", Severity.MEDIUM, "no effect"),
     ("misspelt-flag", security("{readOnlyFilesystem: true}"), Severity.MEDIUM, "readOnlyFilesystem"),
