@@ -713,8 +713,11 @@ class _Manifest:
             volume = Volume(name, kind, place.on(item, ("volumes", index)))
             node = found.get(kind)
             if kind == "emptyDir":
-                volume.memory = text_of(at(node, "medium")) == "Memory"
+                medium = text_of(at(node, "medium"))
+                volume.memory = medium == "Memory"
                 volume.size = quantity(at(node, "sizeLimit")) or None  # nothing is no limit
+                if volume.size is None and medium.startswith("HugePages"):
+                    volume.size = 0  # what the pod may have of them bounds it
             elif kind == "hostPath":
                 volume.host_path = normal_path(text_of(at(node, "path")))
             else:

@@ -289,6 +289,7 @@ CONTENT: list[tuple[str, str]] = [
             pod="  initContainers: [{name: i, image: i}]\n  volumes: [{name: v, emptyDir: {}}]\n",
         ),
     ),
+    ("unbounded-scratch", POD + "  volumes: [{name: v, emptyDir: {medium: HugePages-2Mi}}]\n"),
     ("writable-root-filesystem", POD + "  os: {name: windows}\n"),
     ("writable-root-filesystem", POD + "  nodeSelector: {kubernetes.io/os: windows}\n"),
 ]
