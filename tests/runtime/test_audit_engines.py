@@ -18,11 +18,14 @@ import jsonschema
 import pytest
 
 from lithify.cli.main import main
+from lithify.engines.mounts import host_mounts
 from lithify.errors import NothingToExamine, UsageError
 from lithify.model.finding import ContainerVerdict, Report, Severity, State
 from lithify.pipeline.audit.cluster import audit_node
 from lithify.pipeline.audit.engine import audit_engine
+from lithify.pipeline.audit.judge import Judge
 from lithify.sources import engine as engine_source
+from lithify.sources.container import read_container
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "audit-report-v1.json"
 FLAG = ": ReadonlyRootfs={{.HostConfig.ReadonlyRootfs}}"
@@ -453,6 +456,24 @@ def test_all_containers_with_the_flag_are_no_finding(docker: Engine, tmp_path: P
     main(["audit", "--engine", "docker", "--format", "cklb", "--output", str(checklist)])
     status, details = answer(checklist)
     assert status == ("open" if "ReadonlyRootfs=false" in details else "not_a_finding")
+
+
+def test_a_process_with_the_hosts_mounts_is_in_no_container(tmp_path: Path) -> None:
+    """As the monitor of a virtual machine, which an engine gives for the first process of what runs in it (Kata)."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    identity = "ab" * 32
+    place = tmp_path / identity
+    place.mkdir()
+    found = {"Id": identity, "Name": "/web", "HostConfig": {"ReadonlyRootfs": True}}
+    call("mount", "--bind", str(place), str(place))
+    try:
+        reading = read_container({**found, "State": {"Running": True, "Pid": os.getpid()}}, "docker", host_mounts())
+    finally:
+        call("umount", str(place))
+    (container,) = Judge("2026-11-22").judge(reading).containers
+    assert container.effective is State.READ_ONLY
+    assert container.reason == "its mount table can't be seen from here: judged by its flag"
 
 
 def test_no_engine_no_verdict(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lithify.engines.kubernetes.client import POD, Cluster
+from lithify.engines.mounts import host_mounts
 from lithify.engines.node.containers import pids_here
 from lithify.errors import LithifyError, NothingToExamine, NotPermitted
 from lithify.model.finding import Skipped
@@ -108,6 +109,7 @@ class _Reader:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._here = pids_here()
+        self._host = host_mounts()
         self._owners: dict[tuple[str, str, str], _Owner] = {}
         self._namespace = ""
         self._pods = 0
@@ -165,7 +167,7 @@ class _Reader:
             container.observed.written = self._written_by(node, pod, container.name)
             notes.append(f"it runs on node {node}: judged by its flag")
         else:
-            observe(container, pid)
+            observe(container, pid, self._host)
             notes.append(container.observed.note)
         container.observed.note = "; ".join(note for note in notes if note)
 

@@ -4,9 +4,10 @@ Of a running container the mount table is read as well, by its pid: it says what
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from lithify.engines.mounts import MountPoint
 from lithify.model.location import Location
 from lithify.model.workload import Container, ObjectName, Observed, Volume, VolumeMount, Workload
 from lithify.sources.base import Reading, normal_path, read_labels
@@ -16,11 +17,11 @@ from lithify.sources.mounted import observe, place_of, tmpfs_size, volume_at
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}")
 
 
-def read_container(found: Mapping[str, Any], engine: str) -> Reading:
+def read_container(found: Mapping[str, Any], engine: str, host: Sequence[MountPoint]) -> Reading:
     """Return the one container that `found`, an item of what inspect writes, describes.
 
-    Its input is called `docker:NAME`. Where its mount table can't be read (it does not run, it runs on another host,
-    a right is missing) its flag alone is judged, and the reason says so.
+    Its input is called `docker:NAME`; `host` are the mounts of this host. Where its mount table can't be read (it does
+    not run, it runs on another host, a right is missing) its flag alone is judged, and the reason says so.
     """
     name = str(found.get("Name") or found.get("Id") or "").removeprefix("/")
     reading = Reading(f"{engine}:{name}")
@@ -39,7 +40,7 @@ def read_container(found: Mapping[str, Any], engine: str) -> Reading:
     _fill(container, found)
     container.exemptions = tuple(read_labels(labels.items()))
     container.keeper = IN_POD if subject.kind == "Pod" else _keeper(labels)
-    _observe(container, found)
+    _observe(container, found, host)
     workload.containers = (container,)
     workload.volumes = memory_volumes(container.mounts)
     reading.workloads.append(workload)
@@ -170,10 +171,10 @@ def _volume(item: Mapping[str, Any], location: Location) -> Volume:
     return volume
 
 
-def _observe(container: Container, found: Mapping[str, Any]) -> None:
+def _observe(container: Container, found: Mapping[str, Any], host: Sequence[MountPoint]) -> None:
     # Of a root filesystem that is a directory of the host (`--rootfs`), Podman counts all that is in it.
     written = found.get("SizeRw") if not found.get("Rootfs") else None
     container.observed = Observed(written=written if isinstance(written, int) else None)
     state = _mapping(found, "State")
     pid = state.get("Pid")
-    observe(container, pid if state.get("Running") is True and isinstance(pid, int) else 0)
+    observe(container, pid if state.get("Running") is True and isinstance(pid, int) else 0, host)

@@ -5,6 +5,7 @@ from typing import Any
 
 from lithify.engines.command_line.client import Client, parse_json
 from lithify.engines.command_line.container_line import line_of_image
+from lithify.engines.mounts import MountPoint, host_mounts
 from lithify.errors import EngineRefused, NothingToExamine, UsageError
 from lithify.model.finding import Skipped
 from lithify.model.location import Location
@@ -29,6 +30,7 @@ def read_engine(engine: str, names: Sequence[str] = ()) -> Iterator[Reading]:
         if not name or name.startswith("-"):
             raise UsageError(f"{printable(name)!r} names no container", hint="give names or ids as `ps` shows them")
     client = Client.of(line_of_image(engine, "image"))  # with what LITHIFY_DOCKER_ARGS and its like add
+    host = host_mounts()
     listed = _listed(client)
     services, elsewhere = _services(client)
     if not names:
@@ -38,11 +40,11 @@ def read_engine(engine: str, names: Sequence[str] = ()) -> Iterator[Reading]:
         yield from map(read_service, _inspect(client, "service", services))
         for item in _inspect(client, "container", listed):
             left.discard(str(item.get("Id")))
-            yield read_container(item, engine)
+            yield read_container(item, engine, host)
         left = left.intersection(_listed(client)) if left else left  # the others went meanwhile
     else:
         left = set()
-        yield from _read_named(client, names)
+        yield from _read_named(client, names, host)
     rest = len(listed) + len(services) - len(set(names)) if names else 0
     skipped = [Skipped(Location(engine, route=("services",)), elsewhere)] if elsewhere else []
     if left:
@@ -58,7 +60,7 @@ def read_engine(engine: str, names: Sequence[str] = ()) -> Iterator[Reading]:
         yield reading
 
 
-def _read_named(client: Client, names: Sequence[str]) -> Iterator[Reading]:
+def _read_named(client: Client, names: Sequence[str], host: Sequence[MountPoint]) -> Iterator[Reading]:
     """Yield what is named: containers by name or the beginning of an id, and services."""
     containers = list(_inspect(client, "container", names))
     left = [name for name in names if not any(_is_called(item, name) for item in containers)]
@@ -68,7 +70,7 @@ def _read_named(client: Client, names: Sequence[str]) -> Iterator[Reading]:
             client.require()
             raise NothingToExamine(f"{client.engine} has no container {printable(name)!r}", hint="see its `ps --all`")
     yield from map(read_service, services)
-    yield from (read_container(item, client.engine) for item in containers)
+    yield from (read_container(item, client.engine, host) for item in containers)
 
 
 def _is_called(found: dict[str, Any], name: str) -> bool:

@@ -1,11 +1,10 @@
 """What the mount table of a running container says, put in the place of what was declared for it."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lithify.engines.mounts import (
     MountPoint,
-    host_mounts,
     path_on_host,
     process_root,
     read_mounts,
@@ -34,11 +33,12 @@ _INTERFACES = frozenset(
 """Filesystems that hold the kernel's interfaces, and nobody's files."""
 
 
-def observe(container: Container, pid: int, *, identity: str = "") -> None:
+def observe(container: Container, pid: int, host: Sequence[MountPoint]) -> None:
     """Look at the mounts of a container whose first process is `pid`, 0 where it does not run.
 
-    They are believed only if that process is in the container, by `identity` (else the container's id) in its cgroup or
-    its mounts; where they can't be read the reason is noted.
+    They are believed only if that process is in the container, by the container's id in its cgroup or its mounts, and
+    not at home on the host, whose mounts are `host`: it is then what runs a virtual machine for it (Kata). Where they
+    can't be read the reason is noted.
     """
     observed = container.observed = container.observed or Observed()
     if pid <= 0:
@@ -47,7 +47,8 @@ def observe(container: Container, pid: int, *, identity: str = "") -> None:
     try:
         mounts = read_mounts(pid)
         root = process_root(mounts)
-        if root is None or not is_of(pid, identity or container.id, mounts):
+        at_home = process_root(host)
+        if root is None or not is_of(pid, container.id, mounts) or (at_home is not None and _shows(root, at_home)):
             observed.note = "its mount table can't be seen from here: judged by its flag"
             return
     except NotPermitted:
@@ -62,14 +63,17 @@ def observe(container: Container, pid: int, *, identity: str = "") -> None:
     # What was asked for below a link (/var/run) lies where that leads to.
     declared = {resolved_within(f"/proc/{pid}/root", mount.path): mount for mount in container.mounts}
     unseen = [point for point in points if point is not root and not _is_below(str(point.path), again)]
-    container.mounts = tuple(_mounts(container.location, declared, unseen, root))
+    container.mounts = tuple(_mounts(container.location, declared, unseen, root, host))
 
 
 def _mounts(
-    location: Location, declared: Mapping[str, VolumeMount], points: Iterable[MountPoint], root: MountPoint
+    location: Location,
+    declared: Mapping[str, VolumeMount],
+    points: Iterable[MountPoint],
+    root: MountPoint,
+    host: Sequence[MountPoint],
 ) -> Iterator[VolumeMount]:
     """Yield what is mounted: all that was asked for, and what holds files besides."""
-    host = host_mounts()
     binds: dict[str, VolumeMount] = {}
     for point in points:
         path = str(point.path)

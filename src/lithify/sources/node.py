@@ -6,6 +6,7 @@ No API server is asked: what the node itself does is what holds, also when the c
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lithify.engines.mounts import MountPoint, host_mounts
 from lithify.engines.node.containers import NodeContainer, read_node
 from lithify.engines.node.cri import find_crictl, read_cri
 from lithify.errors import EngineUnreachable, NothingToExamine
@@ -49,7 +50,8 @@ def read_here(names: Sequence[str] = ()) -> Iterator[Reading]:
             raise NothingToExamine(f"this node has no container {printable(name)!r}", hint="see `crictl ps --all`")
     if not chosen:
         raise NothingToExamine("no container runs on this node", hint="is its runtime up?")
-    yield from (read_node_container(one) for one in sorted(chosen, key=_order))
+    host = host_mounts()
+    yield from (read_node_container(one, host) for one in sorted(chosen, key=_order))
     if len(chosen) < len(found):
         unseen.append(f"{len(found) - len(chosen)} more containers were not named")
     reading = Reading("node")
@@ -89,7 +91,7 @@ def _order(one: NodeContainer) -> tuple[str, ...]:
     return one.namespace, one.pod, one.name, one.id
 
 
-def read_node_container(one: NodeContainer) -> Reading:
+def read_node_container(one: NodeContainer, host: Sequence[MountPoint]) -> Reading:
     """Return the reading of one container of this node, called `node:NAMESPACE/POD/CONTAINER` or `node:ID`."""
     reading = Reading(f"node:{one.title}")
     reading.documents = 1
@@ -105,7 +107,7 @@ def read_node_container(one: NodeContainer) -> Reading:
         _fill(container, one)
     else:
         container.observed.note = "its configuration can't be read: judged by its mount table alone"
-    observe(container, one.pid)
+    observe(container, one.pid, host)
     if not one.spec:
         container.security.read_only_root = container.observed.read_only
     workload.containers = (container,)

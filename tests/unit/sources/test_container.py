@@ -14,7 +14,7 @@ from lithify.sources.swarm import read_service
 def judged(**found: Any) -> FileResult:
     """Return what came of a container of Docker that does not run, with these fields."""
     base = {"Id": "f" * 64, "Name": "/web", "Config": {}, "HostConfig": {}, "State": {"Running": False}}
-    return Judge("2026-01-01").judge(read_container({**base, **found}, "docker"))
+    return Judge("2026-01-01").judge(read_container({**base, **found}, "docker", ()))
 
 
 def rules(result: FileResult) -> set[str]:
