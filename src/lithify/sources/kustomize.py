@@ -46,8 +46,15 @@ _LOGGED = re.compile(r'^E\d{4} [\d:.]+ +\d+ \S+\] "command failed" err=')
 """What some builds of kubectl put before an error: when, by which process, from which line of theirs."""
 
 
+_LONGEST = 400
+
+
 def reason_of(message: str) -> str:
-    """Return the error in what a build has printed."""
+    """Return the error in what a build has printed: all its lines as one, or the end of them, where the cause stands."""
+    _, error, rest = message.partition("Error: ")
+    if error:
+        whole = " ".join((error + rest).split())
+        return whole if len(whole) <= _LONGEST else f"...{whole[-_LONGEST:]}"
     told = [line.strip() for line in message.splitlines() if re.search(r"\w", line)]
     return _LOGGED.sub("", told[-1]) if told else "no reason given"
 

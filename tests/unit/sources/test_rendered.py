@@ -213,6 +213,11 @@ def test_a_helm_that_breaks_down_is_told_by_its_panic(
     ("message", "reason"),
     [
         ("Error: no such file\n", "Error: no such file"),
+        (
+            "Error: no base: fatal: no such host\n: exit status 128\n",
+            "Error: no base: fatal: no such host : exit status 128",
+        ),
+        (f"Error: {'x' * 400} no such file\n", f"...{'x' * 387} no such file"),
         ('E1130 05:24:19.352867   26519 run.go:72] "command failed" err="no such file"\n', '"no such file"'),
         ('E1130 05:24:19.2 1 run.go:72] "command failed" err=<\n\tname: x\n\tno such file\n >\n', "no such file"),
         ("", "no reason given"),
