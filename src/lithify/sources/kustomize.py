@@ -50,7 +50,7 @@ _LONGEST = 400
 
 
 def reason_of(message: str) -> str:
-    """Return the error in what a build has printed: all its lines as one, or the end of them, where the cause stands."""
+    """Return the error in what a build has printed: all its lines as one, or their end, where the cause stands."""
     _, error, rest = message.partition("Error: ")
     if error:
         whole = " ".join((error + rest).split())
