@@ -500,3 +500,16 @@ def test_edits_of_a_huge_document_end(tmp_path: Path) -> None:
     assert len(findings) == 2000
     assert edited[0]
     assert not edited[-1]
+
+
+def test_what_a_part_of_a_container_says_is_told_all_the_same(tmp_path: Path) -> None:
+    """Whether its root can be written to, its operator decides; that it may write to the host stands there."""
+    (tmp_path / "beat.yaml").write_text(
+        "apiVersion: x.io/v1\nkind: Beat\nmetadata: {name: b}\nspec:\n  podTemplate:\n    spec:\n"
+        "      volumes: [{name: h, hostPath: {path: /etc}}]\n"
+        "      containers:\n      - name: beat\n        volumeMounts: [{name: h, mountPath: /h}]\n"
+    )
+    report = audit([str(tmp_path)])
+    assert [(f.rule, f.location.line, f.container) for f in report.findings()] == [("writable-host-path", 10, None)]
+    assert [(one.location.line, "its operator" in one.reason) for one in report.skipped()] == [(9, True)]
+    assert not list(report.containers())

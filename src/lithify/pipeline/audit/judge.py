@@ -39,6 +39,8 @@ ALL: tuple[Any, ...] = (*CHECKED, *_FOREIGN, *NOTICED)
 RULES: dict[str, Rule] = {module.RULE.name: module.RULE for module in ALL}
 """Every rule by name."""
 
+_STATED = frozenset(("writable-host-path", "writable-system-path"))
+"""Rules that find what stands there, whatever else an operator adds."""
 _UNDECIDED = "a part of a container that its operator makes, who may set the flag: judge what it makes (--cluster)"
 
 
@@ -69,19 +71,20 @@ class Judge:
             undecided = [container for container in workload.containers if container.undecided]
             if undecided:
                 result.skipped = [*result.skipped, *(Skipped(one.location, _UNDECIDED) for one in undecided)]
-                workload.containers = tuple(one for one in workload.containers if not one.undecided)
-            verdicts = {id(container): _verdict(container) for container in workload.containers}
+            verdicts = {id(one): _verdict(one) for one in workload.containers if one not in undecided}
             result.containers += verdicts.values()
             found = [self._noticed(oddity, workload) for oddity in workload.oddities if oddity.rule in self.names]
             for check in self.checks:
                 found += check.check(workload)
+            if undecided:
+                found = [finding for finding in found if finding.container not in undecided or finding.rule in _STATED]
             exempting = exempting or bool(workload.exemptions)
             for finding in found:
                 if isinstance(finding.container, Container):
                     exempting = exempting or bool(finding.container.exemptions)
                     if workload.exemptions or finding.container.exemptions:
                         self._exempt(finding, (*finding.container.exemptions, *workload.exemptions))
-                    finding.container = verdicts[id(finding.container)]
+                    finding.container = verdicts.get(id(finding.container))
                 elif workload.exemptions:
                     self._exempt(finding, workload.exemptions)
             findings += found
