@@ -303,6 +303,19 @@ def test_a_directory_of_the_host_is_known_wherever_it_comes_in(engine: Engine, h
     assert on_node == {m.replace(name, engine.id(name)[:12]) for m in found["writable-host-path"]}
 
 
+def test_a_disk_of_the_host_is_all_that_lies_on_it(docker: Engine) -> None:
+    """Whatever it is called inside; one that can only be read, and what is no disk, is none."""
+    disk = next((path for path in sorted(Path("/dev").iterdir()) if path.is_block_device()), None)
+    if disk is None:
+        pytest.skip("needs a block device")
+    words = f"--device {disk}:/dev/data --device {disk}:/dev/fixed:r --device /dev/zero:/dev/nought"
+    for run in (False, True):
+        name = docker.make(f"--read-only {words}", run=run)
+        (finding,) = docker.audit(name, rules=("writable-host-path",)).findings()
+        assert finding.message == f"container {name!r} can write to the host's disk {disk} at /dev/data"
+        assert finding.severity is Severity.HIGH
+
+
 def test_named_volumes_are_no_directories_of_the_host(engine: Engine, tmp_path: Path) -> None:
     """Whoever asks; a directory that only looks like an engine's own is one."""
     (tmp_path / "containers").mkdir()

@@ -110,7 +110,7 @@ class Volume:
         self.kind = kind
         """As the source calls it: `emptyDir`, `hostPath`, `persistentVolumeClaim`, `tmpfs`, `bind`, `volume`, ...
 
-        `engine` is what an engine mounts by itself: `/dev`, `/dev/shm`, the hosts file.
+        `device` is a disk of the host. `engine` is what an engine mounts by itself: `/dev`, `/dev/shm`, the hosts file.
         """
         self.location = location
         self.host_path = ""

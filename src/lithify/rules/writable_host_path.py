@@ -22,6 +22,9 @@ After::
 Reported as high where the host's directory is one of the system, or an engine's; in Compose files, where a bind mount
 of the project's own folder is common, as low otherwise. What read-only does not reach below a directory is low.
 
+A disk of the host that a container was given with `--device` is as good as all that lies on it: every file of the host,
+its own root filesystem among them. Seen in containers of Docker, and always high.
+
 A read-only bind mount does not reach what the host has mounted below that directory: with `/:/host:ro` a container can
 write to `/host/run`. In a running container this is seen, and told in one finding. `recursiveReadOnly: Enabled`, in
 Compose `bind: {recursive: readonly}`, with `podman run` `-v /:/host:ro,rro` reach it; Docker does unasked since 25.
@@ -93,7 +96,8 @@ def check(workload: Workload) -> Iterator[Finding]:
 
 def _check_mount(container: Container, mount: VolumeMount) -> Iterator[Finding]:
     host, kubernetes = mount.volume.host_path, container.workload.kubernetes
-    where = f"the host's {host} at {mount.path}"
+    is_disk = mount.volume.kind == "device"
+    where = f"the host's {'disk ' * is_disk}{host} at {mount.path}"
     path = _resolved(host)
     if path.endswith(_SOCKETS):
         message = f"{container.label} can command the engine through {where}"
@@ -103,7 +107,7 @@ def _check_mount(container: Container, mount: VolumeMount) -> Iterator[Finding]:
     elif mount.writable:
         asked = mount.volume.kind == "hostPath"  # and not for another reason, as hostIPC
         fix = Fix("mount it read-only", (*mount.location.route, "readOnly"), True) if asked else None
-        severity = _severity(host, kubernetes=kubernetes)
+        severity = Severity.HIGH if is_disk else _severity(host, kubernetes=kubernetes)
         message = f"{container.label} can write to {where}"
         yield RULE.finding(container, message, location=mount.location, severity=severity, fix=fix)
     elif mount.open_below and path in _MOUNTED_BELOW:

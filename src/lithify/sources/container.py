@@ -3,7 +3,9 @@
 Of a running container the mount table is read as well, by its pid: it says what holds, whatever was asked for.
 """
 
+import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -111,7 +113,7 @@ def _fill(container: Container, found: Mapping[str, Any]) -> None:
     if any(option in ("no-new-privileges", "no-new-privileges:true") for option in options):
         security.escalation = False
     security.seccomp = next((o.partition(":")[2] for o in options if o.startswith("seccomp:")), "")
-    by_path = {mount.path: mount for mount in _declared_mounts(container, found)}
+    by_path = {mount.path: mount for mount in (*_declared_mounts(container, found), *_disks(container, found))}
     container.mounts = tuple(by_path.values())
 
 
@@ -147,6 +149,25 @@ def _declared_mounts(container: Container, found: Mapping[str, Any]) -> Iterator
             mount.executable = "noexec" not in texts(item.get("Options"))
         mount.read_only = item.get("RW") is False
         yield mount
+
+
+def _disks(container: Container, found: Mapping[str, Any]) -> Iterator[VolumeMount]:
+    """Yield the disks of this host that were given to write to; other devices hold no files.
+
+    Podman does not say which of them can be written, and may name a character device of the same number.
+    """
+    told = _mapping(found, "HostConfig") if container.workload.source == "docker" else {}
+    for item in _items(told, "Devices"):
+        path, inside = str(item.get("PathOnHost") or ""), str(item.get("PathInContainer") or "")
+        try:
+            is_disk = stat.S_ISBLK(os.stat(path).st_mode)
+        except (OSError, ValueError):  # of another host
+            continue
+        if is_disk and "w" in str(item.get("CgroupPermissions") or ""):
+            place = container.location.below(("HostConfig", "Devices", path))
+            volume = Volume(path, "device", place)
+            volume.host_path = path
+            yield VolumeMount(normal_path(inside or path), volume, place)
 
 
 def _tmpfs(path: str, size: str, location: Location) -> VolumeMount:

@@ -90,6 +90,7 @@ def _mounts(
         if asked is not None and mount.volume.host_path:
             binds[path] = mount
         yield mount
+    yield from (mount for mount in declared.values() if mount.volume.kind == "device")  # made there, not mounted
 
 
 def _shows(point: MountPoint, other: MountPoint) -> bool:
