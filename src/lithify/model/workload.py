@@ -245,7 +245,7 @@ class Container:
         self.name = name
         self.location = location
         self.role = ""
-        """What it is besides a container: `init`, `sidecar`, `ephemeral`, or nothing."""
+        """What it is besides a container: `init`, `sidecar`, `ephemeral`, `infra` (which holds a pod), or nothing."""
         self.id = ""
         """What its engine calls it for ever; nothing where it is only described."""
         self.injected = False

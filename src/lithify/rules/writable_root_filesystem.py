@@ -104,7 +104,8 @@ def _check_mounted(container: Container, *, read_only: bool, again: str) -> Iter
 
 
 def _fix(container: Container) -> Fix | None:
-    if container.role == "ephemeral":  # the containers of a running pod can't be changed: there is no patch
+    # The containers of a running pod can't be changed, and Podman takes no flag for the one that holds a pod.
+    if container.role in ("ephemeral", "infra"):
         return None
     route = field(container, "flag")
     if container.workload.source in ("docker", "podman", "oci"):

@@ -40,6 +40,7 @@ def read_container(found: Mapping[str, Any], engine: str, host: Sequence[MountPo
         workload.not_applicable = "Windows containers have no read-only root filesystem"
     container = Container(workload, "containers", 0, name, here)
     _fill(container, found)
+    container.role = "infra" if found.get("IsInfra") is True else ""
     container.exemptions = tuple(read_labels(labels.items()))
     container.keeper = IN_POD if subject.kind == "Pod" else _keeper(labels)
     _observe(container, found, host)

@@ -122,6 +122,15 @@ def test_a_service_for_windows_is_not_applicable(systems: tuple[str, ...], state
     assert service(ContainerSpec={}, Placement=placement).containers[0].effective is state
 
 
+def test_what_holds_a_pod_of_podman_is_named_as_that() -> None:
+    """To the check it is a container like others; that it can't be given the flag is no advice."""
+    result = judged(IsInfra=True)
+    (finding,) = [one for one in result.findings if one.rule == "writable-root-filesystem"]
+    assert finding.message == "infra container 'web' can write to its root filesystem"
+    assert finding.fix is None
+    assert result.containers[0].role == "infra"
+
+
 @pytest.mark.parametrize(
     ("labels", "told"),
     [
