@@ -12,8 +12,8 @@ _DAY = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 
 def may_hold_containers(text: bytes) -> bool:
     """Tell whether a document could hold a container, or is too odd to tell; cheap, as most hold none."""
-    if b"ontainers" in text or b"sidecars" in text:
-        return not (b"openAPIV3Schema" in text and b"kind: CustomResourceDefinition" in text)
+    if b"ontainers" in text or b"sidecars" in text or b"container:" in text or b'"container"' in text:
+        return not (b"openAPIV3Schema" in text and _is_definition(text))
     if (
         b"tekton.dev/" in text
         or b"kubevirt.io/" in text
@@ -22,6 +22,11 @@ def may_hold_containers(text: bytes) -> bool:
         return True
     # A tab at the start of a line, and brackets nested out of all measure, are errors wherever they stand.
     return b"\n\t" in text or b"[[[[[[[[" in text
+
+
+def _is_definition(text: bytes) -> bool:
+    """Tell whether a document is itself a CustomResourceDefinition: within a list it has others beside it."""
+    return b"\nkind: CustomResourceDefinition" in text or text.startswith(b"kind: CustomResourceDefinition")
 
 
 def resembles_flag(key: str) -> bool:

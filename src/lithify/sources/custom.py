@@ -22,8 +22,8 @@ _STEPS: dict[str, dict[str, bool]] = {
     _ARGO: {"container": False, "script": False, "sidecars": True},
     _TEKTON: {"steps": True, "sidecars": True},
 }
-OTHERS = {"sidecars": True}
-"""Those of every other API, where a list of that name may as well hold something else."""
+OTHERS = {"container": False, "sidecars": True}
+"""Those of every other API, where what is called so may as well be something else."""
 _TEMPLATES = ("templates", "inline", "template")
 _TYPES = ("container", "containerSet", "script")
 """What a template of Argo may run: it takes of its defaults what it is itself."""
@@ -49,7 +49,7 @@ Place = tuple[Node, Route]
 class PodSpec:
     """What looks like a pod spec, and what an engine adds to it."""
 
-    __slots__ = ("around", "defaults", "node", "patches", "route", "steps", "template")
+    __slots__ = ("around", "cost", "defaults", "node", "patches", "route", "steps", "template")
 
     def __init__(self, node: Node, route: Route, template: Node | None = None) -> None:
         self.node = node
@@ -63,7 +63,9 @@ class PodSpec:
         """What says something for every pod within, outermost first."""
         self.defaults: Node | None = None
         self.patches: list[Place] = []
-        """Text that is a strategic merge patch of the pod, in order."""
+        """Strategic merge patches of the pod, in order, each with the place of the text that it is read from."""
+        self.cost = 0
+        """The steps it takes to read it: nodes of defaults and patches that change it, mounts of all its containers."""
 
 
 def steps_of(api_version: str) -> dict[str, bool]:
@@ -74,13 +76,14 @@ def steps_of(api_version: str) -> dict[str, bool]:
 class _Around:
     """What holds for all that stands below: the API, and the workflow and template of Argo."""
 
-    __slots__ = ("defaults", "patches", "places", "steps")
+    __slots__ = ("cost", "defaults", "patches", "places", "steps")
 
     def __init__(self, steps: dict[str, bool]) -> None:
         self.steps = steps
         self.places: list[Place] = []
         self.defaults: Node | None = None
         self.patches: list[Place] = []
+        self.cost = 0
 
     def within(self, found: dict[str, Node], node: Node, route: Route) -> _Around:
         """Return what holds within a mapping."""
@@ -96,14 +99,50 @@ class _Around:
         if "templates" in found:
             inner.places, inner.patches = [(node, route)], _patches_of(found, route)
             inner.defaults = found.get("templateDefaults")
+            inner.cost = sum(
+                sum(1 for _ in _below(one)) for one in (inner.defaults, *(one for one, _ in inner.patches))
+            )
         else:
             inner.places, inner.patches = [*self.places, (node, route)], [*self.patches, *_patches_of(found, route)]
+            inner.cost = self.cost
         return inner
 
 
 def _patches_of(found: dict[str, Node], route: Route) -> list[Place]:
     patch = found.get(_PATCH)
-    return [(patch, (*route, _PATCH))] if type(patch) is ScalarNode and patch.value.strip() else []
+    if type(patch) is not ScalarNode or not patch.value.strip():
+        return []
+    return [(_read_patch(patch), (*route, _PATCH))]
+
+
+def _read_patch(text: Node) -> Node | None:
+    """Return what a text says, every node of it at the text's own place; None where it is no mapping."""
+    from lithify.documents.yaml import Document, read_documents
+
+    documents = list(read_documents(text.value.encode("utf-8", "replace")))
+    if len(documents) != 1 or not isinstance(documents[0], Document) or type(documents[0].root) is not MappingNode:
+        return None
+    for node in _below(documents[0].root):
+        node.start_mark = text.start_mark
+        if type(node) is MappingNode and any(type(key) is not ScalarNode for key, _ in node.value):  # `{{ x }}`
+            return None
+    return documents[0].root
+
+
+def _below(root: Node | None) -> Iterator[Node]:
+    """Yield a node and all that are below it, each once."""
+    seen: set[int] = set()
+    stack = [] if root is None else [root]
+    while stack:
+        node = stack.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        yield node
+        if type(node) is SequenceNode:
+            stack += node.value
+        elif type(node) is MappingNode:
+            stack += (one for pair in node.value for one in pair)
 
 
 def pod_specs(root: Node, api_version: str) -> Iterator[PodSpec]:
@@ -128,6 +167,7 @@ def pod_specs(root: Node, api_version: str) -> Iterator[PodSpec]:
             if around.places:
                 spec.around, spec.defaults = around.places, defaults
                 spec.patches = [*around.patches, *_patches_of(found, route)]
+                spec.cost = around.cost + _length(found.get("volumeMounts")) * _length(found.get("containers"))
             yield spec
         stack.extend(
             (value, (*route, key), node, inner)
@@ -141,6 +181,10 @@ def at(node: Node | None, *keys: str) -> Node | None:
     for key in keys:
         node = entries(node).get(key) if type(node) is MappingNode else None
     return node
+
+
+def _length(node: Node | None) -> int:
+    return len(node.value) if type(node) is SequenceNode else 0
 
 
 def further_lists(found: dict[str, Node]) -> Iterator[str]:
@@ -179,7 +223,7 @@ def _is_pod_spec(found: dict[str, Node], route: Route, steps: dict[str, bool]) -
             return True
     for key, many in steps.items():
         node = found.get(key)
-        if holds_images(node) if many else has_image(node) and _is_argo_template(route):
+        if holds_images(node) if many else has_image(node) and (steps is OTHERS or _is_argo_template(route)):
             return True
     return "steps" in steps and "steps" in found and has_image(found.get("stepTemplate"))
 
@@ -211,8 +255,7 @@ class Whole:
         for node, _ in spec.around:
             self.fields.update((key, value) for key, value in entries(node).items() if key in _FOR_ALL)
         self.fields.update(_over(spec.defaults, entries(spec.node)))
-        for node, route in spec.patches:
-            patch = _read_patch(node)
+        for patch, route in spec.patches:
             if patch is None:
                 self.unread.append(route)
             else:
@@ -249,32 +292,6 @@ def _name(node: Node) -> str:
 def _without_name(node: Node) -> Node:
     """Return a container that is called as its template is."""
     return MappingNode(node.tag, [(key, value) for key, value in node.value if key.value != "name"], node.start_mark)
-
-
-def _read_patch(node: Node) -> Node | None:
-    """Return what a text says, every node of it at the text's own place; None where it is no mapping."""
-    from lithify.documents.yaml import Document, read_documents
-
-    documents = list(read_documents(node.value.encode("utf-8", "replace")))
-    if len(documents) != 1 or not isinstance(documents[0], Document):
-        return None
-    root = documents[0].root
-    seen: set[int] = set()
-    stack = [root]
-    while stack:
-        at = stack.pop()
-        if id(at) in seen:
-            continue
-        seen.add(id(at))
-        at.start_mark = node.start_mark
-        if type(at) is SequenceNode:
-            stack += at.value
-        elif type(at) is MappingNode:
-            for key, value in at.value:
-                if type(key) is not ScalarNode:  # `{{ x }}`
-                    return None
-                stack += (key, value)
-    return root if type(root) is MappingNode else None
 
 
 def merged(base: Node | None, patch: Node) -> Node:

@@ -7,7 +7,7 @@ key, a scalar where a container should be) is kept for the rules that explain it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from types import MappingProxyType
 
 from lithify.documents.nodes import (
@@ -41,7 +41,7 @@ from lithify.model.workload import (
     resembles_flag,
 )
 from lithify.sources.base import EXEMPTION_KEY, CommentExemption, Reading, normal_path, parse_exemption, read_comments
-from lithify.sources.custom import OTHERS, PodSpec, Whole, at, further_lists, holds_containers, pod_specs
+from lithify.sources.custom import OTHERS, PodSpec, Whole, at, further_lists, has_image, holds_containers, pod_specs
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:
@@ -66,6 +66,9 @@ _PODS: dict[str, tuple[str, ...]] = {
         _TEMPLATE,
     ),
 }
+_WORK = 5
+"""Steps of merging for each container that a text has room for, beside those that any may take."""
+_MOST_WORK = 20_000
 _LEAST = len("{image: x},")
 """Bytes that a container takes at least."""
 MOST = 20_000
@@ -73,6 +76,7 @@ MOST = 20_000
 _LEAST_OF_MOUNT = 2
 """What every mount says: its name and its path."""
 MULTIPLIED = "its aliases multiply: more containers than the text has room for; the rest is not judged"
+_MULTIPLIED_BY_ALL = "what holds for all its templates multiplies beyond measure; the rest is not judged"
 _POLICY = "a policy: what looks like containers there are patterns, not what runs"
 _WITHOUT_CONTAINERS = {
     "kubevirt.io/": "a KubeVirt machine has no container root filesystem of its own: its disk is the machine's",
@@ -332,6 +336,12 @@ class _Manifest:
         self.oddities: list[Oddity] = []
         self.left = room(document)
         """Containers that may still come: more than a text can say come of aliases that multiply."""
+        self.work = _MOST_WORK + self.left * _WORK
+        """Steps that may still be taken to merge what holds for many templates into each."""
+        self.shared: dict[int, dict[str, Volume]] = {}
+        """Volumes that stand above the templates of an object, by where."""
+        self.told: set[object] = set()
+        """Those of them that one of its workloads has already, and its patches that were said not to be readable."""
         self.host_process = b"hostProcess" in document.text or not document.text
         """Whether a container may say of itself that it is a process of a Windows host."""
         self.parameters: dict[str, Node] = {}
@@ -423,9 +433,12 @@ class _Manifest:
         if not pods and kind == "Rollout" and type(at(node, "spec", "workloadRef")) is MappingNode:
             self.reading.skipped.append(Skipped(place / "spec" / "workloadRef", _ELSEWHERE))
         head, self.oddities = self.oddities, []
+        self.shared, self.told = {}, set()
         for spec in pods:
-            if self.left < 0:
-                self.reading.oddities.append(Oddity("unreadable-input", MULTIPLIED, place))
+            self.work -= spec.cost
+            if self.left < 0 or self.work < 0:
+                message = MULTIPLIED if self.left < 0 else _MULTIPLIED_BY_ALL
+                self.reading.oddities.append(Oddity("unreadable-input", message, place))
                 break
             self.oddities = []
             workload = Workload(name, "kubernetes", place)
@@ -441,10 +454,6 @@ class _Manifest:
             workload = Workload(name, "kubernetes", place)
             workload.oddities = tuple(head)
             self.reading.workloads.append(workload)
-
-    def _skip_once(self, place: Location, reason: str) -> None:
-        if not any(one.location.route == place.route and one.reason == reason for one in self.reading.skipped[-1:]):
-            self.reading.skipped.append(Skipped(place, reason))
 
     def _annotations(self, metadata: dict[str, Node]) -> tuple[Exemption, ...]:
         found = []
@@ -483,17 +492,19 @@ class _Manifest:
         if whole is not None:
             fields = whole.fields
             for route in whole.unread:
-                self._skip_once(workload.location.below(route), _PATCH_UNREAD)
+                if route not in self.told:
+                    self.told.add(route)
+                    self.reading.skipped.append(Skipped(workload.location.below(route), _PATCH_UNREAD))
         workload.not_applicable = _not_applicable(fields, by_container=self.host_process)
         inherited = self._read_pod_security(fields, place, workload)
-        volumes: dict[str, Volume] = {}
-        for node, route in spec.around:
-            volumes |= self._read_volumes(entries(node), self.location(node, (*workload.location.route, *route)))
-            self._read_claims(volumes, node, workload.location.below(route))
-        volumes |= self._read_volumes(fields, place)
+        volumes: MutableMapping[str, Volume] = self._read_volumes(fields, place)
         if workload.name.kind == "StatefulSet":
             self._read_claims(volumes, at(root, "spec"), workload.location / "spec")
         workload.volumes = tuple(volumes.values())
+        if spec.around:
+            from collections import ChainMap
+
+            volumes = ChainMap(volumes, *(self._volumes_of(*one, workload.location) for one in reversed(spec.around)))
         containers: list[Container] = []
         for list_name in CONTAINER_LISTS:
             listed = fields.get(list_name)
@@ -507,7 +518,7 @@ class _Manifest:
                 containers += self._read_steps(workload, node, fields.get("stepTemplate"), place, inherited, volumes)
             elif many and type(node) is SequenceNode and (spec.steps is not OTHERS or holds_containers(node)):
                 containers += self._read_list(workload, key, node, place, inherited, volumes)
-            elif not many and type(node) is MappingNode:
+            elif not many and type(node) is MappingNode and (spec.steps is not OTHERS or has_image(node)):
                 container = self._read_container(workload, key, 0, node, place / key, inherited, volumes)
                 container.name = container.name or text_of(fields.get("name"))  # it is called as its template is
                 containers.append(container)
@@ -517,12 +528,37 @@ class _Manifest:
         if workload.name.kind == "StepAction" and type(fields.get("spec")) is MappingNode:
             step = self._read_container(workload, "spec", 0, fields["spec"], place / "spec", inherited, volumes)
             containers.append(step)
+        common = fields.get("volumeMounts") if spec.around else None  # what a set of containers has in each
+        if type(common) is SequenceNode:
+            mounts = tuple(self._read_mounts(common, place / "volumeMounts", volumes))
+            for container in containers:
+                container.mounts += mounts
         for container in containers if spec.steps else ():
             container.partial = not container.image
         workload.containers = tuple(containers)
         together = quantity(at(fields.get("resources"), "limits", "memory")) if "resources" in fields else None
         for container in containers if together else ():
             container.memory_limit = container.memory_limit or together
+        if spec.around:
+            workload.volumes += tuple(self._used_first(containers, workload.volumes))
+
+    def _volumes_of(self, node: Node, route: Route, place: Location) -> dict[str, Volume]:
+        """Return the volumes and claims that stand above the templates."""
+        if id(node) not in self.shared:
+            here = self.location(node, (*place.route, *route))
+            self.shared[id(node)] = self._read_volumes(entries(node), here)
+            self._read_claims(self.shared[id(node)], node, here)
+        return self.shared[id(node)]
+
+    def _used_first(self, containers: list[Container], own: tuple[Volume, ...]) -> Iterator[Volume]:
+        """Yield the volumes from above that containers mount, each for the first workload that does."""
+        known = {id(volume) for volume in own}
+        for container in containers:
+            for mount in container.mounts:
+                volume = mount.volume
+                if volume.kind != "unknown" and id(volume) not in known and id(volume) not in self.told:
+                    self.told.add(id(volume))
+                    yield volume
 
     def _read_steps(
         self,
@@ -531,7 +567,7 @@ class _Manifest:
         template: Node | None,
         place: Location,
         inherited: SecurityContext,
-        volumes: dict[str, Volume],
+        volumes: Mapping[str, Volume],
     ) -> Iterator[Container]:
         """Yield the steps of a Tekton task, each over the task's step template; what others define is left out."""
         common = entries(template) if type(template) is MappingNode else {}
@@ -554,7 +590,7 @@ class _Manifest:
         listed: Node,
         place: Location,
         inherited: SecurityContext,
-        volumes: dict[str, Volume],
+        volumes: Mapping[str, Volume],
     ) -> Iterator[Container]:
         here = place / list_name
         if type(listed) is not SequenceNode:
@@ -608,7 +644,7 @@ class _Manifest:
         node: Node,
         place: Location,
         inherited: SecurityContext,
-        volumes: dict[str, Volume],
+        volumes: Mapping[str, Volume],
     ) -> Container:
         fields = self.fields(node, place)
         security = self._read_security(fields.get("securityContext"), place, inherited)
@@ -726,7 +762,7 @@ class _Manifest:
             volumes[name] = volume
         return volumes
 
-    def _read_claims(self, volumes: dict[str, Volume], spec: Node, place: Location) -> None:
+    def _read_claims(self, volumes: MutableMapping[str, Volume], spec: Node, place: Location) -> None:
         """Read the claims that a stateful set or workflow makes for its pods."""
         listed = at(spec, "volumeClaimTemplates")
         for index, item in enumerate(listed.value) if type(listed) is SequenceNode else ():
@@ -735,7 +771,7 @@ class _Manifest:
             route = (*place.route, "volumeClaimTemplates", index)
             volumes[name] = Volume(name, "persistentVolumeClaim", self.location(item, route))
 
-    def _read_mounts(self, listed: Node, here: Location, volumes: dict[str, Volume]) -> Iterator[VolumeMount]:
+    def _read_mounts(self, listed: Node, here: Location, volumes: Mapping[str, Volume]) -> Iterator[VolumeMount]:
         for index, item in enumerate(listed.value):
             if type(item) is not MappingNode:
                 continue

@@ -24,7 +24,8 @@ def test_what_a_workflow_says_for_all_holds_for_its_templates() -> None:
         "  - container: {image: a, volumeMounts: [{name: h, mountPath: /h}, {name: c, mountPath: /c}]}\n"
         "  - {securityContext: {runAsNonRoot: true}, script: {image: b}}\n"
         "  - volumes: [{name: t, emptyDir: {}}]\n"
-        "    containerSet: {containers: [{name: s, image: c, volumeMounts: [{name: t, mountPath: /t}]}]}\n"
+        "    containerSet:\n      volumeMounts: [{name: h, mountPath: /all}]\n"
+        "      containers: [{name: s, image: c, volumeMounts: [{name: t, mountPath: /t}]}]\n"
     )
     assert [(mount.volume.kind, mount.volume.host_path) for mount in first.mounts] == [
         ("hostPath", "/etc"),
@@ -33,8 +34,19 @@ def test_what_a_workflow_says_for_all_holds_for_its_templates() -> None:
     assert first.mounts[0].volume.location.route == ("spec", "volumes", 0)
     assert (first.security.run_as_user, second.security.run_as_user, third.security.run_as_user) == (7, None, 7)
     assert second.security.run_as_non_root
-    (mount,) = third.mounts
+    mount, common = third.mounts
     assert (mount.volume.kind, mount.volume.location.route) == ("emptyDir", ("spec", "templates", 2, "volumes", 0))
+    assert (common.path, common.volume.host_path) == ("/all", "/etc")
+    assert [len(one.workload.volumes) for one in (first, second, third)] == [2, 0, 1]
+
+
+def test_what_holds_for_all_may_not_multiply() -> None:
+    """A thousand mounts in the defaults of a thousand templates: what is left is told, and not judged."""
+    mounts = ", ".join(f"{{name: v, mountPath: /{number}}}" for number in range(1000))
+    text = f"  templateDefaults: {{container: {{image: a, volumeMounts: [{mounts}]}}}}\n  templates:\n"
+    reading = read_manifest("m.yaml", (WORKFLOW + text + "  - container: {args: [x]}\n" * 1000).encode())
+    assert 0 < len(reading.workloads) < 100
+    assert ["the rest is not judged" in one.message for one in reading.oddities] == [True]
 
 
 def test_what_a_run_says_for_its_tasks_holds_for_their_steps() -> None:
