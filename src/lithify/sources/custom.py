@@ -43,6 +43,10 @@ _MERGE_KEYS = {
 }
 """By what items of a list are the same to a strategic merge patch; lists of other names are replaced."""
 
+_DEEPEST = 100
+_MOST = 20_000
+"""Levels and entries that a patch may come to: a whole pod has a tenth of that."""
+
 Place = tuple[Node, Route]
 
 
@@ -160,7 +164,7 @@ def pod_specs(root: Node, api_version: str) -> Iterator[PodSpec]:
         found = entries(node)
         inner = around.within(found, node, route)
         defaults = around.defaults if _is_argo_template(route) and not found.keys().isdisjoint(_TYPES) else None
-        if route and _is_pod_spec(_over(defaults, found), route, inner.steps):
+        if route and _is_pod_spec(_whole_template(defaults, found), route, inner.steps):
             template = entries(above).get("metadata") if type(above) is MappingNode else None
             spec = PodSpec(node, route, template if type(template) is MappingNode else None)
             spec.steps = inner.steps
@@ -235,10 +239,19 @@ def _is_argo_template(route: Route) -> bool:
 
 
 def _over(defaults: Node | None, found: dict[str, Node]) -> dict[str, Node]:
-    """Return a template over the defaults of its workflow."""
+    """Return a template over the defaults of its workflow; _TooMuch where they can't be put together."""
     if type(defaults) is not MappingNode:
         return found
-    return _merge({key: value for key, value in entries(defaults).items() if key in found or key not in _TYPES}, found)
+    given = {key: value for key, value in entries(defaults).items() if key in found or key not in _TYPES}
+    return _Merge().mappings(given, found)
+
+
+def _whole_template(defaults: Node | None, found: dict[str, Node]) -> dict[str, Node]:
+    """Return a template over its defaults, or alone where they can't be put together."""
+    try:
+        return _over(defaults, found)
+    except _TooMuch:
+        return found
 
 
 class Whole:
@@ -248,39 +261,48 @@ class Whole:
 
     def __init__(self, spec: PodSpec) -> None:
         self.unread: list[Route] = []
-        """Patches that can't be read as they stand."""
+        """Patches that can't be applied as they stand, and the pod itself where its defaults can't be."""
         self.added: list[Place] = []
         """Containers that only a patch has, each with the place of the patch."""
         self.fields: dict[str, Node] = {}
         for node, _ in spec.around:
             self.fields.update((key, value) for key, value in entries(node).items() if key in _FOR_ALL)
-        self.fields.update(_over(spec.defaults, entries(spec.node)))
+        own = entries(spec.node)
+        try:
+            own = _over(spec.defaults, own)
+        except _TooMuch:
+            self.unread.append(spec.route)
+        self.fields.update(own)
         for patch, route in spec.patches:
-            if patch is None:
+            before = dict(self.fields)
+            try:
+                if patch is None:
+                    raise _TooMuch
+                self._apply(_Merge(), entries(patch), route)
+            except _TooMuch:
+                self.fields = before
                 self.unread.append(route)
-            else:
-                self._apply(entries(patch), route)
 
-    def _apply(self, patch: dict[str, Node], route: Route) -> None:
+    def _apply(self, merge: _Merge, patch: dict[str, Node], route: Route) -> None:
         """Let a patch change the pod: `main` in it is what the template runs."""
         listed = patch.pop("containers", None)
-        self.fields = _merge(self.fields, patch)
+        self.fields = merge.mappings(self.fields, patch)
         for item in listed.value if type(listed) is SequenceNode else ():
             name = _name(item)
-            if not any(self._replace(key, item, name) for key in ("containers", "sidecars")):
+            if not any(self._replace(merge, key, item, name) for key in ("containers", "sidecars")):
                 single = next((key for key in ("container", "script") if key in self.fields), "")
                 if name == _MAIN and single:
-                    self.fields[single] = merged(self.fields[single], _without_name(item))
+                    self.fields[single] = merge.nodes(self.fields[single], _without_name(item))
                 elif has_image(item):
                     self.added.append((item, route))
 
-    def _replace(self, key: str, item: Node, name: str) -> bool:
+    def _replace(self, merge: _Merge, key: str, item: Node, name: str) -> bool:
         """Merge an item into the one of its name in a list, if there is one."""
         listed = self.fields.get(key)
         if type(listed) is not SequenceNode or name not in map(_name, listed.value):
             return False
         change = SequenceNode(listed.tag, [item], listed.start_mark)
-        self.fields[key] = _merge_lists(listed, change, "name")
+        self.fields[key] = merge.lists(listed, change, "name")
         return True
 
 
@@ -294,48 +316,71 @@ def _without_name(node: Node) -> Node:
     return MappingNode(node.tag, [(key, value) for key, value in node.value if key.value != "name"], node.start_mark)
 
 
-def merged(base: Node | None, patch: Node) -> Node:
-    """Return a node with a strategic merge patch applied; it stands where the first one stood."""
-    if type(base) is not MappingNode or type(patch) is not MappingNode or _directive(patch) == "replace":
-        return patch
-    found = _merge(entries(base), entries(patch))
-    keys = {key.value: key for node in (patch, base) for key, _ in node.value if type(key) is ScalarNode}
-    pairs = [(keys.get(key) or _key(key, base), value) for key, value in found.items()]
-    return MappingNode(base.tag, pairs, base.start_mark)
+class _TooMuch(Exception):
+    """A patch and what it changes are deeper or longer than those of any pod."""
+
+
+class _Merge:
+    """Applies strategic merge patches, of which aliases may make many times their text."""
+
+    __slots__ = ("_depth", "_left")
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._left = _MOST
+
+    def nodes(self, base: Node | None, patch: Node) -> Node:
+        """Return a node with a patch applied; it stands where the first one stood."""
+        if type(base) is not MappingNode or type(patch) is not MappingNode or _directive(patch) == "replace":
+            return patch
+        found = self.mappings(entries(base), entries(patch))
+        keys = {key.value: key for node in (patch, base) for key, _ in node.value if type(key) is ScalarNode}
+        pairs = [(keys.get(key) or _key(key, base), value) for key, value in found.items()]
+        return MappingNode(base.tag, pairs, base.start_mark)
+
+    def mappings(self, base: dict[str, Node], patch: dict[str, Node]) -> dict[str, Node]:
+        """Return what a mapping holds, under a patch."""
+        self._enter(len(base) + len(patch))
+        found = dict(base)
+        for key, value in patch.items():
+            if key[:1] == "$":
+                continue
+            if is_null(value) or _directive(value) == "delete":
+                found.pop(key, None)
+            elif type(value) is SequenceNode and key in _MERGE_KEYS and type(found.get(key)) is SequenceNode:
+                found[key] = self.lists(found[key], value, _MERGE_KEYS[key])
+            else:
+                found[key] = self.nodes(found.get(key), value)
+        self._depth -= 1
+        return found
+
+    def lists(self, base: Node, patch: Node, by: str) -> Node:
+        """Return a list whose items are the same where their `by` is, under a patch."""
+        self._enter(len(base.value) + len(patch.value))
+        self._depth -= 1
+        if any(_directive(item) == "replace" for item in patch.value):
+            items: Iterable[Node] = [item for item in patch.value if not _directive(item)]
+            return SequenceNode(base.tag, list(items), base.start_mark)
+        found: dict[object, Node] = {}
+        for item in (*base.value, *patch.value):
+            key = entries(item).get(by) if type(item) is MappingNode else None
+            name: object = key.value if type(key) is ScalarNode else id(item)
+            if _directive(item) == "delete":
+                found.pop(name, None)
+            else:
+                found[name] = self.nodes(found.get(name), item)
+        return SequenceNode(base.tag, list(found.values()), base.start_mark)
+
+    def _enter(self, length: int) -> None:
+        self._depth += 1
+        self._left -= length
+        if self._depth > _DEEPEST or self._left < 0:
+            raise _TooMuch
 
 
 def _key(key: str, holder: Node) -> Node:
     tag: Any = None  # as `documents.compose` makes it
     return ScalarNode(tag, key, holder.start_mark)
-
-
-def _merge(base: dict[str, Node], patch: dict[str, Node]) -> dict[str, Node]:
-    found = dict(base)
-    for key, value in patch.items():
-        if key[:1] == "$":
-            continue
-        if is_null(value) or _directive(value) == "delete":
-            found.pop(key, None)
-        elif type(value) is SequenceNode and key in _MERGE_KEYS and type(found.get(key)) is SequenceNode:
-            found[key] = _merge_lists(found[key], value, _MERGE_KEYS[key])
-        else:
-            found[key] = merged(found.get(key), value)
-    return found
-
-
-def _merge_lists(base: Node, patch: Node, by: str) -> Node:
-    if any(_directive(item) == "replace" for item in patch.value):
-        items: Iterable[Node] = [item for item in patch.value if not _directive(item)]
-        return SequenceNode(base.tag, list(items), base.start_mark)
-    found: dict[object, Node] = {}
-    for item in (*base.value, *patch.value):
-        key = entries(item).get(by) if type(item) is MappingNode else None
-        name: object = key.value if type(key) is ScalarNode else id(item)
-        if _directive(item) == "delete":
-            found.pop(name, None)
-        else:
-            found[name] = merged(found.get(name), item)
-    return SequenceNode(base.tag, list(found.values()), base.start_mark)
 
 
 def _directive(node: Node) -> str:

@@ -127,7 +127,7 @@ _CONTAINER_KEYS = frozenset(
     )
 )
 _OS_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
-_PATCH_UNREAD = "a patch of the pod that can't be read before its expressions are filled in: judged without it"
+_PATCH_UNREAD = "a patch of the pod that can't be read or applied as it stands, as with expressions: judged without it"
 TEMPLATE_REASON = "a Go template outside a chart: render it first (helm template, or name the chart's folder)"
 
 

@@ -107,3 +107,27 @@ def test_a_patch_that_can_not_be_read_is_told_once() -> None:
     reading = read_manifest("m.yaml", text.encode())
     assert [(one.location.line, one.location.route) for one in reading.skipped] == [(4, ("spec", "podSpecPatch"))]
     assert len(reading.workloads) == 2
+
+
+def _deep(levels: int) -> str:
+    return "{a: " * levels + "1" + "}" * levels
+
+
+def _bomb(levels: int, indent: str) -> str:
+    lines = ["l0: &l0 {x: 1}", *(f"l{n}: &l{n} {{p: *l{n - 1}, q: *l{n - 1}}}" for n in range(1, levels))]
+    return "".join(f"{indent}{line}\n" for line in lines)
+
+
+@pytest.mark.parametrize("where", ["podSpecPatch: |", "templateDefaults:"])
+@pytest.mark.parametrize("hostile", ["deep", "aliases", "wide"])
+def test_patches_and_defaults_are_applied_within_bounds(where: str, hostile: str) -> None:
+    """Deeper or longer than any pod, they are passed over and said so: the time does not grow with what they make."""
+    value = {"deep": f"      {_deep(600)}\n", "aliases": _bomb(40, "      "), "wide": _bomb(2, "      ")}[hostile]
+    value = f"    affinity:\n{value}"
+    many = "".join(f"    k{n}: 1\n" for n in range(21_000)) if hostile == "wide" else ""
+    text = (
+        f"{WORKFLOW}  {where}\n{many}{value}  templates:\n  - name: t\n    container: {{image: a}}\n" + f"{many}{value}"
+    )
+    reading = read_manifest("m.yaml", text.encode())
+    assert [one.image for workload in reading.workloads for one in workload.containers] == ["a"]
+    assert [one.reason.startswith("a patch of the pod that can't be") for one in reading.skipped] == [True]
