@@ -65,7 +65,8 @@ class PodSpec:
         """Keys beside the lists of containers that hold some: a list, or one; none in kinds of Kubernetes' own."""
         self.around: list[Place] = []
         """What says something for every pod within, outermost first."""
-        self.defaults: Node | None = None
+        self.defaults: dict[str, Node] = {}
+        """What its workflow says for every template that does not say it itself."""
         self.patches: list[Place] = []
         """Strategic merge patches of the pod, in order, each with the place of the text that it is read from."""
         self.cost = 0
@@ -85,7 +86,7 @@ class _Around:
     def __init__(self, steps: dict[str, bool]) -> None:
         self.steps = steps
         self.places: list[Place] = []
-        self.defaults: Node | None = None
+        self.defaults: dict[str, Node] = {}
         self.patches: list[Place] = []
         self.cost = 0
 
@@ -102,10 +103,9 @@ class _Around:
             return self
         if "templates" in found:
             inner.places, inner.patches = [(node, route)], _patches_of(found, route)
-            inner.defaults = found.get("templateDefaults")
-            inner.cost = sum(
-                sum(1 for _ in _below(one)) for one in (inner.defaults, *(one for one, _ in inner.patches))
-            )
+            defaults = found.get("templateDefaults")
+            inner.defaults = entries(defaults) if type(defaults) is MappingNode else {}
+            inner.cost = sum(sum(1 for _ in _below(one)) for one in (defaults, *(one for one, _ in inner.patches)))
         else:
             inner.places, inner.patches = [*self.places, (node, route)], [*self.patches, *_patches_of(found, route)]
             inner.cost = self.cost
@@ -163,8 +163,8 @@ def pod_specs(root: Node, api_version: str) -> Iterator[PodSpec]:
             continue
         found = entries(node)
         inner = around.within(found, node, route)
-        defaults = around.defaults if _is_argo_template(route) and not found.keys().isdisjoint(_TYPES) else None
-        if route and _is_pod_spec(_whole_template(defaults, found), route, inner.steps):
+        defaults = around.defaults if _is_argo_template(route) and not found.keys().isdisjoint(_TYPES) else {}
+        if route and _is_pod_spec(_named_in(found, defaults), route, inner.steps):
             template = entries(above).get("metadata") if type(above) is MappingNode else None
             spec = PodSpec(node, route, template if type(template) is MappingNode else None)
             spec.steps = inner.steps
@@ -238,18 +238,17 @@ def _is_argo_template(route: Route) -> bool:
     return last in _TEMPLATES
 
 
-def _over(defaults: Node | None, found: dict[str, Node]) -> dict[str, Node]:
+def _over(defaults: dict[str, Node], found: dict[str, Node]) -> dict[str, Node]:
     """Return a template over the defaults of its workflow; _TooMuch where they can't be put together."""
-    if type(defaults) is not MappingNode:
+    if not defaults:
         return found
-    given = {key: value for key, value in entries(defaults).items() if key in found or key not in _TYPES}
-    return _Merge().mappings(given, found)
+    return _Merge().mappings({key: defaults[key] for key in defaults if key in found or key not in _TYPES}, found)
 
 
-def _whole_template(defaults: Node | None, found: dict[str, Node]) -> dict[str, Node]:
-    """Return a template over its defaults, or alone where they can't be put together."""
+def _named_in(found: dict[str, Node], defaults: dict[str, Node]) -> dict[str, Node]:
+    """Return a template over what its defaults say under its own keys, or alone where they can't be put together."""
     try:
-        return _over(defaults, found)
+        return _over({key: defaults[key] for key in found.keys() & defaults.keys()}, found)
     except _TooMuch:
         return found
 
