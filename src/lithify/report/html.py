@@ -49,7 +49,7 @@ align-items:baseline}
 .place.runs{--c:var(--crack)}.place small{color:var(--dim);display:block}
 table{border-collapse:collapse;width:100%;margin-top:.5rem}td,th{text-align:left;vertical-align:baseline;
 padding:.3rem .5rem;border-top:1px solid var(--line)}th{font-weight:600;color:var(--dim);border:0}
-td:first-child{white-space:nowrap}h2,.box,td:nth-child(2){min-width:0;overflow-wrap:anywhere}
+td:first-child{white-space:nowrap}h2{min-width:0;overflow-wrap:anywhere}
 .sev{font-weight:600}.critical,.high{color:var(--high)}.medium{color:var(--medium)}.low{color:var(--low)}.info{color:var(--info)}
 .exempted td{color:var(--dim)}.exempted .message{text-decoration:line-through}
 pre{background:var(--page);border:1px solid var(--line);border-radius:.3rem;padding:.5rem .7rem;overflow-x:auto;

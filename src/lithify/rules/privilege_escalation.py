@@ -61,7 +61,9 @@ def check(workload: Workload) -> Iterator[Finding]:
         if escalation or (escalation is None and workload.source != "ecs"):  # a task on Fargate can't say it
             route, said = field(container, "escalation"), _SAID.get(workload.source)
             fix = None
-            if said is not None:
+            # The API server refuses both at once: the privilege has to go first.
+            refused = workload.kubernetes and container.security.can_remount
+            if said is not None and not refused:
                 fix = Fix(f"set {route[-1]}{said[1]}", route, said[0])
             message = f"{container.label} lets a process gain more privileges than its parent has"
             yield RULE.finding(container, message, *route, fix=fix)

@@ -348,6 +348,16 @@ def test_rules_know_what_podman_does(rule: str, line: str, words: str, tmp_path:
     assert [words in one.message for one in found] == ([True] if words else [])
 
 
+@pytest.mark.parametrize("privilege", ["privileged: true", "capabilities: {add: [CAP_SYS_ADMIN]}"])
+def test_no_fix_that_the_api_server_refuses(privilege: str, tmp_path: Path) -> None:
+    """A privileged container can't be told to gain no privileges: the privilege has to go first."""
+    (finding,) = find("privilege-escalation", security(f"{{{privilege}}}"), tmp_path)
+    assert finding.fix is None
+    (finding,) = find("privilege-escalation", security("{capabilities: {add: [NET_ADMIN]}}"), tmp_path)
+    assert finding.fix is not None
+    assert finding.fix.value is False
+
+
 TASKS: list[tuple[str, str, int]] = [
     ("", "", 1),
     ("", ', "dockerSecurityOptions": ["no-new-privileges"]', 0),
