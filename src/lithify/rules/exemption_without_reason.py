@@ -1,4 +1,4 @@
-"""An exemption gives no reason, or names a rule that there is not.
+"""An exemption gives no reason, or names no rule, or one that there is not.
 
 Nobody can tell later whether it still holds. It is honoured if the rule exists, and reported until it says why.
 

@@ -410,6 +410,8 @@ def test_exemptions_expire_and_need_a_reason(tmp_path: Path) -> None:
         "  # lithify: ignore[writable-root-filesystem]\n  - {name: b, image: x}\n"
         "  # lithify: ignore[no-such-rule] because\n  - {name: c, image: x}\n"
         "  # lithify: ignore[writable-root-filesystem] because until=2999-1-1\n  - {name: d, image: x}\n"
+        "  # lithify: ignore writable-root-filesystem because\n  - {name: e, image: x}\n"
+        "  # lithify: ignore [writable-root-filesystem] because\n  - {name: f, image: x}\n"
     )
     report = audit([str(path)], rules=["writable-root-filesystem", "exemption-expired", "exemption-without-reason"])
     found = sorted((f.rule, f.location.line) for f in report.findings() if f.exemption is None)
@@ -418,9 +420,11 @@ def test_exemptions_expire_and_need_a_reason(tmp_path: Path) -> None:
         ("exemption-expired", 10),
         ("exemption-without-reason", 6),
         ("exemption-without-reason", 8),
+        ("exemption-without-reason", 12),
         ("writable-root-filesystem", 5),
         ("writable-root-filesystem", 9),
         ("writable-root-filesystem", 11),
+        ("writable-root-filesystem", 13),
     ]
 
 

@@ -136,6 +136,8 @@ class Judge:
                 found.append(self._noticed(Oddity("exemption-expired", message, location), None))
             elif exemption.rule != "*" and exemption.rule not in RULES:
                 message = f"this exemption names {exemption.rule!r}, which is no rule"
+                if not exemption.rule:
+                    message = "this exemption names no rule, and is none: write lithify: ignore[RULE] and the reason"
                 found.append(self._noticed(Oddity("exemption-without-reason", message, location), None))
             elif not exemption.reason:
                 message = f"the exemption from {exemption.rule} gives no reason"
