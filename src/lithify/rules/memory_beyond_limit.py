@@ -2,7 +2,8 @@
 
 Pages of a tmpfs, and of an emptyDir with medium Memory, count against the memory of the container that wrote them. If
 the places together may hold as much as the limit, filling them kills the program, and after a restart in the same pod
-the files are still there: it is killed again.
+the files are still there: it is killed again. The kubelet lets an emptyDir without `sizeLimit` grow to the memory limit
+of its pod: it counts as that.
 
 Remediation: smaller places, a higher limit, or disk.
 
@@ -36,7 +37,8 @@ def check(workload: Workload) -> Iterator[Finding]:
         if limit is None or not container.mounts:
             continue
         volumes = {id(m.volume): m.volume for m in scratch_mounts(container) if m.volume.memory}
-        together = sum(volume.size or 0 for volume in volumes.values())
+        unsaid = limit if workload.kubernetes else 0
+        together = sum(unsaid if volume.size is None else volume.size for volume in volumes.values())
         if together >= limit:
             message = (
                 f"{container.label}: its memory-backed places may hold {render_human(together)}, "

@@ -153,6 +153,16 @@ FOUND: list[tuple[str, str, Severity, str]] = [
         Severity.MEDIUM,
         "its memory limit is 32 MiB",
     ),
+    (
+        "memory-beyond-limit",
+        container(
+            MOUNTS % "/dev/shm",
+            "resources: {limits: {memory: 64Mi}}",
+            pod="  volumes: [{name: v, emptyDir: {medium: Memory}}]\n",
+        ),
+        Severity.MEDIUM,
+        "may hold 64 MiB, its memory limit is 64 MiB",
+    ),
     ("no-ephemeral-storage-limit", POD, Severity.LOW, "no limit"),
     (
         "sysctl-by-privileged-container",
