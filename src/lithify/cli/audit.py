@@ -202,7 +202,9 @@ def _rules(arguments: argparse.Namespace) -> list[str] | None:
 
     for name in [*(arguments.rule or ()), *(skipped or ())]:
         if name not in RULES:
-            raise UsageError(f"no rule {name!r}", hint="see lithify audit --list-rules")
+            by_flag = name in (*(arguments.rule or ()), *(arguments.skip_rule or ()))
+            told = f"no rule {name!r}" if by_flag else f"the setting skip_rule names {name!r}, which is no rule"
+            raise UsageError(told, hint="see lithify audit --list-rules")
     return [name for name in arguments.rule or RULES if name not in (skipped or ())]
 
 

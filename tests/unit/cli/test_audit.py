@@ -89,7 +89,9 @@ def test_a_project_says_what_counts(words: list[str], code: int, place: Path) ->
     assert main(["audit", *words]) == code
 
 
-def test_a_project_has_a_baseline(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_project_has_a_baseline(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """It is made anew where the file names it already, and heard by every run after that."""
     (place / "lithify.toml").write_text('[lithify]\nbaseline = "b.json"\n')
     assert main(["audit", "bad.yaml"]) == 2
@@ -100,7 +102,9 @@ def test_a_project_has_a_baseline(place: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("LITHIFY_FAIL_ON", "critical")
     monkeypatch.setenv("LITHIFY_SKIP_RULE", "no-such-rule, runs-as-root")
     assert main(["audit", "--rule", "runs-as-root", "bad.yaml"]) == 0
+    capsys.readouterr()
     assert main(["audit", "bad.yaml"]) == 2
+    assert "the setting skip_rule names 'no-such-rule'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
