@@ -84,6 +84,11 @@ class Location:
             self._line, self._column = self._finder(self._anchor, self._tail)
         return self._line, self._column
 
+    def settle(self) -> None:
+        """Find it now, for good: its document is no longer needed for that, and no longer kept."""
+        self.find()
+        self._finder = self._anchor = None
+
     @property
     def line(self) -> int:
         """Line from 1; 0 where the input has no lines."""

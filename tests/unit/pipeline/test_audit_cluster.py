@@ -1,5 +1,6 @@
 """What an audit makes of a cluster, against a fake API server; tests/cluster asks a real one."""
 
+import gc
 import io
 import json
 import subprocess
@@ -14,6 +15,7 @@ import jsonschema
 import pytest
 from tests.fake_apiserver import Reply, refused, serving, write_config
 
+from lithify.documents.live import LiveDocument
 from lithify.errors import NotPermitted
 from lithify.model.finding import Report
 from lithify.pipeline.audit.cluster import audit_cluster
@@ -220,3 +222,20 @@ def test_memory_does_not_grow_with_the_cluster(tmp_path: Path) -> None:
         return kilobytes
 
     assert peak(4000) < peak(500) + 12_000
+
+
+def test_no_pod_is_kept_once_it_is_judged(tmp_path: Path) -> None:
+    """A namespace may have ten thousand: verdicts and findings are kept until its end, not what they were read from."""
+    kept: list[int] = []
+    answer = cluster_of([pod(f"web-{number}") for number in range(600)], {})
+
+    def script(method: str, path: str, query: dict[str, str], body: Any) -> Reply:
+        if query.get("continue"):
+            gc.collect()
+            kept.append(sum(isinstance(one, LiveDocument) for one in gc.get_objects()))
+        return answer(method, path, query, body)
+
+    report = audited(tmp_path, script)
+    assert report.summary.containers == 600
+    assert kept
+    assert max(kept) <= 2

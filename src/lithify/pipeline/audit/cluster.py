@@ -70,6 +70,8 @@ def _judged(reading: Reading, judge: Judge) -> FileResult:
     result = judge.judge(reading)
     for workload in reading.workloads:
         workload.containers = ()  # ends the only cycle, so that counting references frees all of it
+    for location in (*(one.location for one in result.containers), *(one.location for one in result.findings)):
+        location.settle()  # or the whole pod is kept as long as they are
     return result
 
 
