@@ -198,3 +198,17 @@ def test_json_comes_back(value: Any) -> None:
     (document,) = documents(json.dumps({"value": value}, ensure_ascii=False))
     assert isinstance(document, Document)
     assert to_python(document.root) == {"value": value}
+
+
+def test_places_in_a_wide_mapping_are_those_of_a_narrow_one() -> None:
+    """Of two that are called the same the last counts, and a merge gives what is not said."""
+    keys = "".join(f"  k{number}: {{a: {number}}}\n" for number in range(300))
+    text = f"x: &more\n  merged: 1\nwide:\n  <<: *more\n{keys}  k7:\n    b: 2\n"
+    (document,) = read_documents(text.encode())
+    assert isinstance(document, Document)
+    found = [
+        document.find(document.root, ("wide", *tail)) for tail in (("k0",), ("k299", "a"), ("k7", "b"), ("merged",))
+    ]
+    assert found == [(5, 3), (304, 10), (306, 5), (2, 3)]
+    assert document.find(document.root, ("wide", "none")) == (3, 1)
+    assert document.entry_lines(("wide", "k7", "b")) == [3, 305, 306]
