@@ -6,7 +6,7 @@ defaults of templates and under patches. What is read is the whole of it; where 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from lithify.documents.nodes import MappingNode, Node, ScalarNode, SequenceNode, entries, is_null
 from lithify.model.location import Route
@@ -32,6 +32,16 @@ _FOR_ALL = ("securityContext", "nodeSelector", "affinity")
 _POD_TEMPLATES = (("podTemplate",), ("taskRunTemplate", "podTemplate"))
 _OF_CHARTS = frozenset(("values", "valuesObject", "postRenderers", "patchesStrategicMerge"))
 """Where custom resources keep values for charts, and patches of what these make: no container there is a whole one."""
+_POLICY = "a policy: what looks like containers there are patterns, not what runs"
+_WITHOUT_CONTAINERS = {
+    "kubevirt.io/": "a KubeVirt machine has no container root filesystem of its own: its disk is the machine's",
+    "kyverno.io/": _POLICY,
+    "policies.kyverno.io/": _POLICY,
+    "constraints.gatekeeper.sh/": _POLICY,
+    "mutations.gatekeeper.sh/": _POLICY,
+}
+_WITHOUT_PREFIXES = tuple(_WITHOUT_CONTAINERS)
+_TEXT = "a manifest as text, which the workflow makes an object of: not judged, keep it in a file of its own"
 _PATCH = "podSpecPatch"
 _MAIN = "main"
 """What Argo calls the container of a template."""
@@ -76,6 +86,13 @@ class PodSpec:
 def steps_of(api_version: str) -> dict[str, bool]:
     """Return the keys under which objects of an API keep containers, and whether each holds a list of them."""
     return next((found for prefix, found in _STEPS.items() if api_version.startswith(prefix)), OTHERS)
+
+
+def without_containers(api_version: str) -> str:
+    """Return why what looks like containers in objects of an API is none; nothing where it is some."""
+    if not api_version.startswith(_WITHOUT_PREFIXES):
+        return ""
+    return next(reason for prefix, reason in _WITHOUT_CONTAINERS.items() if api_version.startswith(prefix))
 
 
 class _Around:
@@ -149,8 +166,11 @@ def _below(root: Node | None) -> Iterator[Node]:
             stack += (one for pair in node.value for one in pair)
 
 
-def pod_specs(root: Node, api_version: str) -> Iterator[PodSpec]:
-    """Yield what looks like a pod spec, wherever it stands in an object; each node is looked at once."""
+def pod_specs(root: Node, api_version: str, leave_out: Callable[[Route, str], None]) -> Iterator[PodSpec]:
+    """Yield what looks like a pod spec, wherever it stands in an object; each node is looked at once.
+
+    `leave_out` is told the way to what is not looked at there, and why.
+    """
     seen: set[int] = set()
     stack: list[tuple[Node, Route, Node | None, _Around]] = [(root, (), None, _Around(steps_of(api_version)))]
     while stack:
@@ -162,6 +182,15 @@ def pod_specs(root: Node, api_version: str) -> Iterator[PodSpec]:
             stack.extend((item, (*route, index), None, around) for index, item in reversed(list(enumerate(node.value))))
             continue
         found = entries(node)
+        if route and "kind" in found and (reason := without_containers(_text(found.get("apiVersion")))):
+            leave_out(route, reason)
+            continue
+        if (
+            around.steps is _STEPS[_ARGO]
+            and route[-1:] == ("resource",)
+            and "ontainers" in _text(found.get("manifest"))
+        ):
+            leave_out((*route, "manifest"), _TEXT)
         inner = around.within(found, node, route)
         defaults = around.defaults if _is_argo_template(route) and not found.keys().isdisjoint(_TYPES) else {}
         if route and _is_pod_spec(_named_in(found, defaults), route, inner.steps):
@@ -185,6 +214,10 @@ def at(node: Node | None, *keys: str) -> Node | None:
     for key in keys:
         node = entries(node).get(key) if type(node) is MappingNode else None
     return node
+
+
+def _text(node: Node | None) -> str:
+    return str(node.value) if type(node) is ScalarNode else ""
 
 
 def _length(node: Node | None) -> int:
@@ -306,8 +339,7 @@ class Whole:
 
 
 def _name(node: Node) -> str:
-    name = entries(node).get("name") if type(node) is MappingNode else None
-    return str(name.value) if type(name) is ScalarNode else ""
+    return _text(at(node, "name"))
 
 
 def _without_name(node: Node) -> Node:
@@ -383,5 +415,4 @@ def _key(key: str, holder: Node) -> Node:
 
 
 def _directive(node: Node) -> str:
-    told = entries(node).get("$patch") if type(node) is MappingNode else None
-    return str(told.value) if type(told) is ScalarNode else ""
+    return _text(at(node, "$patch"))

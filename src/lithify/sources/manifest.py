@@ -41,7 +41,17 @@ from lithify.model.workload import (
     resembles_flag,
 )
 from lithify.sources.base import EXEMPTION_KEY, CommentExemption, Reading, normal_path, parse_exemption, read_comments
-from lithify.sources.custom import OTHERS, PodSpec, Whole, at, further_lists, has_image, holds_containers, pod_specs
+from lithify.sources.custom import (
+    OTHERS,
+    PodSpec,
+    Whole,
+    at,
+    further_lists,
+    has_image,
+    holds_containers,
+    pod_specs,
+    without_containers,
+)
 
 TYPE_CHECKING = False  # a name of ours: `typing` costs a tenth of the time that an audit of one file takes
 if TYPE_CHECKING:
@@ -77,15 +87,6 @@ _LEAST_OF_MOUNT = 2
 """What every mount says: its name and its path."""
 MULTIPLIED = "its aliases multiply: more containers than the text has room for; the rest is not judged"
 _MULTIPLIED_BY_ALL = "what holds for all its templates multiplies beyond measure; the rest is not judged"
-_POLICY = "a policy: what looks like containers there are patterns, not what runs"
-_WITHOUT_CONTAINERS = {
-    "kubevirt.io/": "a KubeVirt machine has no container root filesystem of its own: its disk is the machine's",
-    "kyverno.io/": _POLICY,
-    "policies.kyverno.io/": _POLICY,
-    "constraints.gatekeeper.sh/": _POLICY,
-    "mutations.gatekeeper.sh/": _POLICY,
-}
-_WITHOUT_PREFIXES = tuple(_WITHOUT_CONTAINERS)
 _ELSEWHERE = "its pods are those of the object that workloadRef names: judged where that stands"
 _SECURITY_KEYS = frozenset(
     (
@@ -421,8 +422,7 @@ class _Manifest:
 
     def _read_workloads(self, node: Node, fields: dict[str, Node], name: ObjectName, place: Location) -> None:
         kind, api_version = name.kind, name.api_version
-        if api_version.startswith(_WITHOUT_PREFIXES):
-            reason = next(reason for prefix, reason in _WITHOUT_CONTAINERS.items() if api_version.startswith(prefix))
+        if reason := without_containers(api_version):
             self.reading.skipped.append(Skipped(place, reason))
             return
         metadata = self.fields(fields.get("metadata"), place, "metadata")
@@ -483,7 +483,9 @@ class _Manifest:
         if name.kind == "StepAction" and api_version.startswith("tekton.dev/"):
             yield PodSpec(root, ())  # one step, told by its `spec`
             return
-        yield from pod_specs(root, api_version)
+        yield from pod_specs(
+            root, api_version, lambda route, reason: self.reading.skipped.append(Skipped(place.below(route), reason))
+        )
 
     def _read_pod(self, workload: Workload, spec: PodSpec, root: Node) -> None:
         place = workload.location.on(spec.node, spec.route)
