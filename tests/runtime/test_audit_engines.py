@@ -179,6 +179,21 @@ def test_a_root_that_is_reached_another_way_is_writable(engine: Engine) -> None:
     assert not [message for message in found.get("unbounded-scratch", ()) if "/host" in message]
 
 
+def test_a_root_that_is_reached_by_processes_of_the_host_is_as_good_as_writable(engine: Engine) -> None:
+    """Below the root of any of them; as it needs a capability, the mount table does not show it."""
+    upper = r"$(sed -n 's|.* / / .*upperdir=\([^,]*\)/diff.*|\1|p' /proc/self/mountinfo)"
+    writes = 'touch "$p/root$there/merged/x" 2>/dev/null && break'
+    script = f"there={upper}; ! touch /x && for p in /proc/[0-9]*; do {writes}; done; test -e /x || exit 1"
+    name = engine.make("-u 0 --read-only --pid host --cap-add SYS_PTRACE", script)
+    container = engine.verdict(name)
+    assert (container.verdict, container.effective) == (State.READ_ONLY, State.REMOUNTABLE)
+    told = f"container {name!r} has CAP_SYS_PTRACE among the host's processes and can write to its root filesystem by"
+    assert engine.found(name)["remountable-root-filesystem"][0].startswith(told)
+    (on_node,) = audit_node([engine.id(name)]).containers()
+    assert on_node.effective is State.REMOUNTABLE
+    assert engine.verdict(engine.make("--read-only --pid host")).effective is State.READ_ONLY
+
+
 def test_a_root_made_read_only_from_outside(engine: Engine) -> None:
     """As a wrapper of the runtime does: the check fails by the flag, the kernel refuses the write all the same."""
     name = engine.make("-u 0")

@@ -57,6 +57,7 @@ class SecurityContext:
         "added_capabilities",
         "dropped_capabilities",
         "escalation",
+        "host_processes",
         "privileged",
         "read_only_root",
         "run_as_non_root",
@@ -80,6 +81,8 @@ class SecurityContext:
         self.seccomp = ""
         """The profile's type or name: `RuntimeDefault`, `Unconfined`, ...; nothing where none is named."""
         self.user_namespace = False
+        self.host_processes = False
+        """True where it sees the processes of its host."""
 
     @property
     def capabilities_dropped(self) -> bool:
@@ -88,13 +91,20 @@ class SecurityContext:
 
     @property
     def can_remount(self) -> str:
-        """Say why a process in the container could make its root writable again; nothing where it can't."""
+        """Say why a process in the container could write to its root all the same; nothing where it can't."""
         if self.privileged:
             return "is privileged"
-        every = "ALL" in self.added_capabilities and "SYS_ADMIN" not in self.dropped_capabilities
-        if every or "SYS_ADMIN" in self.added_capabilities:
+        if self._has("SYS_ADMIN"):
             return "has CAP_SYS_ADMIN"
+        # /proc/PID/root of a process of the host leads to all that the host has mounted (proc_pid_root(5)).
+        if self.host_processes and self._has("SYS_PTRACE"):
+            return "has CAP_SYS_PTRACE among the host's processes"
         return ""
+
+    def _has(self, capability: str) -> bool:
+        """Tell whether a capability that nobody has unasked was added."""
+        every = "ALL" in self.added_capabilities and capability not in self.dropped_capabilities
+        return every or capability in self.added_capabilities
 
     @property
     def is_root(self) -> bool | None:

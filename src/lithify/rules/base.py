@@ -136,7 +136,7 @@ def effective(container: Container) -> tuple[State, str]:
     reason = container.security.can_remount
     if not reason:
         return State.READ_ONLY, note
-    remount = f"it {reason}, and can remount it"
+    remount = f"it {reason}, and can {'write to it by theirs' if reason.endswith('processes') else 'remount it'}"
     return State.REMOUNTABLE, f"{remount}; {note}" if note else remount
 
 

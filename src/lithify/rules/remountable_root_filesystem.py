@@ -3,6 +3,9 @@
 A privileged container, or one with CAP_SYS_ADMIN, may call mount(2): `mount -o remount,rw /` succeeds, and the root
 filesystem is writable for everything that runs in the container from then on. The flag is set and has no effect.
 
+So is it for one with CAP_SYS_PTRACE that sees the host's processes (`hostPID`, `--pid host`): `/proc/PID/root` of any
+of them leads to the host's files, where its engine has mounted its root filesystem writable.
+
 Remediation: drop the privilege. What a program needs it for is often one device, one capability or one sysctl, each of
 which can be granted alone.
 
@@ -14,7 +17,7 @@ After::
 
     securityContext: {readOnlyRootFilesystem: true, capabilities: {drop: [ALL], add: [NET_ADMIN]}}
 
-References: capabilities(7); mount(2); NSA/CISA Kubernetes Hardening Guide, "Privileged containers".
+References: capabilities(7); mount(2); proc_pid_root(5); NSA/CISA Kubernetes Hardening Guide, "Privileged containers".
 """
 
 from collections.abc import Iterator
@@ -52,7 +55,9 @@ def check(workload: Workload) -> Iterator[Finding]:
         reason = container.security.can_remount
         if reason:
             effect = "the flag has no effect" if container.security.read_only_root else "the flag would have no effect"
-            message = f"{container.label} {reason} and can remount its root filesystem writable: {effect}"
+            by_theirs = reason.endswith("processes")
+            way = "write to its root filesystem by theirs" if by_theirs else "remount its root filesystem writable"
+            message = f"{container.label} {reason} and can {way}: {effect}"
             yield RULE.finding(
                 container, message, *field(container, "privileged" if "privileged" in reason else "added")
             )

@@ -472,6 +472,7 @@ class _Service:
                 self.oddities.append(Oddity("misspelt-flag", message, self.fields[key][-1].location()))
         # Swarm leaves these out of what it starts.
         security.privileged = source == "compose" and self._flag("privileged") is True
+        security.host_processes = source == "compose" and self.scalar("pid") == "host"
         security.run_as_user = self.scalar("user").partition(":")[0] or None
         security.added_capabilities = capability_names(self.words("cap_add"))
         security.dropped_capabilities = capability_names(self.words("cap_drop"))

@@ -105,6 +105,7 @@ def _fill(container: Container, found: Mapping[str, Any]) -> None:
     security = container.security
     security.read_only_root = host.get("ReadonlyRootfs") is True
     security.privileged = host.get("Privileged") is True
+    security.host_processes = host.get("PidMode") == "host"
     # The image's own user stands here already; where neither names one it is root.
     security.run_as_user = str(config.get("User") or "").partition(":")[0] or 0
     security.user_namespace = str(host.get("UsernsMode") or "") not in ("", "host")

@@ -101,6 +101,7 @@ class _Task:
         """Steps to containers that may still come: more than a text can say come of aliases that multiply."""
         self.fargate = False
         """Whether it may run where nobody has a say in the engine's security options."""
+        self.host_processes = False
         self.flags: dict[int, bool | None] = {}
         """What flags are that CloudFormation computes, by the id of their node."""
 
@@ -139,6 +140,7 @@ class _Task:
         listed = fields.get("containerDefinitions")
         here = (*route, self.key("containerDefinitions"))
         definitions = list(self._chosen(listed, here)) if listed is not None else []
+        self.host_processes = text_of(fields.get("pidMode")) == "host"
         self.fargate = "FARGATE" in words(fields.get("requiresCompatibilities"))
         if listed is not None and type(listed) is not SequenceNode and type(listed.tag) is not str and not definitions:
             message = f"containerDefinitions is {noun(listed)}, not a list"
@@ -191,6 +193,7 @@ class _Task:
                 message = f"{self.key(key)} is not a field and has no effect; {self.key('readonlyRootFilesystem')} is"
                 self.oddities.append(Oddity("misspelt-flag", message, place / self.key(key)))
         security.privileged = text_of(fields.get("privileged")).lower() == "true"
+        security.host_processes = self.host_processes
         security.run_as_user = text_of(fields.get("user")).partition(":")[0] or None
         if any(option.startswith("no-new-privileges") for option in words(fields.get("dockerSecurityOptions"))):
             security.escalation = False

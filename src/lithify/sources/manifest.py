@@ -624,6 +624,8 @@ class _Manifest:
         self._read_identity(context, declared)
         host_users = fields.get("hostUsers")
         context.user_namespace = host_users is not None and boolean(host_users) is False
+        host_processes = fields.get("hostPID")
+        context.host_processes = host_processes is not None and boolean(host_processes) is True
         return context
 
     def _read_identity(self, context: SecurityContext, declared: dict[str, Node]) -> None:
@@ -686,6 +688,7 @@ class _Manifest:
         context.run_as_non_root = inherited.run_as_non_root
         context.seccomp = inherited.seccomp
         context.user_namespace = inherited.user_namespace
+        context.host_processes = inherited.host_processes
         context.read_only_root = inherited.read_only_root
         context.privileged = inherited.privileged
         context.escalation = inherited.escalation

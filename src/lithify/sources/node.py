@@ -135,13 +135,11 @@ def _fill(container: Container, one: NodeContainer) -> None:
     security.escalation = process.get("noNewPrivileges") is not True
     uid = _mapping(process, "user").get("uid")
     security.run_as_user = uid if isinstance(uid, int) else 0
-    security.user_namespace = any(_is_user(item) for item in linux.get("namespaces") or ())
+    namespaces = {item.get("type") for item in linux.get("namespaces") or () if isinstance(item, dict)}
+    security.user_namespace = "user" in namespaces
+    security.host_processes = "pid" not in namespaces
     security.seccomp = "Localhost" if linux.get("seccomp") else "Unconfined"
     container.mounts = tuple(_declared(container, spec))
-
-
-def _is_user(item: object) -> bool:
-    return isinstance(item, dict) and item.get("type") == "user"
 
 
 def _declared(container: Container, spec: Mapping[str, Any]) -> Iterator[VolumeMount]:

@@ -16,7 +16,9 @@ _GO_TRUE = frozenset(("", "1", "t", "T", "true", "True", "TRUE"))
 """What a switch on Podman's command line is on with; nothing behind it among them."""
 _NO_ESCALATION = frozenset(("no-new-privileges", "no-new-privileges:true"))
 _LONG = {"-l": "--label", "-m": "--memory", "-u": "--user", "-v": "--volume"}
-_WITH_VALUE = frozenset((*_LONG, *_LONG.values(), "--cap-add", "--cap-drop", "--mount", "--security-opt", "--tmpfs"))
+_WITH_VALUE = frozenset(
+    (*_LONG, *_LONG.values(), "--cap-add", "--cap-drop", "--mount", "--pid", "--security-opt", "--tmpfs")
+)
 """Options of Podman that matter here and whose value may be the next word."""
 _READ_ONLY_TMPFS = ("/run", "/tmp", "/var/tmp")  # noqa: S108 - what Podman mounts, not where we write
 
@@ -210,6 +212,8 @@ class _Unit:
                 security.read_only_root = value in _GO_TRUE
             elif option == "--privileged":
                 security.privileged = value in _GO_TRUE
+            elif option == "--pid":
+                security.host_processes = value == "host"
             elif option == "--user":
                 owner = value
             elif option == "--security-opt" and value.replace("=", ":") in _NO_ESCALATION:

@@ -54,6 +54,12 @@ FOUND: list[tuple[str, str, Severity, str]] = [
     ("remountable-root-filesystem", security("{privileged: true}"), Severity.HIGH, "would have no effect"),
     ("remountable-root-filesystem", security("{capabilities: {add: [CAP_SYS_ADMIN]}}"), Severity.HIGH, "CAP_SYS_ADMIN"),
     ("remountable-root-filesystem", security("{capabilities: {add: [ALL]}}"), Severity.HIGH, "CAP_SYS_ADMIN"),
+    (
+        "remountable-root-filesystem",
+        container("securityContext: {capabilities: {add: [SYS_PTRACE]}}", pod="  hostPID: true\n"),
+        Severity.HIGH,
+        "has CAP_SYS_PTRACE among the host's processes and can write to its root filesystem by theirs",
+    ),
     ("privilege-escalation", POD, Severity.MEDIUM, "gain more privileges"),
     ("runs-as-root", security("{runAsUser: 0}"), Severity.MEDIUM, "runs as root"),
     ("runs-as-root", POD, Severity.LOW, "unless its image"),
@@ -210,6 +216,12 @@ FOUND: list[tuple[str, str, Severity, str]] = [
     ("exemption-without-reason", "# lithify: ignore[runs-as-root]\n" + POD, Severity.LOW, "no reason"),
 ]
 COMPOSE: list[tuple[str, str, Severity, str]] = [
+    (
+        "remountable-root-filesystem",
+        "{image: x, pid: host, cap_add: [SYS_PTRACE]}",
+        Severity.HIGH,
+        "CAP_SYS_PTRACE among",
+    ),
     ("writable-root-filesystem", "{image: x}", Severity.HIGH, "service 'app' can write"),
     ("privilege-escalation", "{image: x}", Severity.MEDIUM, "service 'app'"),
     ("writable-host-path", "{image: x, volumes: ['/var/run/docker.sock:/s']}", Severity.HIGH, "docker.sock"),
@@ -237,6 +249,8 @@ COMPOSE: list[tuple[str, str, Severity, str]] = [
 ]
 CONTENT: list[tuple[str, str]] = [
     ("remountable-root-filesystem", security("{capabilities: {add: [ALL], drop: [CAP_SYS_ADMIN]}}")),
+    ("remountable-root-filesystem", security("{capabilities: {add: [SYS_PTRACE]}}")),
+    ("remountable-root-filesystem", container("securityContext: {}", pod="  hostPID: true\n")),
     (
         "memory-beyond-limit",
         container(
@@ -344,6 +358,12 @@ QUADLET: list[tuple[str, str, str]] = [
     ("writable-host-path", "PodmanArgs=-v /etc:/data", "can write to the host's /etc"),
     ("writable-host-path", "PodmanArgs=--mount type=bind,source=/etc,target=/data", "can write to the host's /etc"),
     ("remountable-root-filesystem", "PodmanArgs=--cap-add SYS_ADMIN", "has CAP_SYS_ADMIN"),
+    (
+        "remountable-root-filesystem",
+        "PodmanArgs=--pid host --cap-add SYS_PTRACE",
+        "has CAP_SYS_PTRACE among the host's processes",
+    ),
+    ("remountable-root-filesystem", "PodmanArgs=--cap-add SYS_PTRACE", ""),
     ("remountable-root-filesystem", "PodmanArgs=--label SYS_ADMIN --cap-add=NET_ADMIN", ""),
     ("privilege-escalation", "PodmanArgs=--security-opt no-new-privileges", ""),
     ("runs-as-root", "PodmanArgs=--user 1000:1000", ""),
@@ -380,6 +400,13 @@ def test_tasks_on_instances_can_rule_escalation_out(task: str, own: str, found: 
     """An ECS task has a field for it, but not on Fargate."""
     text = '{%s"containerDefinitions": [{"name": "a", "image": "x"%s}]}' % (task, own)  # noqa: UP031 - braces
     assert len(find("privilege-escalation", text, tmp_path, "task.json")) == found
+
+
+def test_a_task_that_sees_the_hosts_processes(tmp_path: Path) -> None:
+    own = '"linuxParameters": {"capabilities": {"add": ["SYS_PTRACE"]}}'
+    for mode, found in (('"pidMode": "host", ', 1), ("", 0)):
+        text = '{%s"containerDefinitions": [{"name": "a", "image": "x", %s}]}' % (mode, own)  # noqa: UP031 - braces
+        assert len(find("remountable-root-filesystem", text, tmp_path, "task.json")) == found
 
 
 def test_swarm_drops_tmpfs(tmp_path: Path) -> None:
