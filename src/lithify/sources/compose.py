@@ -17,6 +17,7 @@ from lithify.model.project import DEFAULTS, project_files
 from lithify.model.quantity import parse_engine_size
 from lithify.model.workload import Container, ObjectName, Oddity, Volume, VolumeMount, Workload
 from lithify.sources.base import (
+    MAX_BYTES,
     CommentExemption,
     Reading,
     normal_path,
@@ -49,6 +50,11 @@ _REPLACED = frozenset(("command", "entrypoint"))
 _MAX_FILES = 100
 _TEMPLATE_LINE = re.compile(rb"^[ \t]*\{\{", re.MULTILINE)
 """A line of a Go template's own; elsewhere on a line a stack may have one, which Swarm fills in."""
+_ROOM = 20_000
+"""Items of lists that the services of any project may have, however short its text is."""
+_MULTIPLIED = (
+    "its aliases or extends multiply: more than the text has room for; the services from here on are not judged"
+)
 _SWARM_ONLY = frozenset(("update_config", "rollback_config", "placement", "endpoint_mode"))
 
 
@@ -66,6 +72,8 @@ class _Place:
         """Return this place, named by its key where it is an entry of a mapping."""
         document = self.file.document
         here = Location(self.file.path, document.index, (), finder=document.find, anchor=document.root)
+        if key is None and self.route and type(self.route[-1]) is int:
+            return here.on(self.node, self.route)  # found without going through all that stands before it
         return here.below(self.route if key is None else (*self.route, key))
 
     def child(self, node: Node, key: str | int) -> "_Place":
@@ -95,6 +103,12 @@ class _File:
         """Services of the files that it includes, which its own of the same names are merged over."""
         self._tables: dict[str, dict[str, _Place]] = {}
 
+    def forget(self) -> None:
+        """Let go of what points back here: an audit counts references, and collects nothing else."""
+        del self.root
+        self._tables.clear()
+        self.included.clear()
+
     def table(self, key: str) -> dict[str, _Place]:
         """Return a top-level mapping by name."""
         if key not in self._tables:
@@ -111,7 +125,11 @@ def read_compose(path: str, data: bytes, *, stack: bool = False) -> Reading:
     What can't be followed (a missing file, a URL) becomes an oddity or a skip. Nothing for a file that has `services`
     and is no Compose file, as other programs' configurations are.
     """
-    return Compose(path, stack=stack).read(data)
+    compose = Compose(path, stack=stack)
+    reading = compose.read(data)
+    for file in (file for held in compose.opened.values() for file in held):
+        file.forget()
+    return reading
 
 
 class Compose:
@@ -125,7 +143,11 @@ class Compose:
         self.opened: dict[str, list[_File]] = {}
         """What was read for its own services, or for those that others extend."""
         self.told: set[str] = set()
-        """Files whose services are told; none is told twice."""
+        """Files whose services are told, by real path; none is told twice."""
+        self.bytes = 0
+        """How much was read of other files."""
+        self.variables: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
+        """What environment files say, by folder and names."""
         self.comments: list[CommentExemption] = []
         """What comments in other files exempt from."""
         self.known: dict[tuple[_File, Route], Fields] = {}
@@ -159,7 +181,7 @@ class Compose:
         reading.documents = len(files)
         if files:
             self.opened[os.path.abspath(path)] = files
-            self.told.add(os.path.abspath(path))
+            self.told.add(os.path.realpath(path))
             self._read_layers([*files, *self._open_override(files[0])])
         elif any(_is_first_format(document.root) for document in roots) and os.path.basename(path) in DEFAULTS:
             reason = "Compose's first format, services without `services:`: no Compose of today reads it"
@@ -186,7 +208,7 @@ class Compose:
         for key, files in self.opened.items():
             if not files or key == os.path.abspath(self.reading.path):
                 continue
-            if key in self.told:
+            if os.path.realpath(key) in self.told:
                 yield os.path.realpath(key), ()
             elif os.path.basename(key) not in DEFAULTS and not any("include" in file.fields for file in files):
                 names = dict.fromkeys(name for file in files for name in file.table("services"))
@@ -202,7 +224,7 @@ class Compose:
         if name != default or not override:
             return []
         path = os.path.join(folder, override)
-        self.told.add(os.path.abspath(path))
+        self.told.add(os.path.realpath(path))
         return self._open(path, None, file.variables, folder)
 
     def _read_layers(self, layers: list[_File]) -> None:
@@ -210,15 +232,24 @@ class Compose:
         stack = self.stack or any(_is_stack(file) for file in layers)
         services, places = self._merged(layers)
         # What is included comes first, as what names it is merged over it.
-        files = [file for key in reversed(self.opened) if key in self.told for file in self.opened[key]]
+        files = [
+            file for key in reversed(self.opened) if os.path.realpath(key) in self.told for file in self.opened[key]
+        ]
         tables = {
             key: {name: place for file in files for name, place in file.table(key).items()}
             for key in ("volumes", "configs", "secrets")
         }
         named = [file.fields["name"] for file in layers if "name" in file.fields]
         namespace = named[-1].value if named and type(named[-1]) is ScalarNode else ""
+        left = _ROOM + sum(len(file.document.text) for held in self.opened.values() for file in held) // 4
         for index, (name, said) in enumerate(services.items()):
             place, fields = places[name], settled(said)
+            left -= sum(
+                len(part.node.value) for held in fields.values() for part in held if type(part.node) is not ScalarNode
+            )
+            if left < 0:
+                self.reading.oddities.append(Oddity("unreadable-input", _MULTIPLIED, place.location()))
+                break
             if type(place.node) is not MappingNode:
                 message = f"service {name!r} is {noun(place.node)}, not a mapping"
                 self.reading.oddities.append(Oddity("malformed-field", message, place.location()))
@@ -261,17 +292,22 @@ class Compose:
             place = file.root.child(node, "include").child(item, index)
             found = entries(item) if type(item) is MappingNode else {"path": item}
             named = {self._beside(file, name): name for name in _names(found.get("path"))}
-            self.named |= named
             paths = list(named)
+            new = [path for path in paths if path not in self.named]
+            self.named |= named
+            wanted = [path for path in new if os.path.realpath(path) not in self.told]
+            if not wanted:
+                continue
             folder = next((self._beside(file, name) for name in _names(found.get("project_directory"))), None)
             if folder is None:
                 folder = os.path.dirname(paths[0]) if paths else ""
-            given = [self._beside(file, name) for name in _names(found.get("env_file"))]
-            read = read_variables(folder) if not given else read_variables("", tuple(given))
-            variables = {**read, **file.variables}  # what the including file knows counts more
-            paths = [path for path in paths if os.path.abspath(path) not in self.told]
-            self.told.update(os.path.abspath(path) for path in paths)
-            layers = [one for path in paths for one in self._open(path, place.location(), variables, folder)]
+            given = tuple(self._beside(file, name) for name in _names(found.get("env_file")))
+            asked = ("", given) if given else (folder, (".env",))
+            if asked not in self.variables:
+                self.variables[asked] = read_variables(*asked)
+            variables = {**self.variables[asked], **file.variables}  # what the including file knows counts more
+            self.told.update(map(os.path.realpath, wanted))
+            layers = [one for path in wanted for one in self._open(path, place.location(), variables, folder)]
             services, standing = self._merged(layers)
             for name, fields in services.items():
                 known = file.included.get(name)
@@ -294,16 +330,19 @@ class Compose:
             problem = "it is not on this machine"
         elif len(self.opened) > _MAX_FILES:
             problem = f"more than {_MAX_FILES} files belong together"
+        elif self.bytes > MAX_BYTES:
+            problem = f"more than {MAX_BYTES >> 20} MiB belong together"
         else:
             data = self.read_other(path)
             if isinstance(data, str):
                 problem = data
             else:
+                self.bytes += len(data)
                 documents = list(read_documents(data))
                 broken = next((one for one in documents if isinstance(one, Broken)), None)
                 whole = [one for one in documents if isinstance(one, Document) and type(one.root) is MappingNode]
                 if whole and broken is None:
-                    self.comments += read_comments(data, path, again=key not in self.told)
+                    self.comments += read_comments(data, path, again=os.path.realpath(key) not in self.told)
                     self.opened[key] = [_File(path, document, variables, folder) for document in whole]
                     return self.opened[key]
                 problem = "it holds no mapping" if broken is None else broken.reason

@@ -5,10 +5,8 @@ import re
 from collections import ChainMap
 from collections.abc import Mapping
 
-_VARIABLE = re.compile(
-    r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(?:(:?[-?+])(.*?))?\})", re.DOTALL
-)
-
+_VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(:?[-?+])?)")
+"""What a variable begins with; where one in braces ends is counted."""
 _SETTING = re.compile(
     r"""(?:\s|\#[^\n]*(?:\n|\Z))*(?:export[^\S\n]+)?([\w.\-\[\]]+)[^\S\n]*
     (?:[=:][^\S\n]*(?:'((?:[^'\\]|\\.)*)'|"((?:[^"\\]|\\.)*)"|(?!['"])([^\n]*))|(?=\n|\Z))""",
@@ -18,65 +16,64 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _C_ESCAPE = re.compile(r'\\([abcfnrtv$"\\]|0[0-7]{0,3})')
 _LETTERS = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
+_BRACES = re.compile(r"\$\$|\$?\{|\}")
+_DEEPEST = 8
 _LONGEST = 1 << 16
 """Letters that variables may add to one text: where one is made of many others, a short file could fill memory."""
 
 
-def interpolate(text: str, values: Mapping[str, str], *, depth: int = 0) -> str:
+def interpolate(text: str, values: Mapping[str, str]) -> str:
     """Return `text` with its variables replaced as Compose does; a variable that nobody sets is empty."""
     if "$" not in text:
         return text
-
+    ends = _ends(text)
     left = _LONGEST
 
-    def replacement(match: re.Match[str]) -> str:
-        nonlocal left
-        found = chosen(match)
-        left -= len(found)
-        return found if left >= 0 else ""
+    def read(position: int, end: int, depth: int) -> str:
+        parts: list[str] = []
+        while (start := text.find("$", position, end)) >= 0:
+            parts.append(text[position:start])
+            match = _VARIABLE.match(text, start, end)
+            dollar, plain, braced, operator = match.groups() if match else ("$", None, None, None)
+            position = match.end() if match else start + 1
+            if braced:
+                word, close = position, ends.get(start, -1)
+                if close < 0 or (not operator and close != word):
+                    parts.append("$")
+                    position = start + 1
+                    continue
+                position = close + 1
+                parts.append(chosen(braced, operator or "", word, close, depth))
+            else:
+                parts.append(dollar or bounded(values.get(plain or "")))
+        return "".join([*parts, text[position:end]])
 
-    def chosen(match: re.Match[str]) -> str:
-        dollar, plain, braced, operator, word = match.groups()
-        if dollar:
-            return "$"
-        name = plain or braced
+    def chosen(name: str, operator: str, word: int, close: int, depth: int) -> str:
         value = values.get(name)
-        if not operator:
-            return value or ""
         unset = value is None or (operator.startswith(":") and not value)
-        if operator.endswith("+"):
-            return "" if unset else inner(word)
-        if operator.endswith("-"):
-            return inner(word) if unset else value or ""
-        return value or ""  # `?`: Compose would stop here
+        if operator.endswith(("+", "-")) and unset == operator.endswith("-"):
+            return read(word, close, depth + 1) if depth < _DEEPEST else text[word:close]
+        return "" if operator.endswith("+") else bounded(value)  # `?`: Compose would stop here
 
-    def inner(word: str) -> str:
-        word = word.replace("\0", "}")
-        return interpolate(word, values, depth=depth + 1) if depth < 8 else word
+    def bounded(value: str | None) -> str:
+        nonlocal left
+        left -= len(value or "")
+        return value if value and left >= 0 else ""
 
-    return _VARIABLE.sub(replacement, _protect_nested(text)).replace("\0", "}")
+    return read(0, len(text), 0)
 
 
-def _protect_nested(text: str) -> str:
-    """Mark the closing braces of `${A:-${B}}` that belong inside, which the expression can't count."""
-    depth, result, position = 0, [], 0
-    while position < len(text):
-        if depth == 0 and text.startswith("$$", position):
-            result.append("$$")
-            position += 2
-            continue
-        if text.startswith("${", position):
-            depth += 1
-            result.append("${")
-            position += 2
-            continue
-        if text[position] == "}" and depth:
-            depth -= 1
-            result.append("}" if depth == 0 else "\0")
-        else:
-            result.append(text[position])
-        position += 1
-    return "".join(result)
+def _ends(text: str) -> dict[int, int]:
+    """Return where each variable in braces ends, by where it begins: others may stand in it, and other braces."""
+    ends: dict[int, int] = {}
+    begun: list[int] = []
+    for match in _BRACES.finditer(text):
+        if match[0] == "}":
+            if begun:
+                ends[begun.pop()] = match.start()
+        elif match[0] == "${" or (match[0] == "{" and begun):
+            begun.append(match.start())
+    return ends
 
 
 def read_variables(folder: str, names: tuple[str, ...] = (".env",)) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Compose files are read as Compose starts them, with the place of everything."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,46 @@ def test_labels_are_merged_by_their_keys(tmp_path: Path) -> None:
     }
 
 
+def test_nothing_stays_of_a_project_that_was_read(tmp_path: Path) -> None:
+    """An audit of thousands collects no garbage: references alone free what was read."""
+
+    def files() -> int:
+        return sum(type(one).__module__ == "lithify.sources.compose" for one in gc.get_objects())
+
+    (tmp_path / "base.yaml").write_text("services: {base: {image: x}, low: {image: y}}\nvolumes: {v: {}}\n")
+    text = "include: [base.yaml]\nservices: {a: {extends: {file: base.yaml, service: low}, volumes: ['v:/v']}}\n"
+    gc.collect()
+    gc.disable()
+    try:
+        before = files()
+        reading = read(tmp_path, text)
+        assert len(reading.workloads) == 3
+        for workload in reading.workloads:
+            workload.containers = ()  # as an audit does
+        del reading, workload
+        assert files() == before
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    "services",
+    [
+        "".join(f"  s{n}: *base\n" for n in range(3000)),
+        "".join(f"  s{n}: {{<<: *base}}\n" for n in range(3000)),
+        "  base: *base\n" + "".join(f"  s{n}: {{extends: base}}\n" for n in range(3000)),
+    ],
+    ids=["aliases", "merges", "extends"],
+)
+def test_services_that_multiply_are_bounded(tmp_path: Path, services: str) -> None:
+    """Sixty thousand bytes could say nine million mounts; that there are more is an oddity."""
+    places = ", ".join(f"/v{n}" for n in range(3000))
+    text = f"x-base: &base {{image: x, tmpfs: [{places}]}}\nservices:\n{services}"
+    reading = read(tmp_path, text)
+    assert 0 < sum(len(c.mounts) for w in reading.workloads for c in w.containers) < len(text)
+    assert [oddity.rule for oddity in reading.oddities] == ["unreadable-input"]
+
+
 def test_extends_in_a_circle_ends(tmp_path: Path) -> None:
     """Services that extend each other are read, once."""
     reading = read(tmp_path, "services:\n  a: {image: x, extends: b}\n  b: {image: y, extends: a, read_only: true}\n")
@@ -208,6 +249,8 @@ def test_environment_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text
         ("${E:-d} ${E-d}", "d "),
         ("${B:-${A}} ${B:-${C:-x}}!", "1 x!"),
         ("$${A:+${A}}", "${A:+1}"),
+        ('${B:-{"a": {}}}${A:-{}}${A', '{"a": {}}1${A'),
+        ("${A:-" * 200_000, "${A:-" * 200_000),
         ("${A", "${A"),
         ("plain", "plain"),
     ],
