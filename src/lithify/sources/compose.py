@@ -55,6 +55,25 @@ _ROOM = 20_000
 _MULTIPLIED = (
     "its aliases or extends multiply: more than the text has room for; the services from here on are not judged"
 )
+_TOP = frozenset(("configs", "include", "models", "name", "networks", "secrets", "services", "version", "volumes"))
+_OF_SERVICES = _LISTS | frozenset(
+    (
+        "command",
+        "depends_on",
+        "deploy",
+        "entrypoint",
+        "env_file",
+        "healthcheck",
+        "logging",
+        "networks",
+        "ports",
+        "privileged",
+        "read_only",
+        "restart",
+        "user",
+    )
+)
+"""What services of Compose say, and those of other programs' files hardly."""
 _SWARM_ONLY = frozenset(("update_config", "rollback_config", "placement", "endpoint_mode"))
 
 
@@ -185,6 +204,9 @@ class Compose:
             self._read_layers([*files, *self._open_override(files[0])])
         elif any(_is_first_format(document.root) for document in roots) and os.path.basename(path) in DEFAULTS:
             reason = "Compose's first format, services without `services:`: no Compose of today reads it"
+            reading.skipped.append(Skipped(Location(path, line=1, column=1), reason))
+        elif any(_is_part(document.root) for document in roots):
+            reason = "a part that is merged into other Compose files: none of its services has image or build"
             reading.skipped.append(Skipped(Location(path, line=1, column=1), reason))
         elif os.path.basename(path) in DEFAULTS:
             for document in roots:
@@ -455,6 +477,18 @@ def _is_compose(root: Node) -> bool:
         if type(service) is MappingNode and entries(service).keys() & {"image", "build", "extends", "provider"}:
             return True
     return False
+
+
+def _is_part(root: Node) -> bool:
+    """Tell whether a document says something of services that others describe, as files for `-f` do."""
+    found = entries(root) if type(root) is MappingNode else {}
+    services = found.get("services")
+    if type(services) is not MappingNode or not all(key in _TOP or key.startswith("x-") for key in found):
+        return False
+    return any(
+        type(service) is MappingNode and not entries(service).keys().isdisjoint(_OF_SERVICES)
+        for service in entries(services).values()
+    )
 
 
 def _is_stack(file: _File) -> bool:

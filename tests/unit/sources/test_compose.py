@@ -109,6 +109,22 @@ def test_a_bind_is_one_however_its_source_is_written(tmp_path: Path) -> None:
     assert (mount.volume.kind, mount.volume.host_path) == ("bind", "conf")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("version: '3'\nservices:\n  web:\n    environment: [A=1]\n  db: {}\n", True),
+        ("services: {web: {read_only: true}}\nx-more: 1\n", True),
+        ("services:\n  App\\Mailer: {arguments: ['%a%'], tags: [x]}\n", False),
+        ("services: {web: {environment: x}}\nparameters: {}\n", False),
+    ],
+)
+def test_a_file_of_parts_alone_is_told(tmp_path: Path, text: str, told: bool) -> None:
+    """What is merged into other files says nothing by itself; the services of other programs are none."""
+    reading = read(tmp_path, text, "quickstart-debug.yml")
+    assert not reading.workloads
+    assert [skipped.location.line for skipped in reading.skipped] == [1] * told
+
+
 def test_null_leaves_what_was_there(tmp_path: Path) -> None:
     """In a merge null says nothing; but for a command, which is the image's again."""
     (tmp_path / "compose.override.yaml").write_text("services: {a: {read_only: ~, tmpfs: ~, command: ~, cap_add: ~}}\n")
