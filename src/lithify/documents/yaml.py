@@ -72,7 +72,8 @@ class Document:
         """
         node, mark = anchor, getattr(anchor, "start_mark", None)
         for key in tail:
-            step = self._step(node, key)
+            wide = type(node) is MappingNode and len(node.value) > _WIDE
+            step = self._among_many(node, key) if wide else child(node, key)
             if step is None:
                 break
             node, mark = step
@@ -82,22 +83,20 @@ class Document:
         """Return the line, from 1, on which each step of `route` from the root stands, as far as it leads."""
         lines, node = [], self.root
         for key in route:
-            step = self._step(node, key)
+            wide = type(node) is MappingNode and len(node.value) > _WIDE
+            step = self._among_many(node, key) if wide else child(node, key)
             if step is None:
                 break
             node, mark = step
             lines.append(mark.line + self.first_line + 1)
         return lines
 
-    def _step(self, node: object, key: str | int) -> tuple[Node, Any] | None:
-        if type(node) is MappingNode and len(node.value) > _WIDE:
-            self.wide = self.wide or {}
-            if id(node) not in self.wide:
-                named = ((name, value) for name, value in node.value if type(name) is ScalarNode)
-                self.wide[id(node)] = {name.value: (value, name.start_mark) for name, value in named}
-            if key in self.wide[id(node)]:
-                return self.wide[id(node)][str(key)]
-        return child(node, key)
+    def _among_many(self, node: Any, key: str | int) -> tuple[Node, Any] | None:
+        self.wide = self.wide or {}
+        if id(node) not in self.wide:
+            named = ((name, value) for name, value in node.value if type(name) is ScalarNode)
+            self.wide[id(node)] = {name.value: (value, name.start_mark) for name, value in named}
+        return self.wide[id(node)].get(str(key)) or child(node, key)
 
 
 Chunk = tuple[int, bytes, int, int, int]
