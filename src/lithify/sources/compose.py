@@ -224,11 +224,14 @@ class Compose:
     def _parts(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield the files that are judged with this one, and which services of each are not.
 
-        One that services are extended from may be started by itself as well: so it is if Compose looks for its name,
-        if it has other services or includes files of its own.
+        An override beside a file is merged into it where that is started by itself, and nowhere else. One that services
+        are extended from may be started by itself as well: so it is if Compose looks for its name, if it has other
+        services or includes files of its own.
         """
         for key, files in self.opened.items():
-            if not files or key == os.path.abspath(self.reading.path):
+            folder, name = os.path.split(key)
+            default, override = _project_files(folder)
+            if not files or key == os.path.abspath(self.reading.path) or (override and name in (default, override)):
                 continue
             if os.path.realpath(key) in self.told:
                 yield os.path.realpath(key), ()

@@ -300,6 +300,23 @@ def test_no_service_is_lost_to_who_uses_its_file(tmp_path: Path, files: dict[str
     assert [line.replace(".yaml", "") for line in told(audit([str(tmp_path)]))[0]] == expected
 
 
+def test_an_override_is_merged_where_its_file_is_started(tmp_path: Path) -> None:
+    """Who includes that file leaves the override out: with it, it is a project of its own."""
+    files = {
+        "compose.yaml": "include: [db/compose.yaml]\nservices: {web: {image: x}}\n",
+        "compose.override.yaml": "services: {web: {read_only: true}}\n",
+        "db/compose.yaml": "services: {db: {image: x}}\n",
+        "db/compose.override.yaml": "services: {db: {read_only: true}, more: {image: y}}\n",
+    }
+    lay(tmp_path, files)
+    report = audit([str(tmp_path)])
+    found = sorted((c.name, c.declared is True) for c in report.containers())
+    assert found == [("db", False), ("db", True), ("more", False), ("web", True)]
+    assert {skipped.reason for skipped in report.skipped()} == {
+        "an override: it is judged merged into the file beside it"
+    }
+
+
 def test_a_link_to_a_part_is_a_part(tmp_path: Path) -> None:
     """Under whatever name the file is an input."""
     lay(tmp_path, PROJECT)

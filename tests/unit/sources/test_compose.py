@@ -109,6 +109,13 @@ def test_a_bind_is_one_however_its_source_is_written(tmp_path: Path) -> None:
     assert (mount.volume.kind, mount.volume.host_path) == ("bind", "conf")
 
 
+def test_a_template_of_a_compose_file_is_left_out(tmp_path: Path) -> None:
+    """Only what is made of it can be judged; a file that is broken otherwise is a finding."""
+    for text, skipped, oddities in (("{{ if .x }}\n", 1, 0), ("]\n", 0, 1)):
+        reading = read(tmp_path, f"services:\n  a: {{image: x}}\n{text}")
+        assert (len(reading.skipped), len(reading.oddities)) == (skipped, oddities)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
