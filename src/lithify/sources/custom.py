@@ -182,7 +182,12 @@ def pod_specs(root: Node, api_version: str, leave_out: Callable[[Route, str], No
             stack.extend((item, (*route, index), None, around) for index, item in reversed(list(enumerate(node.value))))
             continue
         found = entries(node)
-        if route and "kind" in found and (reason := without_containers(_text(found.get("apiVersion")))):
+        if (
+            route
+            and "kind" in found
+            and "spec" in found
+            and (reason := without_containers(_text(found.get("apiVersion"))))
+        ):
             leave_out(route, reason)
             continue
         if (
