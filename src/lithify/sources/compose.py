@@ -257,9 +257,8 @@ class Compose:
         stack = self.stack or any(_is_stack(file) for file in layers)
         services, places = self._merged(layers)
         # What is included comes first, as what names it is merged over it.
-        files = [
-            file for key in reversed(self.opened) if os.path.realpath(key) in self.told for file in self.opened[key]
-        ]
+        told = [held for key, held in reversed(self.opened.items()) if os.path.realpath(key) in self.told]
+        files = [*(file for held in told for file in held if file not in layers), *layers]
         tables = {
             key: {name: place for file in files for name, place in file.table(key).items()}
             for key in ("volumes", "configs", "secrets")

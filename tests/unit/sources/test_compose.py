@@ -132,6 +132,22 @@ def test_a_file_of_parts_alone_is_told(tmp_path: Path, text: str, told: bool) ->
     assert [skipped.location.line for skipped in reading.skipped] == [1] * told
 
 
+def test_what_an_override_says_of_a_volume_counts(tmp_path: Path) -> None:
+    """Over what the file below says, and that over what an included one does."""
+
+    def sized(**sizes: str) -> str:
+        listed = (f"{name}: {{driver_opts: {{type: tmpfs, o: size={size}}}}}" for name, size in sizes.items())
+        return f"volumes: {{{', '.join(listed)}}}\n"
+
+    (tmp_path / "more.yaml").write_text("services: {b: {image: x}}\n" + sized(low="1k"))
+    (tmp_path / "compose.override.yaml").write_text("services: {a: {user: '1'}}\n" + sized(top="2k"))
+    text = "include: [more.yaml]\nservices: {a: {image: x, volumes: ['low:/l', 'top:/t']}}\n" + sized(
+        low="3k", top="4k"
+    )
+    reading = read(tmp_path, text)
+    assert {m.path: m.volume.size for m in services(reading)["a"].mounts} == {"/l": 3 << 10, "/t": 2 << 10}
+
+
 def test_null_leaves_what_was_there(tmp_path: Path) -> None:
     """In a merge null says nothing; but for a command, which is the image's again."""
     (tmp_path / "compose.override.yaml").write_text("services: {a: {read_only: ~, tmpfs: ~, command: ~, cap_add: ~}}\n")
