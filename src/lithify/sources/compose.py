@@ -144,7 +144,7 @@ def read_compose(path: str, data: bytes, *, stack: bool = False) -> Reading:
     What can't be followed (a missing file, a URL) becomes an oddity or a skip. Nothing for a file that has `services`
     and is no Compose file, as other programs' configurations are.
     """
-    compose = Compose(path, stack=stack)
+    compose = Compose(path, stack=stack, as_started=True)
     reading = compose.read(data)
     for file in (file for held in compose.opened.values() for file in held):
         file.forget()
@@ -154,17 +154,27 @@ def read_compose(path: str, data: bytes, *, stack: bool = False) -> Reading:
 class Compose:
     """A Compose file that is being read, with those that belong to it."""
 
-    def __init__(self, path: str, *, stack: bool, read_other: Callable[[str], bytes | str] = read_bytes) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        stack: bool,
+        as_started: bool = False,
+        read_other: Callable[[str], bytes | str] = read_bytes,
+    ) -> None:
         self.reading = Reading(path)
         self.reading.depends = True
         self.stack = stack
         self.read_other = read_other
         self.opened: dict[str, list[_File]] = {}
         """What was read for its own services, or for those that others extend."""
+        self.as_started = as_started
         self.told: set[str] = set()
         """Files whose services are told, by real path; none is told twice."""
         self.bytes = 0
         """How much was read of other files."""
+        self.merged: set[str] = set()
+        """Files, by real path, that the environment file beside the first has merged over it."""
         self.variables: dict[tuple[str, tuple[str, ...]], dict[str, str]] = {}
         """What environment files say, by folder and names."""
         self.comments: list[CommentExemption] = []
@@ -180,7 +190,10 @@ class Compose:
 
     def read(self, data: bytes) -> Reading:
         reading, path = self.reading, self.reading.path
-        if self._overrides(path):
+        folder = os.path.dirname(path)
+        variables = read_variables(folder)
+        listed = self._listed(folder, variables)
+        if not listed and self._overrides(path):
             reading.skipped.append(Skipped(Location(path), "an override: it is judged merged into the file beside it"))
             return reading
         documents = list(read_documents(data))
@@ -192,8 +205,6 @@ class Compose:
                     continue
                 reading.oddities.append(Oddity("unreadable-input", f"this file can't be read: {broken.reason}", place))
         whole = [document for document in documents if isinstance(document, Document)]
-        folder = os.path.dirname(path)
-        variables = read_variables(folder)
         roots = [document for document in whole if type(document.root) is MappingNode]
         ours = any(_is_compose(document.root) for document in roots)
         files = [_File(path, document, variables, folder) for document in roots] if ours else []
@@ -201,7 +212,12 @@ class Compose:
         if files:
             self.opened[os.path.abspath(path)] = files
             self.told.add(os.path.realpath(path))
-            self._read_layers([*files, *self._open_override(files[0])])
+            over = listed[1:] if listed[:1] == [os.path.normpath(path)] else [] if listed else self._override(path)
+            self.told.update(map(os.path.realpath, over))
+            self.merged.update(map(os.path.realpath, over if listed else []))
+            here = Location(path, line=1, column=1)
+            others = [one for other in over for one in self._open(other, here if listed else None, variables, folder)]
+            self._read_layers([*files, *others])
         elif any(_is_first_format(document.root) for document in roots) and os.path.basename(path) in DEFAULTS:
             reason = "Compose's first format, services without `services:`: no Compose of today reads it"
             reading.skipped.append(Skipped(Location(path, line=1, column=1), reason))
@@ -216,8 +232,8 @@ class Compose:
                     message = f"services is {noun(services)}, not a mapping: Compose refuses the file"
                     reading.oddities.append(Oddity("malformed-field", message, place))
         if files:
-            others = {(file.path, file.document.index): file.document for held in self.opened.values() for file in held}
-            read_exemptions(reading, whole, [*read_comments(data, path), *self.comments], others=others)
+            named = {(file.path, file.document.index): file.document for held in self.opened.values() for file in held}
+            read_exemptions(reading, whole, [*read_comments(data, path), *self.comments], others=named)
             reading.parts = dict(self._parts())
         return reading
 
@@ -231,7 +247,9 @@ class Compose:
         for key, files in self.opened.items():
             folder, name = os.path.split(key)
             default, override = _project_files(folder)
-            if not files or key == os.path.abspath(self.reading.path) or (override and name in (default, override)):
+            if not files or key == os.path.abspath(self.reading.path):
+                continue
+            if override and name in (default, override) and os.path.realpath(key) not in self.merged:
                 continue
             if os.path.realpath(key) in self.told:
                 yield os.path.realpath(key), ()
@@ -243,14 +261,20 @@ class Compose:
         folder, name = os.path.split(path)
         return name == _project_files(folder)[1]
 
-    def _open_override(self, file: _File) -> list[_File]:
-        folder, name = os.path.split(file.path)
+    def _override(self, path: str) -> list[str]:
+        folder, name = os.path.split(path)
         default, override = _project_files(folder)
-        if name != default or not override:
+        return [os.path.join(folder, override)] if name == default and override else []
+
+    def _listed(self, folder: str, variables: dict[str, str]) -> list[str]:
+        """Return the files that the environment file of a folder has Compose read there instead of those it looks for.
+
+        Our own environment speaks of no folder.
+        """
+        if not self.as_started or "COMPOSE_FILE" in os.environ or not variables.get("COMPOSE_FILE"):
             return []
-        path = os.path.join(folder, override)
-        self.told.add(os.path.realpath(path))
-        return self._open(path, None, file.variables, folder)
+        names = variables["COMPOSE_FILE"].split(variables.get("COMPOSE_PATH_SEPARATOR") or os.pathsep)
+        return [os.path.normpath(os.path.join(folder, name)) for name in names]
 
     def _read_layers(self, layers: list[_File]) -> None:
         """Read the services of a project, of whose files and documents each is merged over those before it."""

@@ -300,6 +300,32 @@ def test_no_service_is_lost_to_who_uses_its_file(tmp_path: Path, files: dict[str
     assert [line.replace(".yaml", "") for line in told(audit([str(tmp_path)]))[0]] == expected
 
 
+def test_the_environment_file_may_say_what_a_project_is_made_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compose started in that folder reads those files, and not the override that it looks for otherwise."""
+    monkeypatch.delenv("COMPOSE_FILE", raising=False)
+    lay(
+        tmp_path,
+        {
+            ".env": "COMPOSE_FILE=compose.yaml:more/prod.yaml:missing.yaml\n",
+            "compose.yaml": service("web"),
+            "compose.override.yaml": "services: {web: {image: y, read_only: false}}\n",
+            "more/prod.yaml": "services: {web: {read_only: true}, log: {image: z}}\n",
+        },
+    )
+    report = audit([str(tmp_path)])
+    found = [(c.name, c.declared, Path(c.location.path).name) for c in report.containers()]
+    assert sorted(found, key=str) == [
+        ("log", None, "prod.yaml"),
+        ("web", False, "compose.override.yaml"),
+        ("web", True, "compose.yaml"),
+    ]
+    reasons = " ".join(skipped.reason for skipped in report.skipped())
+    assert "missing.yaml is not followed: No such file" in reasons
+    assert "compose.yaml, which includes, extends or merges it: judged there" in reasons
+
+
 def test_an_override_is_merged_where_its_file_is_started(tmp_path: Path) -> None:
     """Who includes that file leaves the override out: with it, it is a project of its own."""
     files = {

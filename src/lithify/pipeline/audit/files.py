@@ -167,7 +167,7 @@ def _users(inputs: Sequence[Input], notes: Iterable[bytes]) -> dict[str, str]:
 
 
 def _belongs(user: str) -> str:
-    return f"only a part of {printable(user)}, which includes or extends it: judged there"
+    return f"only a part of {printable(user)}, which includes, extends or merges it: judged there"
 
 
 class Examiner:
