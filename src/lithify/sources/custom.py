@@ -114,7 +114,8 @@ class _Around:
             return _Around(steps_of(version.value))  # an object in an object
         inner = _Around(self.steps)
         if self.steps is _STEPS[_TEKTON]:
-            inner.places = [(held, (*route, *keys)) for keys in _POD_TEMPLATES if (held := at(node, *keys)) is not None]
+            told = ((at(node, *keys), (*route, *keys)) for keys in _POD_TEMPLATES)
+            inner.places = [(held, below) for held, below in told if type(held) is MappingNode]
             return inner if inner.places else self
         if self.steps is not _STEPS[_ARGO] or not ("templates" in found or "containerSet" in found):
             return self

@@ -59,6 +59,13 @@ def test_what_a_run_says_for_its_tasks_holds_for_their_steps() -> None:
     assert (step.security.run_as_user, step.mounts[0].volume.kind) == (5, "emptyDir")
 
 
+def test_a_pod_template_of_a_run_that_is_none_is_passed_over() -> None:
+    """Text, as of a template that nobody has rendered."""
+    text = "apiVersion: tekton.dev/v1\nkind: TaskRun\nspec: {podTemplate: x, taskSpec: {steps: [{image: y}]}}\n"
+    (step,) = containers(text)
+    assert step.image == "y"
+
+
 @pytest.mark.parametrize(
     ("patch", "flag", "user", "mounts"),
     [
