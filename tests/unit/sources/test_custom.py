@@ -1,6 +1,10 @@
 """What an engine of workflows makes of a template: what holds for all, defaults, patches, each found at its place."""
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lithify.model.workload import Container
 from lithify.sources.manifest import read_manifest
@@ -138,3 +142,28 @@ def test_patches_and_defaults_are_applied_within_bounds(where: str, hostile: str
     reading = read_manifest("m.yaml", text.encode())
     assert [one.image for workload in reading.workloads for one in workload.containers] == ["a"]
     assert [one.reason.startswith("a patch of the pod that can't be") for one in reading.skipped] == [True]
+
+
+KEYS = st.sampled_from(
+    (
+        "apiVersion", "kind", "spec", "templates", "templateDefaults", "podSpecPatch", "inline", "container", "script",
+        "containerSet", "containers", "sidecars", "volumes", "volumeMounts", "securityContext", "podTemplate", "steps",
+        "taskRunTemplate", "taskSpec", "stepTemplate", "resource", "manifest", "image", "name", "$patch",
+    )
+)  # fmt: skip
+LEAVES = st.sampled_from(
+    ("argoproj.io/v1", "tekton.dev/v1", "main", "delete", "replace", "{{x}}", "{", "containers: [{name: main}]", None)
+)
+
+
+@given(
+    st.sampled_from(("argoproj.io/v1", "tekton.dev/v1", "x.io/v1")),
+    st.recursive(
+        LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=6), max_leaves=40
+    ),
+)
+def test_no_shape_of_a_workflow_raises(api_version: str, spec: object) -> None:
+    """Whatever stands where, and whatever is merged into what."""
+    text = json.dumps({"apiVersion": api_version, "kind": "W", "spec": {"templates": [spec, spec], "taskSpec": spec}})
+    for container in containers(text):
+        assert container.location.line == 1

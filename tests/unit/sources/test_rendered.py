@@ -285,3 +285,13 @@ def test_what_lies_beside_a_chart_in_its_folder_is_judged(chart: Path) -> None:
         (chart / name).parent.mkdir(exist_ok=True)
         (chart / name).write_text(HOOK.replace("probe", name.partition(".")[0].replace("/", "-")))
     assert sorted(flags(audit([str(chart)]))) == ["deploy-pod", "example", "probe", "web"]
+
+
+def test_links_among_kustomizations_lead_round_once(tmp_path: Path) -> None:
+    """Two that lead back make twice as many ways with each step."""
+    for name in ("a", "b"):
+        (tmp_path / name).symlink_to(".")
+    (tmp_path / "kustomization.yaml").write_text("resources: [a, b, pod.yaml]\n")
+    found = kustomize.files_of(str(tmp_path))
+    assert str(tmp_path / "pod.yaml") in found
+    assert len(found) < 10
