@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from lithify.engines.process import find, run
+from lithify.engines.process import OFFLINE, find, run
 from lithify.errors import EngineRefused, EngineUnreachable, InvalidInput
 from lithify.model.path import printable
 
@@ -55,7 +55,13 @@ class Chart:
         command += ["--namespace", self.namespace] if self.namespace else []
         if overlay:
             command += ["--values", "-"]
-        result = run([*command, *more], input=json.dumps(overlay or {}).encode(), timeout=120.0, limit=_LIMIT)
+        result = run(
+            [*command, *more],
+            input=json.dumps(overlay or {}).encode(),
+            timeout=120.0,
+            limit=_LIMIT,
+            environment=OFFLINE,
+        )
         if result.truncated:
             raise EngineRefused("helm template writes more than fits", hint="render the chart and name the files")
         if result.code != 0:

@@ -1,13 +1,19 @@
 """Asks Kustomize, or kubectl in its place, what a folder comes to; nothing is fetched."""
 
 import os
+import re
 from pathlib import Path
 
-from lithify.engines.process import find, run
+from lithify.engines.process import OFFLINE, find, run
 from lithify.errors import EngineRefused, EngineUnreachable
 from lithify.model.path import printable
 
 _MANY = 5000
+_LONGEST = 400
+_ASKED = re.compile(r"transport '[^']*' not allowed|proxyconnect")
+_NAMED = re.compile(r"accumulating resources from '([^']+)'")
+_LOGGED = re.compile(r'^E\d{4} [\d:.]+ +\d+ \S+\] "command failed" err=')
+"""What some builds of kubectl put before an error: when, by which process, from which line of theirs."""
 
 NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 """Names of the file that makes a folder one of Kustomize, in the order in which it looks."""
@@ -26,12 +32,24 @@ def build(folder: str) -> bytes:
         except EngineUnreachable as error:
             hint = "install one: https://kubectl.docs.kubernetes.io/installation/kustomize"
             raise EngineUnreachable("neither kustomize nor kubectl is installed", hint=hint) from error
-    result = run(command, timeout=120.0, limit=64 << 20)
+    result = run(command, timeout=120.0, limit=64 << 20, environment=OFFLINE)
     if result.truncated or result.code != 0:
-        lines = result.message.splitlines() or ["no reason given"]
-        reason = "its output is too large" if result.truncated else lines[-1]
+        reason = "its output is too large" if result.truncated else reason_of(result.message)
         raise EngineRefused(f"building {printable(folder)} failed: {printable(reason)}", hint="try `kustomize build`")
     return result.stdout
+
+
+def reason_of(message: str) -> str:
+    """Return the error in what a build has printed: all its lines as one, or their end, where the cause stands."""
+    if _ASKED.search(message):
+        named = _NAMED.findall(message)
+        return f"{named[-1] if named else 'what it names'} is not on this machine, and nothing is fetched"
+    _, error, rest = message.partition("Error: ")
+    if error:
+        whole = " ".join((error + rest).split())
+        return whole if len(whole) <= _LONGEST else f"...{whole[-_LONGEST:]}"
+    told = [line.strip() for line in message.splitlines() if re.search(r"\w", line)]
+    return _LOGGED.sub("", told[-1]) if told else "no reason given"
 
 
 def build_with(files: dict[str, bytes]) -> bytes:

@@ -81,6 +81,13 @@ def find(program: str, *, package: str = "") -> str:
     return found
 
 
+OFFLINE = {
+    "GIT_ALLOW_PROTOCOL": "none",
+    **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:1"),
+}
+"""An environment that keeps Helm and Kustomize, which have no option for that, from asking whoever a file names."""
+
+
 def run(
     command: Sequence[str],
     *,

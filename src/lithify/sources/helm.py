@@ -28,7 +28,7 @@ def read_chart(folder: str, values: Sequence[str] = ()) -> Reading:
     Places are in the rendered text, and name the template they come from. Without Helm, or where it fails, the chart
     is left out with the reason.
     """
-    from lithify.engines.process import find, run
+    from lithify.engines.process import OFFLINE, find, run
 
     about = read_bytes(os.path.join(folder, "Chart.yaml"))
     if isinstance(about, bytes) and _LIBRARY.search(about):
@@ -40,7 +40,7 @@ def read_chart(folder: str, values: Sequence[str] = ()) -> Reading:
     command = [helm, "template", "release", folder]
     for path in values:
         command += ["--values", path]
-    result = run(command, timeout=120.0, limit=64 << 20)
+    result = run(command, timeout=120.0, limit=64 << 20, environment=OFFLINE)
     if result.truncated:
         return unreadable(folder, "helm template writes more than fits")
     if result.code != 0:

@@ -1,12 +1,11 @@
 """Workloads of kustomizations, built by kustomize or kubectl itself."""
 
 import os
-import re
 from collections.abc import Iterator
 
 from lithify.documents.nodes import MappingNode, Node, ScalarNode, SequenceNode, entries
 from lithify.documents.yaml import Document, read_documents
-from lithify.errors import EngineUnreachable
+from lithify.errors import EngineRefused, EngineUnreachable
 from lithify.sources.base import KUSTOMIZATIONS, Reading, left_out, read_kustomization_file, unreadable
 from lithify.sources.helm import places
 from lithify.sources.manifest import read_manifest
@@ -16,23 +15,17 @@ def read_kustomization(folder: str) -> Reading:
     """Return the workloads that the kustomization in `folder` builds; places are the kustomization
     itself, as what was built has none.
 
-    Without kustomize and kubectl, or where they fail, it is left out with the reason. Nothing is fetched: remote bases
-    fail.
+    Without kustomize and kubectl, or where they fail, it is left out with the reason. Nothing is fetched.
     """
-    from lithify.engines.process import find, run
+    from lithify.engines.kustomize import build
 
     try:
-        command = [find("kustomize"), "build", folder]
+        built = build(folder)
+    except EngineRefused as error:
+        return unreadable(folder, str(error))
     except EngineUnreachable:
-        try:
-            command = [find("kubectl"), "kustomize", folder]
-        except EngineUnreachable:
-            return left_out(folder, "a kustomization, and neither kustomize nor kubectl is installed")
-    result = run(command, timeout=120.0, limit=64 << 20)
-    if result.code != 0 or result.truncated:
-        reason = "its output is too large" if result.truncated else reason_of(result.message)
-        return unreadable(folder, f"building it failed: {reason}")
-    reading = read_manifest(folder, result.stdout)
+        return left_out(folder, "a kustomization, and neither kustomize nor kubectl is installed")
+    reading = read_manifest(folder, built)
     reading.depends = True
     kustomization = next(
         (path for name in KUSTOMIZATIONS if os.path.exists(path := os.path.join(folder, name))), folder
@@ -40,23 +33,6 @@ def read_kustomization(folder: str) -> Reading:
     for location in places(reading):
         location.redirect(kustomization, lambda _line, _column: (1, 1))
     return reading
-
-
-_LOGGED = re.compile(r'^E\d{4} [\d:.]+ +\d+ \S+\] "command failed" err=')
-"""What some builds of kubectl put before an error: when, by which process, from which line of theirs."""
-
-
-_LONGEST = 400
-
-
-def reason_of(message: str) -> str:
-    """Return the error in what a build has printed: all its lines as one, or their end, where the cause stands."""
-    _, error, rest = message.partition("Error: ")
-    if error:
-        whole = " ".join((error + rest).split())
-        return whole if len(whole) <= _LONGEST else f"...{whole[-_LONGEST:]}"
-    told = [line.strip() for line in message.splitlines() if re.search(r"\w", line)]
-    return _LOGGED.sub("", told[-1]) if told else "no reason given"
 
 
 _PATCHES = ("patches", "patchesStrategicMerge", "patchesJson6902")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.runtime.conftest import cache_directory
 
+from lithify.engines.kustomize import reason_of
 from lithify.model.finding import Report
 from lithify.pipeline.audit.files import audit
 from lithify.sources import kustomize
@@ -209,6 +210,27 @@ def test_a_helm_that_breaks_down_is_told_by_its_panic(
     assert finding.message == "can't be read: helm template failed: Helm itself broke down: nil map"
 
 
+def test_a_chart_asks_nobody(chart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its schema may name one anywhere. A fake, that says through whom it would ask."""
+    fake = tmp_path / "bin" / "helm"
+    fake.parent.mkdir()
+    fake.write_text('#!/bin/sh\necho "Error: $HTTPS_PROXY" >&2\nexit 1\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    (finding,) = audit([str(chart)]).findings()
+    assert finding.message == "can't be read: helm template failed: http://127.0.0.1:1"
+
+
+@pytest.mark.usefixtures("helm")
+@pytest.mark.parametrize("base", ["https://a.invalid/b//c?ref=v1", "git@a.invalid:b/c.git", "https://a.invalid/b.yaml"])
+def test_a_kustomization_asks_nobody(base: str, tmp_path: Path) -> None:
+    """What it names elsewhere would be fetched by the build."""
+    (tmp_path / "kustomization.yaml").write_text(f"resources: ['{base}']\n")
+    (finding,) = audit([str(tmp_path)]).findings()
+    told = f"failed: {base} is not on this machine, and nothing is fetched"
+    assert finding.message.endswith(told)
+
+
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
@@ -225,7 +247,7 @@ def test_a_helm_that_breaks_down_is_told_by_its_panic(
 )
 def test_why_a_build_failed_is_told_without_the_clock(message: str, reason: str) -> None:
     """Two runs say the same, and it is the error that is told, not the bracket behind it."""
-    assert kustomize.reason_of(message) == reason
+    assert reason_of(message) == reason
 
 
 def kustomization(folder: Path) -> Path:
