@@ -74,6 +74,8 @@ _OF_SERVICES = _LISTS | frozenset(
     )
 )
 """What services of Compose say, and those of other programs' files hardly."""
+_BEFORE = "containers that run before the service: what holds for them depends on Compose's version; not judged"
+_JOB = "a job, of a Compose newer than is known here: not judged"
 _SWARM_ONLY = frozenset(("update_config", "rollback_config", "placement", "endpoint_mode"))
 
 
@@ -308,6 +310,9 @@ class Compose:
                 source = "stack" if stack else "compose"
                 workload = _Service(fields, tables).read(name, index, place, namespace, source)
                 self.reading.workloads.append(workload)
+                self.reading.skipped += (Skipped(part.location(), _BEFORE) for part in fields.get("pre_start", ())[-1:])
+        for file in files:
+            self.reading.skipped += (Skipped(job.location(), _JOB) for job in file.table("jobs").values())
 
     def _merged(self, layers: list[_File]) -> tuple[dict[str, Fields], dict[str, _Place]]:
         """Return what each service comes to, and where it stands first: the files' own, and those they include."""

@@ -359,3 +359,11 @@ def test_an_override_is_judged_with_its_file_only(tmp_path: Path) -> None:
     reading = read(tmp_path, "services: {a: {read_only: true}}", "compose.override.yaml")
     assert not reading.workloads
     assert "override" in reading.skipped[0].reason
+
+
+def test_containers_of_a_newer_compose_are_told_as_left_out(tmp_path: Path) -> None:
+    """Its releases differ in what they make of the fields, so that no verdict would be true of all."""
+    text = "services:\n  a:\n    image: x\n    pre_start:\n    - command: [id]\njobs:\n  b: {image: y}\n"
+    reading = read(tmp_path, text)
+    assert flags(reading) == {"a": None}
+    assert [(one.location.line, "not judged" in one.reason) for one in reading.skipped] == [(4, True), (7, True)]
