@@ -131,7 +131,7 @@ def _walk(root: str, ignore: bool, wanted: tuple[str, ...]) -> Iterator[Input]:
             elif (
                 name.endswith(wanted)
                 and name not in _NO_MANIFESTS
-                and not (built and os.path.normpath(entry.path) in built)
+                and not (built and os.path.realpath(entry.path) in built)
                 and not (rules and ignored(inside + name, rules, directory=False))
             ):
                 is_patch = bool(patches) and os.path.normpath(entry.path) in patches
@@ -218,19 +218,22 @@ def kind_of(path: str, data: bytes) -> str:
         return by_name
     if data.startswith(b"#!") and b"sh" in data[: data.find(b"\n")]:
         return "script"
-    if b"ontainerDefinitions" in data:
+    kind = _has_key(b"kind", data)  # it stands at the top, and is found at once
+    services = not kind and _has_key(b"services", data)
+    if b"ontainerDefinitions" in data and not kind and not services:
         return "ecs"
-    if not _has_kind(data) and _has_services(data):  # a kind stands at the top, and is found at once
+    if services or (not kind and b'"services"' in data and (by_name == "compose" or b'"kind"' not in data)):
         return "compose"
     return "kubernetes" if b"ontainers" in data or b"kind" in data or path == "-" else by_name
 
 
 def _has_services(data: bytes) -> bool:
-    return data.startswith((b"services:", b"\xef\xbb\xbfservices:")) or b"\nservices:" in data or b'"services"' in data
+    return _has_key(b"services", data) or b'"services"' in data
 
 
-def _has_kind(data: bytes) -> bool:
-    return data.startswith(b"kind:") or b"\nkind:" in data or b'"kind"' in data
+def _has_key(key: bytes, data: bytes) -> bool:
+    """Tell whether a key of YAML begins a line, and stands in none of its values."""
+    return data.startswith((key + b":", b"\xef\xbb\xbf" + key + b":")) or b"\n" + key + b":" in data
 
 
 def leave_out_broken(reading: Reading, data: bytes) -> None:
@@ -247,7 +250,7 @@ def leave_out_broken(reading: Reading, data: bytes) -> None:
 
 def _says_what_it_is(path: str, data: bytes) -> bool:
     """Tell whether a file gives itself out for a manifest or a Compose file, whatever is wrong with it."""
-    if b"apiVersion" in data or data.startswith(b"kind:") or b"\nkind:" in data or kind_by_name(path):
+    if b"apiVersion" in data or _has_key(b"kind", data) or kind_by_name(path):
         return True
     return _has_services(data) and not path.endswith(".json")
 

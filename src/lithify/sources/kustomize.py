@@ -45,20 +45,21 @@ def patch_files(kustomization: bytes) -> Iterator[str]:
 
 
 def files_of(folder: str) -> set[str]:
-    """Return the files that the kustomization of a folder is built from, those of other folders that it names too."""
+    """Return the files that the kustomization of a folder is built from, those of other folders that it names too.
+
+    All by their real paths: links to folders above could name each in ways without number.
+    """
     found: set[str] = set()
-    folders: set[str] = set()  # links may lead to one by more ways than anybody can go
-    stack = [os.path.normpath(folder)]
+    stack = [os.path.realpath(folder)]
     while stack:
         path = stack.pop()
         if path in found:
             continue
         found.add(path)
-        if os.path.isdir(path) and (real := os.path.realpath(path)) not in folders:
-            folders.add(real)
+        if os.path.isdir(path):
             found.update(os.path.join(path, name) for name in KUSTOMIZATIONS)
             names = _named(read_kustomization_file(path), (*_READ, *_PATCHES, "replacements"))
-            stack += [os.path.normpath(os.path.join(path, name)) for name in names if "\n" not in name]
+            stack += [os.path.realpath(os.path.join(path, name)) for name in names if name.isprintable()]
     return found
 
 

@@ -106,6 +106,16 @@ def test_nothing_holds_up_a_read(tmp_path: Path) -> None:
     (tmp_path / "large.yaml").write_bytes(b"x")
     os.truncate(tmp_path / "large.yaml", 65 << 20)
     assert "larger than" in str(read_bytes(str(tmp_path / "large.yaml")))
+    assert [read_bytes(name) for name in ("a\0b", "a\ud800")] == ["no name of a file"] * 2
+
+
+def test_links_to_folders_above_do_not_multiply(tmp_path: Path) -> None:
+    """Each of them names all the others: a walk would go 2^40 ways."""
+    touch(tmp_path, "own.yaml", "other.yaml")
+    (tmp_path / "kustomization.yaml").write_text('resources: [one, two, own.yaml, "a\\0b"]\n')
+    for name in ("one", "two"):
+        (tmp_path / name).symlink_to(".")
+    assert found(tmp_path) == [".", "other.yaml"]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +127,10 @@ def test_nothing_holds_up_a_read(tmp_path: Path) -> None:
         ("x.yaml", b"version: '3'\nservices:\n", "compose"),
         ("compose.yaml", b"include: [x]", "compose"),
         ("x.yaml", b"kind: ServiceList\nservices:\n", "kubernetes"),
+        ("x.yaml", b"services:\n  a: {image: x, labels: {x: '{\"kind\": 1}'}}\n", "compose"),
+        ("compose.json", b'{"services": {"a": {"image": "x", "labels": {"kind": "y"}}}}', "compose"),
+        ("x.yaml", b"kind: Pod  # no containerDefinitions\nspec: {containers: []}\n", "kubernetes"),
+        ("x.yaml", b"services: {}  # no containerDefinitions\n", "compose"),
         ("web.container", b"[Container]\n", "quadlet"),
         ("task.json", b'{"containerDefinitions": []}', "ecs"),
         ("cfn.yaml", b"ContainerDefinitions: []", "ecs"),
