@@ -21,7 +21,7 @@ MAX_BYTES = 64 << 20
 _COMMENT = re.compile(r"#\s*lithify:\s*ignore\b[ \t]*(?:\[([^\]]*)\])?[ \t]*(.*)")
 _SEPARATOR = re.compile(r"---\s*(?:#.*)?")
 """What ends a document and says nothing: a comment above it speaks of the next one."""
-_FIELD = re.compile(r"[;,]?\s*\(?\b(owner|until)\s*[=:]\s*([^\s;,)]+)\)?")
+_FIELD = re.compile(r"[;,]?\s{0,9}\(?\b(owner|until)\s*[=:]\s*([^\s;,)]+)\)?")
 
 
 class Reading:
@@ -138,6 +138,8 @@ def read_bytes(path: str) -> bytes | str:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         return error.strerror or str(error)
+    except ValueError:  # a null character, or half of a pair
+        return "no name of a file"
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

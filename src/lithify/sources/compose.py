@@ -369,6 +369,7 @@ class Compose:
 
     def _beside(self, file: _File, name: str) -> str:
         name = interpolate(name, file.variables)
+        name = name.replace("\0", "\ufffd")  # nothing is called so
         return name if name == "" or "://" in name else os.path.normpath(os.path.join(file.folder, name))
 
     def _open(self, path: str, asked: Location | None, variables: dict[str, str], folder: str) -> list[_File]:

@@ -5,6 +5,8 @@ import re
 from collections import ChainMap
 from collections.abc import Mapping
 
+from lithify.sources.base import read_bytes
+
 _VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(:?[-?+])?)")
 """What a variable begins with; where one in braces ends is counted."""
 _SETTING = re.compile(
@@ -80,12 +82,9 @@ def read_variables(folder: str, names: tuple[str, ...] = (".env",)) -> dict[str,
     """Return the variables of the environment files in `folder`, and over them those of our own environment."""
     values: dict[str, str] = {}
     for name in names:
-        try:
-            with open(os.path.join(folder, name), encoding="utf-8-sig", errors="replace") as file:
-                text = file.read(1 << 20)
-        except OSError:
-            continue
-        _parse_variables(text, values)
+        data = read_bytes(os.path.join(folder, name))
+        if isinstance(data, bytes):
+            _parse_variables(data[: 1 << 20].decode("utf-8-sig", "replace").replace("\r\n", "\n"), values)
     return {**values, **os.environ}
 
 

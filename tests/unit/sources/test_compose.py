@@ -1,6 +1,7 @@
 """Compose files are read as Compose starts them, with the place of everything."""
 
 import gc
+import os
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,17 @@ def test_services_that_multiply_are_bounded(tmp_path: Path, services: str) -> No
     reading = read(tmp_path, text)
     assert 0 < sum(len(c.mounts) for w in reading.workloads for c in w.containers) < len(text)
     assert [oddity.rule for oddity in reading.oddities] == ["unreadable-input"]
+
+
+@pytest.mark.parametrize("named", ['include: ["{}"]', 'include: [{{path: c.yaml, env_file: "{}"}}]'])
+def test_names_that_no_file_has_are_told(tmp_path: Path, named: str) -> None:
+    """A null character in a path, which the system does not take; a pipe as `.env`, to which nobody writes."""
+    os.mkfifo(tmp_path / ".env")
+    (tmp_path / "c.yaml").write_text("services: {c: {image: x}}\n")
+    extends = 'services: {a: {image: x}, b: {image: y, extends: {file: "d\\0", service: d}}}\n'
+    reading = read(tmp_path, named.format("a\\0b") + "\n" + extends)
+    assert flags(reading).keys() >= {"a", "b"}
+    assert "is not followed: No such file" in reading.skipped[-1].reason
 
 
 def test_extends_in_a_circle_ends(tmp_path: Path) -> None:

@@ -53,6 +53,14 @@ def test_what_holds_for_all_may_not_multiply() -> None:
     assert ["the rest is not judged" in one.message for one in reading.oddities] == [True]
 
 
+@pytest.mark.parametrize("template", ["text", "[a, b]", "3"])
+def test_what_is_no_template_of_a_pod_says_nothing(template: str) -> None:
+    """The step is judged all the same."""
+    head = "apiVersion: tekton.dev/v1\nkind: TaskRun\nspec:\n"
+    (step,) = containers(head + f"  podTemplate: {template}\n  taskSpec: {{steps: [{{image: x}}]}}\n")
+    assert (step.image, step.mounts) == ("x", ())
+
+
 def test_what_a_run_says_for_its_tasks_holds_for_their_steps() -> None:
     """Tekton keeps it in a pod template."""
     (step,) = containers(
