@@ -98,10 +98,11 @@ def without_containers(api_version: str) -> str:
 class _Around:
     """What holds for all that stands below: the API, and the workflow and template of Argo."""
 
-    __slots__ = ("cost", "defaults", "patches", "places", "steps")
+    __slots__ = ("cost", "defaults", "known", "patches", "places", "steps")
 
-    def __init__(self, steps: dict[str, bool]) -> None:
+    def __init__(self, steps: dict[str, bool], known: _Known) -> None:
         self.steps = steps
+        self.known = known
         self.places: list[Place] = []
         self.defaults: dict[str, Node] = {}
         self.patches: list[Place] = []
@@ -111,8 +112,8 @@ class _Around:
         """Return what holds within a mapping."""
         version = found.get("apiVersion") if route else None
         if type(version) is ScalarNode and "kind" in found:
-            return _Around(steps_of(version.value))  # an object in an object
-        inner = _Around(self.steps)
+            return _Around(steps_of(version.value), self.known)  # an object in an object
+        inner = _Around(self.steps, self.known)
         if self.steps is _STEPS[_TEKTON]:
             told = ((at(node, *keys), (*route, *keys)) for keys in _POD_TEMPLATES)
             inner.places = [(held, below) for held, below in told if type(held) is MappingNode]
@@ -120,21 +121,49 @@ class _Around:
         if self.steps is not _STEPS[_ARGO] or not ("templates" in found or "containerSet" in found):
             return self
         if "templates" in found:
-            inner.places, inner.patches = [(node, route)], _patches_of(found, route)
+            inner.places, inner.patches = [(node, route)], self.known.patches_of(found, route)
             defaults = found.get("templateDefaults")
-            inner.defaults = entries(defaults) if type(defaults) is MappingNode else {}
-            inner.cost = sum(sum(1 for _ in _below(one)) for one in (defaults, *(one for one, _ in inner.patches)))
+            inner.defaults = self.known.entries(defaults)
+            inner.cost = self.known.size(defaults)
         else:
-            inner.places, inner.patches = [*self.places, (node, route)], [*self.patches, *_patches_of(found, route)]
+            inner.places = [*self.places, (node, route)]
+            inner.patches = [*self.patches, *self.known.patches_of(found, route)]
             inner.cost = self.cost
         return inner
 
 
-def _patches_of(found: dict[str, Node], route: Route) -> list[Place]:
-    patch = found.get(_PATCH)
-    if type(patch) is not ScalarNode or not patch.value.strip():
-        return []
-    return [(_read_patch(patch), (*route, _PATCH))]
+class _Known:
+    """What was worked out of nodes of one object, each once: aliases may lead to one from everywhere."""
+
+    __slots__ = ("_entries", "_patches", "_sizes")
+
+    def __init__(self) -> None:
+        self._entries: dict[int, dict[str, Node]] = {}
+        self._patches: dict[int, Node | None] = {}
+        self._sizes: dict[int, int] = {}
+
+    def patches_of(self, found: dict[str, Node], route: Route) -> list[Place]:
+        """Return the patch that a mapping has for pods, if it has one."""
+        patch = found.get(_PATCH)
+        if type(patch) is not ScalarNode or not patch.value.strip():
+            return []
+        if id(patch) not in self._patches:
+            self._patches[id(patch)] = _read_patch(patch)
+        return [(self._patches[id(patch)], (*route, _PATCH))]
+
+    def entries(self, node: Node | None) -> dict[str, Node]:
+        """Return what a mapping holds, nothing for what is none."""
+        if type(node) is not MappingNode:
+            return {}
+        if id(node) not in self._entries:
+            self._entries[id(node)] = entries(node)
+        return self._entries[id(node)]
+
+    def size(self, root: Node | None) -> int:
+        """Return how many nodes stand there and below."""
+        if id(root) not in self._sizes:
+            self._sizes[id(root)] = sum(1 for _ in _below(root))
+        return self._sizes[id(root)]
 
 
 def _read_patch(text: Node) -> Node | None:
@@ -173,7 +202,7 @@ def pod_specs(root: Node, api_version: str, leave_out: Callable[[Route, str], No
     `leave_out` is told the way to what is not looked at there, and why.
     """
     seen: set[int] = set()
-    stack: list[tuple[Node, Route, Node | None, _Around]] = [(root, (), None, _Around(steps_of(api_version)))]
+    stack: list[tuple[Node, Route, Node | None, _Around]] = [(root, (), None, _Around(steps_of(api_version), _Known()))]
     while stack:
         node, route, above, around = stack.pop()
         if type(node) is ScalarNode or id(node) in seen:
@@ -199,14 +228,16 @@ def pod_specs(root: Node, api_version: str, leave_out: Callable[[Route, str], No
             leave_out((*route, "manifest"), _TEXT)
         inner = around.within(found, node, route)
         defaults = around.defaults if _is_argo_template(route) and not found.keys().isdisjoint(_TYPES) else {}
-        if route and _is_pod_spec(_named_in(found, defaults), route, inner.steps):
+        named = {key: defaults[key] for key in found.keys() & defaults.keys()}  # a part of it may have the image
+        if route and any(_is_pod_spec(one, route, inner.steps) for one in (found, named)):
             template = entries(above).get("metadata") if type(above) is MappingNode else None
             spec = PodSpec(node, route, template if type(template) is MappingNode else None)
             spec.steps = inner.steps
             if around.places:
                 spec.around, spec.defaults = around.places, defaults
-                spec.patches = [*around.patches, *_patches_of(found, route)]
-                spec.cost = around.cost + _length(found.get("volumeMounts")) * _length(found.get("containers"))
+                spec.patches = [*around.patches, *around.known.patches_of(found, route)]
+                spec.cost = around.cost + sum(around.known.size(patch) for patch, _ in spec.patches)
+                spec.cost += _length(found.get("volumeMounts")) * _length(found.get("containers"))
             yield spec
         stack.extend(
             (value, (*route, key), node, inner)
@@ -282,14 +313,6 @@ def _over(defaults: dict[str, Node], found: dict[str, Node]) -> dict[str, Node]:
     if not defaults:
         return found
     return _Merge().mappings({key: defaults[key] for key in defaults if key in found or key not in _TYPES}, found)
-
-
-def _named_in(found: dict[str, Node], defaults: dict[str, Node]) -> dict[str, Node]:
-    """Return a template over what its defaults say under its own keys, or alone where they can't be put together."""
-    try:
-        return _over({key: defaults[key] for key in found.keys() & defaults.keys()}, found)
-    except _TooMuch:
-        return found
 
 
 class Whole:

@@ -1,12 +1,15 @@
 """What an engine of workflows makes of a template: what holds for all, defaults, patches, each found at its place."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lithify.documents.nodes import Node
 from lithify.model.workload import Container
+from lithify.sources import custom
 from lithify.sources.manifest import read_manifest
 
 WORKFLOW = "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec:\n"
@@ -51,6 +54,30 @@ def test_what_holds_for_all_may_not_multiply() -> None:
     reading = read_manifest("m.yaml", (WORKFLOW + text + "  - container: {args: [x]}\n" * 1000).encode())
     assert 0 < len(reading.workloads) < 100
     assert ["the rest is not judged" in one.message for one in reading.oddities] == [True]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "templateDefaults: {" + ", ".join(f"k{one}: v" for one in range(5000)) + "}",
+        f"podSpecPatch: '{{a: {'x' * 50000}}}'",
+    ],
+)
+def test_what_aliases_lead_to_is_read_once(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a workflow within a workflow, as often as there are some."""
+    key, _, value = said.partition(": ")
+    below: list[Node] = []
+    real = custom._below
+
+    def counted(root: Node) -> Iterator[Node]:
+        below.append(root)
+        return real(root)
+
+    monkeypatch.setattr(custom, "_below", counted)
+    parts = f"  - {{templates: [], {key}: *a}}\n" * 50
+    (one,) = containers(WORKFLOW + f"  a: &a {value}\n  l:\n{parts}  templates: [{{container: {{image: x}}}}]\n")
+    assert one.image == "x"
+    assert len([root for root in below if root is not None]) == 1
 
 
 @pytest.mark.parametrize("template", ["text", "[a, b]", "3"])
