@@ -4,7 +4,7 @@ A node keeps its text, and a scalar gets its meaning only where somebody asks (`
 keys are never expanded more than once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
@@ -52,10 +52,16 @@ def duplicates(node: Node) -> list[str]:
     return twice
 
 
-def child(node: object, key: str | int, seen: set[int] | None = None) -> tuple[Node, Any] | None:
+Step = Callable[[object, str | int, set[int] | None], tuple[Node, Any] | None]
+"""Finds what stands at a key, as `child` does."""
+
+
+def child(
+    node: object, key: str | int, seen: set[int] | None = None, step: Step | None = None
+) -> tuple[Node, Any] | None:
     """Return what stands at one key or index of a node, and the mark of its place; None where nothing does.
 
-    `seen` are the mappings that merge keys led to already: each is looked through once.
+    `seen` are the mappings that merge keys led to already, each of which is looked through once, by `step`.
     """
     if type(node) is MappingNode:
         merges = []
@@ -65,16 +71,22 @@ def child(node: object, key: str | int, seen: set[int] | None = None) -> tuple[N
                 return value, name.start_mark
             if text == "<<" and is_merge(name):
                 merges.append(value)
-        for merge in merges:
-            seen = set() if seen is None else seen
-            for source in merge.value if type(merge) is SequenceNode else (merge,):
-                if type(source) is MappingNode and id(source) not in seen:
-                    seen.add(id(source))
-                    found = child(source, key, seen)
-                    if found is not None:
-                        return found
-    elif type(node) is SequenceNode and isinstance(key, int) and key < len(node.value):
+        return merged_child(merges, key, seen, step or child) if merges else None
+    if type(node) is SequenceNode and isinstance(key, int) and key < len(node.value):
         return node.value[key], node.value[key].start_mark
+    return None
+
+
+def merged_child(merges: Iterable[Node], key: str | int, seen: set[int] | None, step: Step) -> tuple[Node, Any] | None:
+    """Return what `child` does, of what merge keys lead to."""
+    seen = set() if seen is None else seen
+    for merge in merges:
+        for source in merge.value if type(merge) is SequenceNode else (merge,):
+            if type(source) is MappingNode and id(source) not in seen:
+                seen.add(id(source))
+                found = step(source, key, seen)
+                if found is not None:
+                    return found
     return None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import yaml
 
 from lithify.documents.compose import check, compose, ended, refuse_no_json
-from lithify.documents.nodes import MappingNode, Node, ScalarNode, child
+from lithify.documents.nodes import MappingNode, Node, ScalarNode, child, is_merge, merged_child
 from lithify.model.location import Route
 from lithify.model.text import as_utf8
 
@@ -54,8 +54,9 @@ class Document:
         self.left_out = left_out
         """Of a long list that comes in several documents, the items that came in those before; null stands for each."""
         self.first_line, self.text, self.start, self.end, self.pad = chunk
-        self.wide: dict[int, dict[str, tuple[Node, Any]]] | None = None
-        """What stands at the keys of large mappings, by their id: each would be looked for among all the others."""
+        self.wide: dict[int, tuple[dict[str | int, tuple[Node, Any]], list[Node]]] | None = None
+        """What stands at the keys of large mappings, by their id, and what they merge in: no key is looked for among
+        all the others."""
 
     @property
     def part_line(self) -> int:
@@ -70,33 +71,37 @@ class Document:
 
         A key of a mapping stands where the key is; where the way ends early, so does the answer.
         """
-        node, mark = anchor, getattr(anchor, "start_mark", None)
+        node, mark, step = anchor, getattr(anchor, "start_mark", None), self._step
         for key in tail:
             wide = type(node) is MappingNode and len(node.value) > _WIDE
-            step = self._among_many(node, key) if wide else child(node, key)
-            if step is None:
+            found = step(node, key, None) if wide else child(node, key, None, step)
+            if found is None:
                 break
-            node, mark = step
+            node, mark = found
         return (mark.line + self.first_line + 1, mark.column + 1) if mark else (self.first_line + 1, 1)
 
     def entry_lines(self, route: Route) -> list[int]:
         """Return the line, from 1, on which each step of `route` from the root stands, as far as it leads."""
-        lines, node = [], self.root
+        lines, node, step = [], self.root, self._step
         for key in route:
             wide = type(node) is MappingNode and len(node.value) > _WIDE
-            step = self._among_many(node, key) if wide else child(node, key)
-            if step is None:
+            found = step(node, key, None) if wide else child(node, key, None, step)
+            if found is None:
                 break
-            node, mark = step
+            node, mark = found
             lines.append(mark.line + self.first_line + 1)
         return lines
 
-    def _among_many(self, node: Any, key: str | int) -> tuple[Node, Any] | None:
+    def _step(self, node: object, key: str | int, seen: set[int] | None = None) -> tuple[Node, Any] | None:
+        if type(node) is not MappingNode or len(node.value) <= _WIDE:
+            return child(node, key, seen, self._step)
         self.wide = self.wide or {}
         if id(node) not in self.wide:
-            named = ((name, value) for name, value in node.value if type(name) is ScalarNode)
-            self.wide[id(node)] = {name.value: (value, name.start_mark) for name, value in named}
-        return self.wide[id(node)].get(str(key)) or child(node, key)
+            named = [(name, value) for name, value in node.value if type(name) is ScalarNode]
+            at = {name.value: (value, name.start_mark) for name, value in named}
+            self.wide[id(node)] = at, [value for name, value in reversed(named) if is_merge(name)]
+        at, merges = self.wide[id(node)]
+        return at.get(key) or merged_child(merges, key, seen, self._step)
 
 
 Chunk = tuple[int, bytes, int, int, int]

@@ -200,6 +200,18 @@ def test_json_comes_back(value: Any) -> None:
     assert to_python(document.root) == {"value": value}
 
 
+def test_places_of_what_a_wide_mapping_merges_in() -> None:
+    """Its own keys come first, then what it merges in, wide or narrow."""
+    own = "".join(f"  k{n}: 1\n" for n in range(200))
+    base = "".join(f"  b{n}: 1\n" for n in range(200))
+    text = f"base: &base\n{base}  k0: 2\nwide:\n  <<: *base\n{own}narrow: {{<<: *base}}\n"
+    (document,) = read_documents(text.encode())
+    assert isinstance(document, Document)
+    lines = [document.entry_lines(("wide", key))[-1] for key in ("k0", "k199", "b0", "b199", "none")]
+    assert lines == [205, 404, 2, 201, 203]
+    assert [document.entry_lines(("narrow", key))[-1] for key in ("b7", "k0", "none")] == [9, 202, 405]
+
+
 def test_places_in_a_wide_mapping_are_those_of_a_narrow_one() -> None:
     """Of two that are called the same the last counts, and a merge gives what is not said."""
     keys = "".join(f"  k{number}: {{a: {number}}}\n" for number in range(300))
