@@ -48,6 +48,10 @@ _LISTS = frozenset(
 _REPLACED = frozenset(("command", "entrypoint"))
 """Replaced even by null, which of other fields leaves what was there."""
 _MAX_FILES = 100
+_LETTERS = 1 << 24
+"""Letters that variables may come to in one file."""
+_LONGEST = 4096
+"""Letters of a path: the kernel takes no longer one."""
 _TEMPLATE_LINE = re.compile(rb"^[ \t]*\{\{", re.MULTILINE)
 """A line of a Go template's own; elsewhere on a line a stack may have one, which Swarm fills in."""
 _ROOM = 20_000
@@ -102,7 +106,7 @@ class _Place:
 
     def text(self, node: Node | None) -> str:
         """Return the text of a scalar of this file, with its variables replaced; nothing for what is no scalar."""
-        return interpolate(node.value, self.file.variables) if type(node) is ScalarNode and not is_null(node) else ""
+        return self.file.text(node.value) if type(node) is ScalarNode and not is_null(node) else ""
 
 
 Fields = dict[str, list[_Place]]
@@ -123,6 +127,16 @@ class _File:
         self.included: dict[str, Fields] = {}
         """Services of the files that it includes, which its own of the same names are merged over."""
         self._tables: dict[str, dict[str, _Place]] = {}
+        self.letters = _LETTERS
+        """What its variables may still come to; less than nothing where some was left out."""
+
+    def text(self, text: str) -> str:
+        """Return a text with its variables replaced."""
+        if "$" not in text:
+            return text
+        text = interpolate(text, self.variables)
+        self.letters -= len(text)
+        return text if self.letters >= 0 else ""
 
     def forget(self) -> None:
         """Let go of what points back here: an audit counts references, and collects nothing else."""
@@ -313,6 +327,9 @@ class Compose:
                 self.reading.skipped += (Skipped(part.location(), _BEFORE) for part in fields.get("pre_start", ())[-1:])
         for file in files:
             self.reading.skipped += (Skipped(job.location(), _JOB) for job in file.table("jobs").values())
+            if file.letters < 0:
+                message = "its variables come to more text than any file has: what stands there is taken for empty"
+                self.reading.oddities.append(Oddity("unreadable-input", message, file.root.location()))
 
     def _merged(self, layers: list[_File]) -> tuple[dict[str, Fields], dict[str, _Place]]:
         """Return what each service comes to, and where it stands first: the files' own, and those they include."""
@@ -717,14 +734,17 @@ class _Service:
 
     def _inline_files(self, container: Container) -> Iterator[tuple[str, Location]]:
         """Yield what is copied into the root filesystem; what lies in a volume, the engine copies into that."""
-        volumes = [m.path for m in container.mounts if m.writable and m.volume.kind in ("anonymous", "bind", "volume")]
+        kinds = ("anonymous", "bind", "volume")
+        volumes = {m.path.rstrip("/") for m in container.mounts if m.writable and m.volume.kind in kinds}
         ways_of = (("configs", "/", ("content", "environment")), ("secrets", "/run/secrets/", ("environment",)))
         for key, folder, ways in ways_of:
             for item in self.listed(key):
                 said = entries(item.node) if type(item.node) is MappingNode else {"source": item.node}
                 source = said.get("source")
                 target = posixpath.join(folder, item.text(said.get("target")) or item.text(source))
-                if any(target.startswith(path.rstrip("/") + "/") for path in volumes):
+                if len(target) > _LONGEST or any(
+                    target[: slash.start()] in volumes for slash in re.finditer("/", target)
+                ):
                     continue
                 declared = self.tables[key].get(item.text(source))
                 given = entries(declared.node) if declared and type(declared.node) is MappingNode else {}

@@ -23,6 +23,9 @@ _DEEPEST = 8
 _LONGEST = 1 << 16
 """Letters that variables may add to one text: where one is made of many others, a short file could fill memory."""
 
+_MOST = 1 << 24
+"""Letters that the values of one file may have together."""
+
 
 def interpolate(text: str, values: Mapping[str, str]) -> str:
     """Return `text` with its variables replaced as Compose does; a variable that nobody sets is empty."""
@@ -94,8 +97,8 @@ def _parse_variables(text: str, values: dict[str, str]) -> None:
     Values may name variables that were set before, as Compose has it: not within single quotes.
     """
     known = ChainMap(os.environ, values)
-    position = 0
-    while match := _SETTING.match(text, position):
+    position, left = 0, _MOST
+    while left > 0 and (match := _SETTING.match(text, position)):
         position = match.end()
         key, raw, quoted, plain = match.groups()
         if raw is not None:
@@ -103,6 +106,7 @@ def _parse_variables(text: str, values: dict[str, str]) -> None:
         elif quoted is not None or plain is not None:
             word = plain.partition(" #")[0].rstrip() if quoted is None else _C_ESCAPE.sub(_unescaped, quoted)
             values[key] = interpolate(word, known)
+            left -= len(values[key])
 
 
 def _unescaped(match: re.Match[str]) -> str:

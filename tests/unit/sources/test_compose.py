@@ -239,6 +239,24 @@ def test_names_that_no_file_has_are_told(tmp_path: Path, named: str) -> None:
     assert "is not followed: No such file" in reading.skipped[-1].reason
 
 
+def test_variables_that_multiply_are_bounded(tmp_path: Path) -> None:
+    """A few letters for 64 KiB each time: in an environment file, and in a list."""
+    (tmp_path / ".env").write_text("A=" + "x" * 65_000 + "\n" + "".join(f"B{n}=$A\n" for n in range(1000)))
+    assert sum(map(len, read_variables(str(tmp_path)).values())) < 20 << 20
+    reading = read(tmp_path, f"services: {{a: {{image: x, command: [{', '.join(['$A'] * 1000)}]}}}}\n")
+    assert sum(map(len, services(reading)["a"].arguments)) < 20 << 20
+    assert [oddity.rule for oddity in reading.oddities] == ["unreadable-input"]
+
+
+def test_what_a_volume_has_is_no_content_of_the_root(tmp_path: Path) -> None:
+    """A configuration below one is copied there; beside one, and where the name only begins alike, it is not."""
+    head = "configs: {c: {content: x}}\nservices:\n  a:\n    image: x\n    volumes: [/v/, /w/x]\n    configs:\n"
+    targets = ("/v/a/b", "/va", "/w/y", "/w/x/y", "/w/x")
+    reading = read(tmp_path, head + "".join(f"    - {{source: c, target: {target}}}\n" for target in targets))
+    lines = [place.line for _, place in services(reading)["a"].inline_files]
+    assert lines == [8, 9, 11]
+
+
 def test_extends_in_a_circle_ends(tmp_path: Path) -> None:
     """Services that extend each other are read, once."""
     reading = read(tmp_path, "services:\n  a: {image: x, extends: b}\n  b: {image: y, extends: a, read_only: true}\n")
