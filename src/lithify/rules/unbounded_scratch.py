@@ -19,10 +19,10 @@ then. In Compose `tmpfs: ["/tmp:size=64m"]`. Going over an emptyDir's limit evic
 References: Kubernetes, "Local ephemeral storage"; tmpfs(5).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lithify.model.finding import Finding, Fix, Rule, Severity
-from lithify.model.workload import Volume, Workload
+from lithify.model.workload import Container, Volume, VolumeMount, Workload
 
 RULE = Rule(
     "unbounded-scratch",
@@ -31,39 +31,45 @@ RULE = Rule(
     {"Kyverno": ("require-emptydir-requests-and-limits",)},
 )
 
+Users = Sequence[tuple[Container, VolumeMount]]
+"""Who mounts a volume, and how."""
+
 
 def check(workload: Workload) -> Iterator[Finding]:
     """Yield a finding for each emptyDir or tmpfs without a size; medium severity where it is memory without a limit."""
     bounded = _bounded(workload)
+    mounted: dict[int, list[tuple[Container, VolumeMount]]] = {}
+    for container in workload.containers:
+        for mount in container.mounts:
+            mounted.setdefault(id(mount.volume), []).append((container, mount))
     for volume in workload.volumes:
-        if volume.kind not in ("emptyDir", "tmpfs") or volume.size is not None or _read_only(workload, volume):
+        users = mounted.get(id(volume), [])
+        if volume.kind not in ("emptyDir", "tmpfs") or volume.size is not None or _read_only(users):
             continue
         if volume.memory or not bounded:
-            severity = Severity.MEDIUM if volume.memory and not _limited(workload, volume) else Severity.LOW
+            severity = Severity.MEDIUM if volume.memory and not _limited(users) else Severity.LOW
             kind = "memory" if volume.memory else "disk"
             fix = None
             if workload.kubernetes:
                 fix = Fix("set a sizeLimit", (*volume.location.route, "emptyDir", "sizeLimit"), "64Mi")
             yield RULE.finding(
                 workload,
-                f"{_name(workload, volume)} can use {kind} without limit",
+                f"{_name(volume, users)} can use {kind} without limit",
                 location=volume.location,
                 fix=fix,
                 severity=severity,
             )
 
 
-def _name(workload: Workload, volume: Volume) -> str:
+def _name(volume: Volume, users: Users) -> str:
     if volume.name:
         return f"volume {volume.name!r}"
-    mounts = (mount for container in workload.containers for mount in container.mounts)
-    return next((f"{volume.kind} on {mount.path}" for mount in mounts if mount.volume is volume), volume.kind)
+    return next((f"{volume.kind} on {mount.path}" for _, mount in users), volume.kind)
 
 
-def _read_only(workload: Workload, volume: Volume) -> bool:
+def _read_only(users: Users) -> bool:
     """Tell whether it is mounted, and nobody may write there."""
-    mounts = [m for container in workload.containers for m in container.mounts if m.volume is volume]
-    return bool(mounts) and not any(mount.writable or mount.dropped for mount in mounts)
+    return bool(users) and not any(mount.writable or mount.dropped for _, mount in users)
 
 
 def _bounded(workload: Workload) -> bool:
@@ -72,7 +78,7 @@ def _bounded(workload: Workload) -> bool:
     return bool(lasting) and all(container.ephemeral_storage_limit is not None for container in lasting)
 
 
-def _limited(workload: Workload, volume: Volume) -> bool:
+def _limited(users: Users) -> bool:
     """Tell whether each container that writes there has a memory limit, which its pages count against."""
-    users = [c for c in workload.containers if any(m.volume is volume and m.writable for m in c.mounts)]
-    return bool(users) and all(container.memory_limit is not None for container in users)
+    limits = [container.memory_limit for container, mount in users if mount.writable]
+    return bool(limits) and None not in limits

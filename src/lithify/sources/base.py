@@ -19,6 +19,8 @@ MAX_BYTES = 64 << 20
 """Larger files are left out; no API server takes an object of a fortieth of that."""
 
 _COMMENT = re.compile(r"#\s*lithify:\s*ignore\b[ \t]*(?:\[([^\]]*)\])?[ \t]*(.*)")
+_MOST_NAMED = 100
+"""Rules that one comment may name: there are fewer."""
 _SEPARATOR = re.compile(r"---\s*(?:#.*)?")
 """What ends a document and says nothing: a comment above it speaks of the next one."""
 _FIELD = re.compile(r"[;,]?\s{0,9}\(?\b(owner|until)\s*[=:]\s*([^\s;,)]+)\)?")
@@ -108,7 +110,7 @@ def _read_comments(text: str) -> Iterator[tuple[Exemption, int]]:
         target = number
         if line.lstrip().startswith("#"):
             target = next((n for n in range(number + 1, len(lines) + 1) if _has_content(lines[n - 1])), number)
-        for rule in (match[1] or "").split(","):
+        for rule in (match[1] or "").split(",", _MOST_NAMED):
             exemption = parse_exemption(rule.strip(), match[2], origin="comment", line=number)
             yield exemption, target
 

@@ -337,6 +337,8 @@ class _Manifest:
         self.oddities: list[Oddity] = []
         self.left = room(document)
         """Containers that may still come: more than a text can say come of aliases that multiply."""
+        self.objects = len(document.text) // len("{},") + 100 if document.text else 1 << 30
+        """Objects and lists of them that may still come: aliases of lists multiply too."""
         self.work = _MOST_WORK + self.left * _WORK
         """Steps that may still be taken to merge what holds for many templates into each."""
         self.shared: dict[int, dict[str, Volume]] = {}
@@ -370,6 +372,12 @@ class _Manifest:
 
     def read(self, node: Node, route: Route, api_version: str = "", kind: str = "") -> None:
         """Read an object, or each of those in a list; what an item of a list need not say is `api_version`, `kind`."""
+        self.objects -= 1
+        if self.objects <= 0:
+            if self.objects == 0:
+                message = "its aliases multiply: more objects than the text has room for; the rest is not judged"
+                self.reading.oddities.append(Oddity("unreadable-input", message, self.location(node, route)))
+            return
         if type(node) is SequenceNode:  # kubectl takes no bare list, other tools write one
             for index, item in enumerate(node.value):
                 self.read(item, (*route, index))

@@ -289,6 +289,15 @@ def test_templates_of_a_workflow_are_told_apart() -> None:
     assert [finding.fingerprint.rpartition("|")[2] for finding in findings] == ["container/a", "container/b"]
 
 
+def test_lists_that_multiply_are_bounded() -> None:
+    """Forty lists, each with the one before twice, are 2^40 ways to one object."""
+    head = "kind: List\nl0: &l0 {kind: List, items: [{containers: []}]}\n"
+    lists = "".join(f"l{n}: &l{n} {{kind: List, items: [*l{n - 1}, *l{n - 1}]}}\n" for n in range(1, 41))
+    reading = read_manifest("m.yaml", f"{head}{lists}items: [*l40]\n".encode())
+    assert [oddity.rule for oddity in reading.oddities] == ["unreadable-input"]
+    assert 0 < len(reading.skipped) < 5000
+
+
 def test_more_containers_than_an_object_can_have_are_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A million of them may not fill the memory; that there are more is said."""
     monkeypatch.setattr(manifest, "MOST", 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 
 from lithify.model.finding import (
     ContainerVerdict,
@@ -68,16 +69,16 @@ class Judge:
         findings = [self._noticed(oddity, None) for oddity in reading.oddities if oddity.rule in self.names]
         exempting = bool(reading.comments)
         for workload in reading.workloads:
-            undecided = [container for container in workload.containers if container.undecided]
+            undecided = {id(one): one for one in workload.containers if one.undecided}
             if undecided:
-                result.skipped = [*result.skipped, *(Skipped(one.location, _UNDECIDED) for one in undecided)]
-            verdicts = {id(one): _verdict(one) for one in workload.containers if one not in undecided}
+                result.skipped = [*result.skipped, *(Skipped(one.location, _UNDECIDED) for one in undecided.values())]
+            verdicts = {id(one): _verdict(one) for one in workload.containers if id(one) not in undecided}
             result.containers += verdicts.values()
             found = [self._noticed(oddity, workload) for oddity in workload.oddities if oddity.rule in self.names]
             for check in self.checks:
                 found += check.check(workload)
             if undecided:
-                found = [finding for finding in found if finding.container not in undecided or finding.rule in _STATED]
+                found = [one for one in found if id(one.container) not in undecided or one.rule in _STATED]
             exempting = exempting or bool(workload.exemptions)
             for finding in found:
                 if isinstance(finding.container, Container):
@@ -111,12 +112,16 @@ class Judge:
 
     def _exempt_by_comments(self, findings: list[Finding], reading: Reading) -> None:
         comments = [comment for comment in reading.comments if comment.exemption.holds(self.today)]
+        first: dict[tuple[str, int, str], int] = {}
+        for number, comment in enumerate(comments):
+            first.setdefault((comment.path, comment.line, comment.exemption.rule), number)
+        rules = {comment.exemption.rule for comment in comments}
         for finding in findings if comments else ():
-            named = [comment for comment in comments if comment.exemption.rule in (finding.rule, "*")]
-            lines = reading.lines(finding.location) if named else ()
-            for comment in named:
-                if comment.line in lines and comment.path in ("", finding.location.path):
-                    finding.exemption = finding.exemption or comment.exemption
+            if finding.exemption is None and not rules.isdisjoint((finding.rule, "*")):
+                lines = reading.lines(finding.location)
+                said = product(("", finding.location.path), lines, (finding.rule, "*"))
+                numbers = [first[key] for key in said if key in first]
+                finding.exemption = comments[min(numbers)].exemption if numbers else None
 
     def _about_exemptions(self, reading: Reading) -> list[Finding]:
         """Say which exemptions have expired, and which say too little."""
