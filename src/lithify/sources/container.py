@@ -29,14 +29,14 @@ def read_container(found: Mapping[str, Any], engine: str, host: Sequence[MountPo
     reading = Reading(f"{engine}:{name}")
     reading.documents = 1
     here = Location(reading.path)
-    labels = _mapping(_mapping(found, "Config"), "Labels")
+    labels = mapping(mapping(found, "Config"), "Labels")
     project = str(labels.get("com.docker.compose.project") or "")
     subject = ObjectName("Container", name, project, engine)
     if "io.kubernetes.docker.type" in labels and name.startswith("k8s_"):  # a kubelet made it, by cri-dockerd
         pod, namespace = (str(labels.get(f"io.kubernetes.pod.{key}") or "") for key in ("name", "namespace"))
         subject = ObjectName("Pod", pod, namespace, "v1")
     workload = Workload(subject, engine, here)
-    if found.get("Platform") == "windows" or _mapping(found, "HostConfig").get("Isolation") in ("hyperv", "process"):
+    if found.get("Platform") == "windows" or mapping(found, "HostConfig").get("Isolation") in ("hyperv", "process"):
         workload.not_applicable = "Windows containers have no read-only root filesystem"
     container = Container(workload, "containers", 0, name, here)
     _fill(container, found)
@@ -83,19 +83,21 @@ def texts(value: object) -> tuple[str, ...]:
     return tuple(str(item) for item in value) if isinstance(value, list) else ()
 
 
-def _mapping(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def mapping(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return what stands at a key, nothing where that is no mapping."""
     value = found.get(key)
     return value if isinstance(value, dict) else {}
 
 
-def _items(found: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+def items(found: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
+    """Return the mappings of the list that stands at a key."""
     value = found.get(key)
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _fill(container: Container, found: Mapping[str, Any]) -> None:
     """Set what was declared when the container was made."""
-    config, host = _mapping(found, "Config"), _mapping(found, "HostConfig")
+    config, host = mapping(found, "Config"), mapping(found, "HostConfig")
     container.id = str(found.get("Id") or "")
     container.image = str(config.get("Image") or found.get("ImageName") or "")
     container.command = texts(config.get("Entrypoint"))
@@ -128,17 +130,17 @@ def _dropped(found: Mapping[str, Any], dropped: tuple[str, ...], added: tuple[st
 
 def _declared_mounts(container: Container, found: Mapping[str, Any]) -> Iterator[VolumeMount]:
     """Yield the mounts that were asked for: tmpfs by flag, tmpfs by mount, volumes and binds."""
-    host = _mapping(found, "HostConfig")
+    host = mapping(found, "HostConfig")
     podman = container.workload.source == "podman"
-    for path, options in _mapping(host, "Tmpfs").items():
+    for path, options in mapping(host, "Tmpfs").items():
         words = str(options).split(",")
         mount = _tmpfs(path, next((word[5:] for word in words if word.startswith("size=")), ""), container.location)
         mount.read_only = "ro" in words
         mount.executable = "noexec" not in words if podman else "exec" in words  # the engines' defaults differ
         mount.filled = podman and "notmpcopyup" not in words
         yield mount
-    sizes = {str(m.get("Target")): _mapping(m, "TmpfsOptions").get("SizeBytes") for m in _items(host, "Mounts")}
-    for item in _items(found, "Mounts"):
+    sizes = {str(m.get("Target")): mapping(m, "TmpfsOptions").get("SizeBytes") for m in items(host, "Mounts")}
+    for item in items(found, "Mounts"):
         path, kind = str(item.get("Destination") or ""), str(item.get("Type") or "")
         if not path:
             continue
@@ -158,8 +160,8 @@ def _disks(container: Container, found: Mapping[str, Any]) -> Iterator[VolumeMou
 
     Podman does not say which of them can be written, and may name a character device of the same number.
     """
-    told = _mapping(found, "HostConfig") if container.workload.source == "docker" else {}
-    for item in _items(told, "Devices"):
+    told = mapping(found, "HostConfig") if container.workload.source == "docker" else {}
+    for item in items(told, "Devices"):
         path, inside = str(item.get("PathOnHost") or ""), str(item.get("PathInContainer") or "")
         try:
             is_disk = stat.S_ISBLK(os.stat(path).st_mode)
@@ -198,6 +200,6 @@ def _observe(container: Container, found: Mapping[str, Any], host: Sequence[Moun
     # Of a root filesystem that is a directory of the host (`--rootfs`), Podman counts all that is in it.
     written = found.get("SizeRw") if not found.get("Rootfs") else None
     container.observed = Observed(written=written if isinstance(written, int) else None)
-    state = _mapping(found, "State")
+    state = mapping(found, "State")
     pid = state.get("Pid")
     observe(container, pid if state.get("Running") is True and isinstance(pid, int) else 0, host)

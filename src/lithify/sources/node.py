@@ -15,7 +15,7 @@ from lithify.model.location import Location
 from lithify.model.path import printable
 from lithify.model.workload import Container, ObjectName, Observed, Volume, VolumeMount, Workload
 from lithify.sources.base import Reading, normal_path
-from lithify.sources.container import IN_POD, memory_volumes
+from lithify.sources.container import IN_POD, items, mapping, memory_volumes, texts
 from lithify.sources.manifest import capability_names
 from lithify.sources.mounted import observe, place_of, tmpfs_size, volume_at
 
@@ -119,13 +119,13 @@ def read_node_container(one: NodeContainer, host: Sequence[MountPoint]) -> Readi
 def _fill(container: Container, one: NodeContainer) -> None:
     """Set what the runtime was asked for."""
     spec = one.spec
-    process, linux = _mapping(spec, "process"), _mapping(spec, "linux")
-    container.command = tuple(str(word) for word in process.get("args") or ())
-    limit = _mapping(_mapping(linux, "resources"), "memory").get("limit")
+    process, linux = mapping(spec, "process"), mapping(spec, "linux")
+    container.command = texts(process.get("args"))
+    limit = mapping(mapping(linux, "resources"), "memory").get("limit")
     container.memory_limit = limit if isinstance(limit, int) and limit > 0 else None
     security = container.security
-    security.read_only_root = _mapping(spec, "root").get("readonly") is True
-    bounding = set(capability_names(tuple(_mapping(process, "capabilities").get("bounding") or ())))
+    security.read_only_root = mapping(spec, "root").get("readonly") is True
+    bounding = set(capability_names(texts(mapping(process, "capabilities").get("bounding"))))
     security.added_capabilities = tuple(sorted(bounding - _DEFAULT_CAPABILITIES))
     if not bounding & _DEFAULT_CAPABILITIES or bounding < {"NET_BIND_SERVICE"}:
         security.dropped_capabilities = ("ALL",)
@@ -133,9 +133,9 @@ def _fill(container: Container, one: NodeContainer) -> None:
     everything = len(bounding) > 35 and not linux.get("maskedPaths")
     security.privileged = everything if one.privileged is None else one.privileged
     security.escalation = process.get("noNewPrivileges") is not True
-    uid = _mapping(process, "user").get("uid")
+    uid = mapping(process, "user").get("uid")
     security.run_as_user = uid if isinstance(uid, int) else 0
-    namespaces = {item.get("type") for item in linux.get("namespaces") or () if isinstance(item, dict)}
+    namespaces = {str(item.get("type")) for item in items(linux, "namespaces")}
     security.user_namespace = "user" in namespaces
     security.host_processes = "pid" not in namespaces
     security.seccomp = "Localhost" if linux.get("seccomp") else "Unconfined"
@@ -143,13 +143,13 @@ def _fill(container: Container, one: NodeContainer) -> None:
 
 
 def _declared(container: Container, spec: Mapping[str, Any]) -> Iterator[VolumeMount]:
-    for item in spec.get("mounts") or ():
-        if not isinstance(item, dict) or item.get("type") not in ("bind", "tmpfs"):
+    for item in items(spec, "mounts"):
+        if item.get("type") not in ("bind", "tmpfs"):
             continue
         path, source = normal_path(str(item.get("destination") or "/")), str(item.get("source") or "")
         if "/volume-subpaths/" in source:  # a kubelet's way to a part of a volume: the mount table says of which
             continue
-        options = [str(option) for option in item.get("options") or ()]
+        options = texts(item.get("options"))
         if item["type"] == "tmpfs" and path in _OWN:
             continue
         volume = _volume(container, path, source, memory=item["type"] == "tmpfs")
@@ -167,8 +167,3 @@ def _volume(container: Container, path: str, source: str, *, memory: bool) -> Vo
         volume.memory = True
         return volume
     return volume_at(source, place)
-
-
-def _mapping(found: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = found.get(key)
-    return value if isinstance(value, dict) else {}

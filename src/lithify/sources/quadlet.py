@@ -124,8 +124,10 @@ class _Unit:
         """Return the entries of a list; an empty value takes back what came before."""
         found: list[_Entry] = []
         for entry in self.entries:
-            if entry.key == key:
-                found = [*found, entry] if entry.value else []
+            if entry.key == key and entry.value:
+                found.append(entry)
+            elif entry.key == key:
+                found.clear()
         return found
 
     def find(self, _anchor: object, tail: Route) -> tuple[int, int]:

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from lithify.engines.node.containers import NodeContainer
 from lithify.model.finding import FileResult, State
 from lithify.pipeline.audit.judge import Judge
 from lithify.sources.container import read_container
+from lithify.sources.node import read_node_container
 from lithify.sources.swarm import read_service
 
 
@@ -48,6 +50,20 @@ def test_nothing_is_believed_of_a_pid_that_is_another_container_or_host() -> Non
 def test_odd_answers_end_nothing(found: dict[str, Any]) -> None:
     """Fields that are missing or of another type count as not said."""
     assert judged(**found).containers[0].effective is State.WRITABLE
+
+
+@pytest.mark.parametrize("odd", [None, 3, "x", [1], [{"type": [1]}], {"a": 1}], ids=str)
+@pytest.mark.parametrize(
+    "keys",
+    ["process", "process.args", "process.capabilities.bounding", "linux.namespaces", "mounts", "root"],
+)
+def test_odd_configurations_of_a_runtime_end_nothing(keys: str, odd: object) -> None:
+    """A bundle's configuration is another program's: whatever stands there, the container is judged."""
+    for key in reversed(keys.split(".")):
+        odd = {key: odd}
+    assert isinstance(odd, dict)
+    (workload,) = read_node_container(NodeContainer(id="d4" * 32, runtime="cri-o", spec=odd), ()).workloads
+    assert workload.containers[0].security.read_only_root is False
 
 
 @pytest.mark.parametrize(("size", "found"), [(None, False), (12, False), (4096, False), (5 << 20, True)])
