@@ -13,6 +13,8 @@ from lithify.sources.manifest import read_manifest
 
 _LIBRARY = re.compile(rb"^type:[ \t]*[\"']?library\b", re.MULTILINE)
 _LONGEST = 400
+_LARGE = 1 << 21
+"""Pairs of lines, rendered and of a template, of which all are compared."""
 _OF_VALUES = re.compile(r"\bvalues\b|\bexecut", re.IGNORECASE)
 """What a template says, or a schema, that does not get the values that it asks for."""
 _PANIC = re.compile(rb"^panic: (.+)", re.MULTILINE)
@@ -91,16 +93,20 @@ def _translation(rendered: list[str], start: int, template: list[str]) -> Transl
     literal, computed = {key for key, exact in own if exact}, {key for key, exact in own if not exact}
     seen = [(line.rstrip(), True) if line.rstrip() in literal else _stem(line, computed) for line in rendered]
     numbers = [number for number, key in enumerate(own) if key[0]]
-    matcher = SequenceMatcher(None, seen, [own[number] for number in numbers], autojunk=False)
+    large = len(seen) * len(numbers) > _LARGE  # lines that are everywhere then tell nothing, or it takes hours
+    matcher = SequenceMatcher(None, seen, [own[number] for number in numbers], autojunk=large)
     known = {
         block.a + step: numbers[block.b + step] for block in matcher.get_matching_blocks() for step in range(block.size)
     }
+
+    ordered = sorted(known)
 
     def translate(line: int, column: int) -> tuple[int, int]:
         index = line - 1 - start
         if index in known:
             return known[index] + 1, column
-        before = next((known[number] for number in range(index, -1, -1) if number in known), -1)
+        place = bisect(ordered, index)
+        before = known[ordered[place - 1]] if place else -1
         found = min(before + 1, max(len(template) - 1, 0))
         shown = template[found] if template else ""
         return found + 1, len(shown) - len(shown.lstrip()) + 1

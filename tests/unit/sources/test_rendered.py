@@ -136,6 +136,17 @@ def test_places_are_those_of_the_very_lines(chart: Path) -> None:
 
 
 @pytest.mark.usefixtures("helm")
+def test_a_loop_of_many_lines_keeps_the_places_before_it(chart: Path) -> None:
+    """Each line of a long list is like all the others: not every pair of them is compared."""
+    many = "            - {name: x, value: y}\n" * 1500
+    (chart / "templates" / "web.yaml").write_text(
+        TEMPLATE + f"          env:\n{many}{{{{ range until 2000 }}}}\n{many[:34]}{{{{ end }}}}\n"
+    )
+    lines = {c.name: c.location.line for c in audit([str(chart)]).containers()}
+    assert lines["web"] == 9
+
+
+@pytest.mark.usefixtures("helm")
 def test_a_chart_that_fails_is_a_finding(chart: Path) -> None:
     """With Helm's own words."""
     (chart / "templates" / "web.yaml").write_text('{{ fail "no tag" }}')
