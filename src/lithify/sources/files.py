@@ -282,6 +282,18 @@ def played_by(path: str, data: bytes) -> str:
 def read_source(path: str, data: bytes, *, stack: bool = False) -> Reading:
     """Return the workloads of a file of any kind; one that describes none gives an empty reading."""
     kind = kind_of(path, data)
+    reading = _read_as(kind, path, data, stack=stack)
+    if not (reading.workloads or reading.oddities):
+        # What tells the kinds apart may stand in a value, and is not to hide the rest.
+        for other, told in (("kubernetes", b"ontainers" in data), ("compose", _has_services(data))):
+            if told and other != kind and kind in ("compose", "ecs", "kubernetes"):
+                found = _read_as(other, path, data, stack=stack)
+                if found.workloads:
+                    return found
+    return reading
+
+
+def _read_as(kind: str, path: str, data: bytes, *, stack: bool) -> Reading:
     if kind == "kubernetes":
         from lithify.sources.manifest import read_manifest
 

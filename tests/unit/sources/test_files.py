@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lithify.errors import NothingToExamine
 from lithify.sources.base import read_bytes
-from lithify.sources.files import find_inputs, kind_of
+from lithify.sources.files import find_inputs, kind_of, read_source
 from lithify.sources.ignore import IgnoreFile, ignored
 
 
@@ -140,3 +140,17 @@ def test_links_to_folders_above_do_not_multiply(tmp_path: Path) -> None:
 def test_kinds(path: str, data: bytes, kind: str) -> None:
     """A file is told by its name and a few bytes."""
     assert kind_of(path, data) == kind
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b'{"kind": "Pod", "metadata": {"annotations": {"containerDefinitions": ""}}, "spec": %s}', "Pod"),
+        (b'services: x\n"kind": Pod\nspec: %s\n', "Pod"),
+        (b'{"services": {"a": {"image": "x", "labels": {"kind": "y"}}}, "x-a": %s}', "ComposeService"),
+    ],
+)
+def test_a_word_in_a_value_hides_nothing(data: bytes, kind: str) -> None:
+    """Where nothing is found in what a file looks like, it is read as what it may be besides."""
+    (workload,) = read_source("x.json", data % b'{"containers": [{"name": "a", "image": "x"}]}').workloads
+    assert workload.name.kind == kind
