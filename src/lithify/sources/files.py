@@ -283,10 +283,10 @@ def read_source(path: str, data: bytes, *, stack: bool = False) -> Reading:
     """Return the workloads of a file of any kind; one that describes none gives an empty reading."""
     kind = kind_of(path, data)
     reading = _read_as(kind, path, data, stack=stack)
-    if not (reading.workloads or reading.oddities):
+    if kind in ("compose", "ecs", "kubernetes") and not (reading.workloads or reading.oddities):
         # What tells the kinds apart may stand in a value, and is not to hide the rest.
         for other, told in (("kubernetes", b"ontainers" in data), ("compose", _has_services(data))):
-            if told and other != kind and kind in ("compose", "ecs", "kubernetes"):
+            if told and other != kind:
                 found = _read_as(other, path, data, stack=stack)
                 if found.workloads:
                     return found
